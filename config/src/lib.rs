@@ -1,0 +1,1 @@
+//! The configuration file: types, defaults, validation, secrets that cannot print.

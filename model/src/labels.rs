@@ -1,0 +1,430 @@
+//! Label sets: the identity of a series.
+//!
+//! A [`Labels`] is one shared allocation of packed bytes, sorted by name:
+//!
+//! ```text
+//! ┌──────────┬──────┬───────────┬───────┬──────────┬─ …
+//! │ len name │ name │ len value │ value │ len name │
+//! │  varint  │      │  varint   │       │  varint  │
+//! └──────────┴──────┴───────────┴───────┴──────────┴─ …
+//! ```
+//!
+//! Cloning costs one reference count; equality and table hashing work on the
+//! bytes; the order and the stable hash are upstream's.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, LazyLock};
+
+use xxhash_rust::xxh64::Xxh64;
+
+/// The label that holds the metric's name.
+pub const METRIC_NAME: &str = "__name__";
+/// The label that holds the metric's type where type labels are in use.
+pub const METRIC_TYPE: &str = "__type__";
+/// The label that holds the metric's unit where unit labels are in use.
+pub const METRIC_UNIT: &str = "__unit__";
+/// The label of a classic histogram's bucket bound.
+pub const BUCKET_LABEL: &str = "le";
+
+static EMPTY: LazyLock<Arc<[u8]>> = LazyLock::new(|| Arc::from([].as_slice()));
+
+/// One name and value of a label set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Label<'a> {
+    /// The label's name.
+    pub name: &'a str,
+    /// The label's value, never empty inside a [`Labels`].
+    pub value: &'a str,
+}
+
+/// A sorted set of labels with unique names and without empty values.
+#[derive(Clone)]
+pub struct Labels {
+    packed: Arc<[u8]>,
+}
+
+impl Labels {
+    /// The label set without labels.
+    pub fn empty() -> Labels {
+        Labels { packed: EMPTY.clone() }
+    }
+
+    /// Builds a set from pairs in any order: empty values are left out, and of
+    /// pairs with the same name the last one stays.
+    ///
+    /// ```
+    /// # use model::Labels;
+    /// let labels = Labels::from_pairs([("job", "node"), ("__name__", "up"), ("gone", "")]);
+    /// assert_eq!(labels.to_string(), r#"{__name__="up", job="node"}"#);
+    /// ```
+    pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Labels {
+        let mut builder = LabelsBuilder::new();
+        for (name, value) in pairs {
+            builder.set(name.as_ref(), value.as_ref());
+        }
+        builder.labels()
+    }
+
+    /// Builds a set from pairs that are sorted by name, unique and without
+    /// empty values already.
+    pub fn from_sorted<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Labels {
+        let mut packed = Vec::with_capacity(128);
+        let mut last: Option<&str> = None;
+        for (name, value) in pairs {
+            debug_assert!(last.is_none_or(|last| last < name), "labels must be sorted by name and unique");
+            last = Some(name);
+            push_str(&mut packed, name);
+            push_str(&mut packed, value);
+        }
+        if packed.is_empty() { Labels::empty() } else { Labels { packed: packed.into() } }
+    }
+
+    /// The labels in order of their names.
+    pub fn iter(&self) -> LabelsIter<'_> {
+        LabelsIter { rest: &self.packed }
+    }
+
+    /// How many labels there are.
+    pub fn len(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// Whether there is no label at all.
+    pub fn is_empty(&self) -> bool {
+        self.packed.is_empty()
+    }
+
+    /// The value of a label, `None` where the set lacks it.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        for label in self.iter() {
+            match label.name.cmp(name) {
+                Ordering::Less => {}
+                Ordering::Equal => return Some(label.value),
+                Ordering::Greater => return None,
+            }
+        }
+        None
+    }
+
+    /// The value of a label, empty where the set lacks it: what a matcher sees.
+    pub fn value_or_empty(&self, name: &str) -> &str {
+        self.get(name).unwrap_or("")
+    }
+
+    /// The metric's name, empty where there is none.
+    pub fn metric_name(&self) -> &str {
+        self.value_or_empty(METRIC_NAME)
+    }
+
+    /// Whether the set has a label of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// A builder that starts from this set.
+    pub fn to_builder(&self) -> LabelsBuilder {
+        let mut builder = LabelsBuilder::new();
+        builder.reset(self);
+        builder
+    }
+
+    /// This set without the metric's name.
+    pub fn without_name(&self) -> Labels {
+        self.filter(|name| name != METRIC_NAME)
+    }
+
+    /// The labels whose name the predicate keeps.
+    pub fn filter(&self, mut keep: impl FnMut(&str) -> bool) -> Labels {
+        Labels::from_sorted(self.iter().filter(|l| keep(l.name)).map(|l| (l.name, l.value)))
+    }
+
+    /// The hash that must not change between versions and processes: XXH64 with
+    /// seed 0 over name, `0xff`, value, `0xff` of each label in order.
+    /// Source: Prometheus `model/labels`, `StableHash`.
+    pub fn stable_hash(&self) -> u64 {
+        stable_hash(self.iter())
+    }
+
+    /// The packed bytes: equal for equal sets, the key of hash tables.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.packed
+    }
+
+    /// Bytes on the heap that this set holds (shared between its clones).
+    pub fn heap_bytes(&self) -> usize {
+        self.packed.len() + 16
+    }
+
+    /// The first name that stands twice, where any does. A set built by
+    /// [`Labels::from_pairs`] has none.
+    pub fn duplicate_name(&self) -> Option<&str> {
+        let mut last: Option<&str> = None;
+        for label in self.iter() {
+            if last == Some(label.name) {
+                return last;
+            }
+            last = Some(label.name);
+        }
+        None
+    }
+}
+
+/// [`Labels::stable_hash`] over any labels in order of their names.
+pub fn stable_hash<'a>(labels: impl Iterator<Item = Label<'a>>) -> u64 {
+    let mut hash = Xxh64::new(0);
+    for label in labels {
+        hash.update(label.name.as_bytes());
+        hash.update(&[0xff]);
+        hash.update(label.value.as_bytes());
+        hash.update(&[0xff]);
+    }
+    hash.digest()
+}
+
+fn push_str(packed: &mut Vec<u8>, text: &str) {
+    let mut len = text.len();
+    while len >= 0x80 {
+        packed.push((len as u8 & 0x7f) | 0x80);
+        len >>= 7;
+    }
+    packed.push(len as u8);
+    packed.extend_from_slice(text.as_bytes());
+}
+
+fn take_str<'a>(rest: &mut &'a [u8]) -> &'a str {
+    let mut len = 0usize;
+    let mut shift = 0;
+    loop {
+        let byte = rest[0];
+        *rest = &rest[1..];
+        len |= usize::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            break;
+        }
+        shift += 7;
+    }
+    let (text, tail) = rest.split_at(len);
+    *rest = tail;
+    std::str::from_utf8(text).expect("a label set is packed from strings")
+}
+
+/// Walks a [`Labels`] in order of names.
+#[derive(Clone)]
+pub struct LabelsIter<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for LabelsIter<'a> {
+    type Item = Label<'a>;
+
+    fn next(&mut self) -> Option<Label<'a>> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let name = take_str(&mut self.rest);
+        let value = take_str(&mut self.rest);
+        Some(Label { name, value })
+    }
+}
+
+impl<'a> IntoIterator for &'a Labels {
+    type Item = Label<'a>;
+    type IntoIter = LabelsIter<'a>;
+
+    fn into_iter(self) -> LabelsIter<'a> {
+        self.iter()
+    }
+}
+
+impl Default for Labels {
+    fn default() -> Labels {
+        Labels::empty()
+    }
+}
+
+impl PartialEq for Labels {
+    fn eq(&self, other: &Labels) -> bool {
+        Arc::ptr_eq(&self.packed, &other.packed) || self.packed == other.packed
+    }
+}
+
+impl Eq for Labels {}
+
+impl Hash for Labels {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.packed.hash(state);
+    }
+}
+
+impl PartialOrd for Labels {
+    fn partial_cmp(&self, other: &Labels) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Upstream's order: label by label, name before value, the shorter set first.
+impl Ord for Labels {
+    fn cmp(&self, other: &Labels) -> Ordering {
+        self.iter().cmp(other.iter())
+    }
+}
+
+impl fmt::Debug for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// `{a="b", c="d"}`, names quoted where they need it.
+impl fmt::Display for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_braces(f, self.iter())
+    }
+}
+
+fn write_braces<'a>(f: &mut fmt::Formatter<'_>, labels: impl Iterator<Item = Label<'a>>) -> fmt::Result {
+    f.write_str("{")?;
+    for (i, label) in labels.enumerate() {
+        if i > 0 {
+            f.write_str(", ")?;
+        }
+        if crate::names::is_legacy_label_name(label.name) {
+            f.write_str(label.name)?;
+        } else {
+            f.write_str(&go_quote(label.name))?;
+        }
+        write!(f, "={}", go_quote(label.value))?;
+    }
+    f.write_str("}")
+}
+
+/// Text in double quotes, escaped as Go's `strconv.Quote` does.
+///
+/// ```
+/// assert_eq!(model::labels::go_quote("a\"b\n\u{7f}é"), r#""a\"b\n\x7fé""#);
+/// ```
+pub fn go_quote(text: &str) -> Cow<'_, str> {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{b}' => out.push_str("\\v"),
+            c if c == ' ' || is_go_printable(c) => out.push(c),
+            c if (c as u32) < 0x80 => out.push_str(&format!("\\x{:02x}", c as u32)),
+            c if (c as u32) < 0x10000 => out.push_str(&format!("\\u{:04x}", c as u32)),
+            c => out.push_str(&format!("\\U{:08x}", c as u32)),
+        }
+    }
+    out.push('"');
+    Cow::Owned(out)
+}
+
+/// Whether Go's `unicode.IsPrint` holds, near enough for label text: no control,
+/// format, separator (but the plain space) or unassigned private characters.
+fn is_go_printable(c: char) -> bool {
+    if c.is_ascii() {
+        return c.is_ascii_graphic() || c == ' ';
+    }
+    let escaped: String = c.escape_debug().collect();
+    // `escape_debug` escapes unprintable characters and leading grapheme
+    // extenders; Go prints the latter.
+    !escaped.starts_with("\\u") || is_combining(c)
+}
+
+fn is_combining(c: char) -> bool {
+    matches!(c as u32, 0x0300..=0x036f | 0x0483..=0x0489 | 0x0591..=0x05bd | 0x064b..=0x065f | 0x093c..=0x094d
+        | 0x0e31 | 0x0e34..=0x0e3a | 0x1ab0..=0x1aff | 0x1dc0..=0x1dff | 0x20d0..=0x20f0 | 0x302a..=0x302f
+        | 0x3099..=0x309a | 0xfe00..=0xfe0f | 0xfe20..=0xfe2f)
+}
+
+/// Collects labels in any order and yields a sorted set.
+///
+/// Setting an empty value deletes the label, as upstream's builder does.
+#[derive(Clone, Debug, Default)]
+pub struct LabelsBuilder {
+    /// Sorted by name, unique, no empty values.
+    pairs: Vec<(String, String)>,
+}
+
+impl LabelsBuilder {
+    /// A builder without labels.
+    pub fn new() -> LabelsBuilder {
+        LabelsBuilder::default()
+    }
+
+    /// Drops what was collected and starts from `base`.
+    pub fn reset(&mut self, base: &Labels) {
+        self.pairs.clear();
+        self.pairs.extend(base.iter().map(|l| (l.name.to_owned(), l.value.to_owned())));
+    }
+
+    /// Sets a label; an empty value deletes it.
+    pub fn set(&mut self, name: &str, value: &str) -> &mut LabelsBuilder {
+        match self.find(name) {
+            Ok(i) if value.is_empty() => {
+                self.pairs.remove(i);
+            }
+            Ok(i) => {
+                self.pairs[i].1.clear();
+                self.pairs[i].1.push_str(value);
+            }
+            Err(_) if value.is_empty() => {}
+            Err(i) => self.pairs.insert(i, (name.to_owned(), value.to_owned())),
+        }
+        self
+    }
+
+    /// Deletes a label.
+    pub fn del(&mut self, name: &str) -> &mut LabelsBuilder {
+        if let Ok(i) = self.find(name) {
+            self.pairs.remove(i);
+        }
+        self
+    }
+
+    /// Keeps only the labels whose name the predicate accepts.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) -> &mut LabelsBuilder {
+        self.pairs.retain(|(name, _)| keep(name));
+        self
+    }
+
+    /// The value of a label, `None` where it is not set.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.find(name).ok().map(|i| self.pairs[i].1.as_str())
+    }
+
+    /// The labels collected so far, in order of names.
+    pub fn iter(&self) -> impl Iterator<Item = Label<'_>> {
+        self.pairs.iter().map(|(name, value)| Label { name, value })
+    }
+
+    /// How many labels are set.
+    pub fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// Whether no label is set.
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
+    /// The label set.
+    pub fn labels(&self) -> Labels {
+        Labels::from_sorted(self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+    }
+
+    fn find(&self, name: &str) -> Result<usize, usize> {
+        self.pairs.binary_search_by(|(have, _)| have.as_str().cmp(name))
+    }
+}

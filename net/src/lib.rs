@@ -1,0 +1,1 @@
+//! The HTTP client block and the server's TLS, authentication and limits.

@@ -1,0 +1,1 @@
+//! Remote write and read, in both directions.

@@ -1,0 +1,1 @@
+//! Scraping: targets, fetch, exposition parsing, scrape loops, staleness.

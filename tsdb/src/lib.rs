@@ -1,0 +1,1 @@
+//! The time-series database: head, write-ahead log, chunks, blocks, index, compaction, select.
