@@ -1,1 +1,8 @@
-//! PromQL: text to syntax tree to checked tree to value.
+//! PromQL: text → syntax tree → checked tree → value.
+//!
+//! Never touches a file or a socket: storage is met through `model::query`,
+//! the log of queries through the observer that the server hands in.
+
+#![forbid(unsafe_code)]
+
+pub mod ast;
