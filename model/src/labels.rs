@@ -309,7 +309,10 @@ fn write_braces<'a>(f: &mut fmt::Formatter<'_>, labels: impl Iterator<Item = Lab
 pub fn go_quote(text: &str) -> Cow<'_, str> {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
-    for c in text.chars() {
+    // Most text is plain, and copied as it is up to the first character that is not.
+    let plain = text.bytes().take_while(|b| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\')).count();
+    out.push_str(&text[..plain]);
+    for c in text[plain..].chars() {
         match c {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
@@ -320,7 +323,7 @@ pub fn go_quote(text: &str) -> Cow<'_, str> {
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             '\u{b}' => out.push_str("\\v"),
-            c if c == ' ' || is_go_printable(c) => out.push(c),
+            c if crate::matcher::is_print(c) => out.push(c),
             c if (c as u32) < 0x80 => out.push_str(&format!("\\x{:02x}", c as u32)),
             c if (c as u32) < 0x10000 => out.push_str(&format!("\\u{:04x}", c as u32)),
             c => out.push_str(&format!("\\U{:08x}", c as u32)),
@@ -328,24 +331,6 @@ pub fn go_quote(text: &str) -> Cow<'_, str> {
     }
     out.push('"');
     Cow::Owned(out)
-}
-
-/// Whether Go's `unicode.IsPrint` holds, near enough for label text: no control,
-/// format, separator (but the plain space) or unassigned private characters.
-fn is_go_printable(c: char) -> bool {
-    if c.is_ascii() {
-        return c.is_ascii_graphic() || c == ' ';
-    }
-    let escaped: String = c.escape_debug().collect();
-    // `escape_debug` escapes unprintable characters and leading grapheme
-    // extenders; Go prints the latter.
-    !escaped.starts_with("\\u") || is_combining(c)
-}
-
-fn is_combining(c: char) -> bool {
-    matches!(c as u32, 0x0300..=0x036f | 0x0483..=0x0489 | 0x0591..=0x05bd | 0x064b..=0x065f | 0x093c..=0x094d
-        | 0x0e31 | 0x0e34..=0x0e3a | 0x1ab0..=0x1aff | 0x1dc0..=0x1dff | 0x20d0..=0x20f0 | 0x302a..=0x302f
-        | 0x3099..=0x309a | 0xfe00..=0xfe0f | 0xfe20..=0xfe2f)
 }
 
 /// Collects labels in any order and yields a sorted set.

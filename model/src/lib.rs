@@ -15,6 +15,7 @@ pub mod admin;
 pub mod append;
 pub mod env;
 pub mod exemplar;
+pub mod float;
 pub mod histogram;
 pub mod labels;
 pub mod matcher;
@@ -25,6 +26,7 @@ pub mod names;
 pub mod query;
 pub mod relabel;
 pub mod sample;
+pub mod series_cache;
 pub mod time;
 pub mod wal_tail;
 

@@ -75,6 +75,14 @@ pub enum DurationError {
     /// Not of the form `1h30m`.
     #[error("not a valid duration string: {}", crate::labels::go_quote(.0))]
     Invalid(String),
+    /// A unit that does not exist.
+    #[error("unknown unit {} in duration {}", crate::labels::go_quote(.unit), crate::labels::go_quote(.text))]
+    UnknownUnit {
+        /// The unit.
+        unit: String,
+        /// The whole text.
+        text: String,
+    },
     /// Does not fit 64-bit nanoseconds.
     #[error("duration out of range")]
     OutOfRange,
@@ -118,12 +126,21 @@ pub fn parse_duration_ms(text: &str) -> Result<i64, DurationError> {
             return Err(invalid());
         }
         let (number, tail) = rest.split_at(digits);
-        let letters = tail.bytes().take_while(u8::is_ascii_lowercase).count();
+        let letters = tail.bytes().take_while(|b| !b.is_ascii_digit()).count();
         let (unit, tail) = tail.split_at(letters);
-        let found = UNITS[next_unit..].iter().position(|(name, _)| *name == unit).ok_or_else(invalid)?;
-        let unit_ms = UNITS[next_unit + found].1;
-        next_unit += found + 1;
-        let number: i64 = number.parse().map_err(|_| DurationError::OutOfRange)?;
+        if unit.is_empty() {
+            return Err(invalid());
+        }
+        let number: u64 = number.parse().map_err(|_| invalid())?;
+        let Some(index) = UNITS.iter().position(|(name, _)| *name == unit) else {
+            return Err(DurationError::UnknownUnit { unit: unit.to_owned(), text: text.to_owned() });
+        };
+        if index < next_unit {
+            return Err(invalid());
+        }
+        next_unit = index + 1;
+        let unit_ms = UNITS[index].1;
+        let number = i64::try_from(number).map_err(|_| DurationError::OutOfRange)?;
         let part = number.checked_mul(unit_ms).ok_or(DurationError::OutOfRange)?;
         total = total.checked_add(part).ok_or(DurationError::OutOfRange)?;
         // Upstream counts in nanoseconds.
