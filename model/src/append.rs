@@ -78,6 +78,35 @@ pub enum HistogramValue {
     Float(FloatHistogram),
 }
 
+impl HistogramValue {
+    /// The histogram with float counts; whole ones are converted.
+    pub fn to_float(&self) -> FloatHistogram {
+        match self {
+            HistogramValue::Integer(h) => h.to_float(),
+            HistogramValue::Float(h) => h.clone(),
+        }
+    }
+
+    /// Whether this is a staleness marker.
+    pub fn is_stale(&self) -> bool {
+        match self {
+            HistogramValue::Integer(h) => h.is_stale(),
+            HistogramValue::Float(h) => h.is_stale(),
+        }
+    }
+
+    /// Whether the histogram is well formed.
+    ///
+    /// # Errors
+    /// The first fault found.
+    pub fn validate(&self) -> Result<(), crate::histogram::HistogramError> {
+        match self {
+            HistogramValue::Integer(h) => h.validate(),
+            HistogramValue::Float(h) => h.validate(),
+        }
+    }
+}
+
 /// One histogram sample.
 #[derive(Clone, Debug)]
 pub struct HistogramSample {

@@ -12,7 +12,32 @@
 //! Spans and custom bounds are shared between the histograms of a series, as
 //! they seldom change.
 
+mod arithmetic;
+mod bounds;
+mod buckets;
+mod classic;
+mod compact;
+mod convert;
+mod custom;
+mod layout;
+pub mod quantile;
+mod reset;
+mod resolution;
+mod text;
+mod trim;
+mod validate;
+
 use std::sync::{Arc, LazyLock};
+
+pub use arithmetic::{AddNotes, neumaier};
+pub use bounds::{exponential_bound, upper_bound};
+pub use buckets::Bucket;
+pub use classic::{ClassicBucket, ClassicQuantile, bucket_fraction, bucket_quantile};
+pub use convert::bounds_match;
+pub use custom::{ClassicError, ClassicHistogram, NhcbError, nhcb_to_classic};
+pub use resolution::{check_known_schema, needs_reduction};
+pub use trim::TrimKeep;
+pub use validate::{CountValue, HistogramError, Part};
 
 /// The schema number of histograms with custom bucket bounds.
 pub const CUSTOM_BUCKETS_SCHEMA: i32 = -53;
@@ -24,6 +49,17 @@ pub const EXPONENTIAL_SCHEMA_MAX: i32 = 8;
 pub const EXPONENTIAL_SCHEMA_MAX_RESERVED: i32 = 52;
 /// The coarsest schema number that is reserved.
 pub const EXPONENTIAL_SCHEMA_MIN_RESERVED: i32 = -9;
+
+/// Whether bounds follow from the schema and the schema can be stored.
+pub fn is_exponential_schema(schema: i32) -> bool {
+    (EXPONENTIAL_SCHEMA_MIN..=EXPONENTIAL_SCHEMA_MAX).contains(&schema)
+}
+
+/// Whether the schema is one that can be read: stored ones and reserved ones.
+pub fn is_known_schema(schema: i32) -> bool {
+    schema == CUSTOM_BUCKETS_SCHEMA
+        || (EXPONENTIAL_SCHEMA_MIN_RESERVED..=EXPONENTIAL_SCHEMA_MAX_RESERVED).contains(&schema)
+}
 
 /// A run of populated buckets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -175,12 +211,4 @@ impl FloatHistogram {
     pub fn is_stale(&self) -> bool {
         crate::is_stale_nan(self.sum)
     }
-}
-
-/// Why a histogram is malformed.
-#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
-pub enum HistogramError {
-    /// The schema number is not one that is known.
-    #[error("histogram has an invalid schema, which must be between -4 and 8 or -53 for custom buckets: {0}")]
-    InvalidSchema(i32),
 }

@@ -15,6 +15,8 @@ mod go_regex;
 mod parse;
 mod plan;
 mod reduce;
+#[cfg(test)]
+mod tests;
 mod unicode;
 mod words;
 
@@ -24,6 +26,7 @@ use std::sync::Arc;
 
 pub use error::{RegexError, RegexErrorKind};
 pub use go_regex::{GoRegex, Groups};
+use parse::Dialect;
 use plan::{Plan, Required};
 pub(crate) use unicode::is_print;
 
@@ -87,7 +90,7 @@ struct Pattern {
 
 impl Pattern {
     fn compile(text: &str) -> Result<Pattern, RegexError> {
-        let parsed = parse::parse(text, true)?;
+        let parsed = parse::parse(text, Dialect::Matcher)?;
         let reduced = reduce::reduce(&parsed.node, text.len())
             .map_err(|_| RegexError::new(RegexErrorKind::TooLarge, text))?;
         Ok(Pattern { plan: reduced.plan, required: reduced.required })

@@ -211,3 +211,94 @@ fn unescape_values(name: &str) -> Option<String> {
     out.push_str(rest);
     Some(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn older_names_are_letters_digits_underscores_and_colons() {
+        for (name, metric, label) in [
+            ("up", true, true),
+            ("job:up:sum", true, false),
+            ("_9", true, true),
+            ("9_", false, false),
+            ("", false, false),
+            ("http.code", false, false),
+            ("é", false, false),
+        ] {
+            assert_eq!(ValidationScheme::Legacy.is_valid_metric_name(name), metric, "{name}");
+            assert_eq!(ValidationScheme::Legacy.is_valid_label_name(name), label, "{name}");
+            assert_eq!(ValidationScheme::Utf8.is_valid_metric_name(name), !name.is_empty());
+        }
+    }
+
+    #[test]
+    fn names_are_escaped_by_scheme() {
+        for (name, underscores, dots, values) in [
+            ("", "", "", ""),
+            ("no_change:9", "no_change:9", "no__change:9", "no_change:9"),
+            (
+                "mysystem.prod.west",
+                "mysystem_prod_west",
+                "mysystem_dot_prod_dot_west",
+                "U__mysystem_2e_prod_2e_west",
+            ),
+            ("a.b_c", "a_b_c", "a_dot_b__c", "U__a_2e_b__c"),
+            ("9é", "__", "____", "U___39__e9_"),
+            ("label with 😱", "label_with__", "label__with____", "U__label_20_with_20__1f631_"),
+        ] {
+            assert_eq!(EscapingScheme::Underscores.escape(name), underscores);
+            assert_eq!(EscapingScheme::Dots.escape(name), dots);
+            assert_eq!(EscapingScheme::Values.escape(name), values);
+            assert_eq!(EscapingScheme::NoEscaping.escape(name), name);
+        }
+    }
+
+    #[test]
+    fn what_values_cannot_have_written_stays() {
+        for name in ["plain", "U__a_", "U__a_zz_", "U__a_2e", "U__d800_", "U___d800_", "U__a_000041_"] {
+            assert_eq!(EscapingScheme::Values.unescape(name), name);
+        }
+        assert_eq!(EscapingScheme::Values.unescape("U__a__b_2E_c"), "a_b.c");
+        assert_eq!(EscapingScheme::Dots.unescape("a_dot_b__c"), "a.b_c");
+    }
+
+    #[test]
+    fn schemes_are_found_by_name() {
+        for scheme in [
+            EscapingScheme::NoEscaping,
+            EscapingScheme::Underscores,
+            EscapingScheme::Dots,
+            EscapingScheme::Values,
+        ] {
+            assert_eq!(EscapingScheme::from_name(scheme.as_str()), Ok(scheme));
+        }
+        assert_eq!(EscapingScheme::from_name("x").unwrap_err().to_string(), "unknown format scheme x");
+        assert_eq!(
+            ValidationScheme::from_name("x").unwrap_err().to_string(),
+            "unrecognized ValidationScheme: \"x\""
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn values_are_read_back_whole(name in "[a-z_.:0-9é😱]{1,12}") {
+            let escaped = EscapingScheme::Values.escape(&name);
+            prop_assert!(is_legacy_metric_name(&escaped));
+            // A name that looks escaped already is ambiguous, there as here.
+            if !name.starts_with("U__") {
+                prop_assert_eq!(EscapingScheme::Values.unescape(&escaped), name.as_str());
+            }
+        }
+
+        #[test]
+        fn escaped_names_are_valid_in_the_older_set(name in "\\PC{1,12}") {
+            for scheme in [EscapingScheme::Underscores, EscapingScheme::Dots, EscapingScheme::Values] {
+                prop_assert!(is_legacy_metric_name(&scheme.escape(&name)));
+            }
+        }
+    }
+}

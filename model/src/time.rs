@@ -152,8 +152,8 @@ pub fn parse_duration_ms(text: &str) -> Result<i64, DurationError> {
     Ok(total)
 }
 
-/// Milliseconds as Prometheus prints a duration: `1h30m`, `0s`; years, weeks
-/// and days only where nothing shorter remains.
+/// Milliseconds as Prometheus prints a duration: `1h30m`, `0s`; years and weeks
+/// only where nothing shorter remains.
 /// Source: prometheus/common `model.Duration.String`.
 ///
 /// ```
@@ -179,7 +179,7 @@ impl fmt::Display for PromDuration {
             rest = rest.saturating_neg();
         }
         for (name, unit_ms) in UNITS {
-            let exact_only = matches!(name, "y" | "w" | "d");
+            let exact_only = matches!(name, "y" | "w");
             if exact_only && rest % unit_ms != 0 {
                 continue;
             }
@@ -204,7 +204,8 @@ mod tests {
             let printed = format_duration_ms(parsed);
             assert_eq!(parse_duration_ms(&printed), Ok(parsed), "{text} printed as {printed}");
         }
-        assert_eq!(format_duration_ms(parse_duration_ms("36h").unwrap()), "36h");
+        assert_eq!(format_duration_ms(parse_duration_ms("36h").unwrap()), "1d12h");
+        assert_eq!(format_duration_ms(parse_duration_ms("90d").unwrap()), "90d");
         assert_eq!(format_duration_ms(parse_duration_ms("48h").unwrap()), "2d");
     }
 

@@ -1,8 +1,12 @@
-//! Matchers and hashes against the recorded behaviour of upstream.
+//! Labels and matchers against the recorded behaviour of upstream and against
+//! plain models of them.
 
-use std::collections::BTreeSet;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Labels, MatchOp, Matcher};
+use model::labels::go_quote;
+use model::{Labels, LabelsBuilder, MatchOp, Matcher};
+use proptest::prelude::*;
 use serde_json::Value;
 use testkit::{conformance_dir, json_lines};
 
@@ -95,4 +99,105 @@ fn stable_hash_and_text_equal_upstream() {
         }
         wrong
     });
+}
+
+#[test]
+fn text_is_quoted_as_go_quotes_it() {
+    for (text, quoted) in [
+        ("plain text", r#""plain text""#),
+        ("a\"b\\c", r#""a\"b\\c""#),
+        ("\u{7}\u{8}\u{c}\n\r\t\u{b}", r#""\a\b\f\n\r\t\v""#),
+        ("\0\u{1b}\u{7f}", r#""\x00\x1b\x7f""#),
+        ("é日😱", r#""é日😱""#),
+        // No-break space, zero-width space, byte order mark, private use, unassigned.
+        ("\u{a0}\u{200b}\u{feff}\u{e000}\u{378}", r#""\u00a0\u200b\ufeff\ue000\u0378""#),
+        ("\u{85}\u{2028}\u{10ffff}", r#""\u0085\u2028\U0010ffff""#),
+        // Combining marks are printable, even alone.
+        ("\u{301}", "\"\u{301}\""),
+    ] {
+        assert_eq!(go_quote(text), quoted);
+    }
+}
+
+#[test]
+fn sets_are_ordered_by_name_then_value_then_length() {
+    let set = |pairs: &[(&str, &str)]| Labels::from_pairs(pairs.iter().copied());
+    let ascending = [
+        set(&[]),
+        set(&[("a", "1")]),
+        set(&[("a", "1"), ("b", "1")]),
+        set(&[("a", "1"), ("c", "0")]),
+        set(&[("a", "10")]),
+        set(&[("a", "2")]),
+        set(&[("a.b", "0")]),
+        set(&[("b", "0")]),
+    ];
+    assert!(ascending.is_sorted_by(|a, b| a.cmp(b) == Ordering::Less));
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Set(String, String),
+    Del(String),
+    Keep(char),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => ("[a-cé]{1,2}", "[x-z]{0,2}").prop_map(|(name, value)| Step::Set(name, value)),
+        1 => "[a-cé]{1,2}".prop_map(Step::Del),
+        1 => prop::char::range('a', 'c').prop_map(Step::Keep),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn builder_does_what_a_sorted_map_does(steps in prop::collection::vec(step(), 0..24)) {
+        let mut builder = LabelsBuilder::new();
+        let mut model: BTreeMap<String, String> = BTreeMap::new();
+        for step in steps {
+            match step {
+                Step::Set(name, value) => {
+                    builder.set(&name, &value);
+                    if value.is_empty() { model.remove(&name) } else { model.insert(name, value) };
+                }
+                Step::Del(name) => {
+                    builder.del(&name);
+                    model.remove(&name);
+                }
+                Step::Keep(letter) => {
+                    builder.retain(|name| name.contains(letter));
+                    model.retain(|name, _| name.contains(letter));
+                }
+            }
+        }
+        let labels = builder.labels();
+        let found: Vec<(&str, &str)> = labels.iter().map(|label| (label.name, label.value)).collect();
+        let expected: Vec<(&str, &str)> = model.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        prop_assert_eq!(&found, &expected);
+        prop_assert_eq!(labels.len(), model.len());
+        for (name, value) in &model {
+            prop_assert_eq!(labels.get(name), Some(value.as_str()));
+        }
+        prop_assert_eq!(labels.to_builder().labels(), labels);
+    }
+
+    #[test]
+    fn order_and_equality_are_those_of_the_pairs(
+        left in prop::collection::btree_map("[a-c]{1,2}", "[x-z]{1,2}", 0..4),
+        right in prop::collection::btree_map("[a-c]{1,2}", "[x-z]{1,2}", 0..4),
+    ) {
+        let (a, b) = (Labels::from_pairs(&left), Labels::from_pairs(&right));
+        prop_assert_eq!(a.cmp(&b), left.iter().cmp(right.iter()));
+        prop_assert_eq!(a == b, left == right);
+        prop_assert_eq!(a.stable_hash() == b.stable_hash(), left == right);
+    }
+
+    #[test]
+    fn long_values_come_back(value in "[a-z]{1,4}", repeat in 0usize..9000) {
+        let value = value.repeat(repeat);
+        let labels = Labels::from_pairs([("a", value.as_str()), ("b", "1")]);
+        prop_assert_eq!(labels.value_or_empty("a"), value);
+        prop_assert_eq!(labels.get("b"), Some("1"));
+    }
 }

@@ -78,3 +78,97 @@ fn rules_are_refused_as_upstream_refuses_them() {
     println!("relabel/validate: {} / {}", cases.len() - failures.len(), cases.len());
     assert!(failures.is_empty(), "{failures:#?}");
 }
+
+fn rule(params: RelabelParams) -> RelabelConfig {
+    RelabelConfig::new(params, ValidationScheme::Utf8).unwrap()
+}
+
+fn refusal(params: RelabelParams, scheme: ValidationScheme) -> String {
+    RelabelConfig::new(params, scheme).unwrap_err().to_string()
+}
+
+fn with_action(action: &str) -> RelabelParams {
+    RelabelParams { action: action.to_owned(), ..RelabelParams::default() }
+}
+
+#[test]
+fn rules_that_make_no_sense_are_refused_in_upstreams_words() {
+    let utf8 = ValidationScheme::Utf8;
+    let to =
+        |action: &str, target: &str| RelabelParams { target_label: target.to_owned(), ..with_action(action) };
+    let with_regex = |params: RelabelParams| RelabelParams { regex: Some("(.*)".to_owned()), ..params };
+    for (params, text) in [
+        (with_action("Nope"), "unknown relabel action \"Nope\""),
+        (to("hashmod", "x"), "relabel configuration for hashmod requires non-zero modulus"),
+        (
+            RelabelParams { modulus: 3, ..with_action("HASHMOD") },
+            "relabel configuration for hashmod action requires 'target_label' value",
+        ),
+        (
+            with_regex(to("keepequal", "x")),
+            "keepequal action requires only 'source_labels' and `target_label`, and no other fields",
+        ),
+        (
+            RelabelParams { replacement: "x".to_owned(), ..to("dropequal", "x") },
+            "'replacement' can not be set for dropequal action",
+        ),
+        (
+            RelabelParams { source_labels: Some(Vec::new()), ..with_action("labeldrop") },
+            "labeldrop action requires only 'regex', and no other fields",
+        ),
+        (
+            RelabelParams { replacement: String::new(), ..with_action("labelmap") },
+            "\"\" is invalid 'replacement' for labelmap action",
+        ),
+        (
+            RelabelParams { regex: Some("a(b".to_owned()), ..to("replace", "x") },
+            "error parsing regexp: missing closing ): `^(?s:a(b)$`",
+        ),
+    ] {
+        assert_eq!(refusal(params, utf8), text);
+    }
+    let legacy = ValidationScheme::Legacy;
+    for target in ["a-b", "0a", "0$1", "a.$1", "$", "${a", "$-", "a${}", "${a.b}"] {
+        assert_eq!(
+            refusal(to("replace", target), legacy),
+            format!("\"{target}\" is invalid 'target_label' for replace action")
+        );
+    }
+    for target in ["a", "_0", "$1", "${1}0", "a$1_${name}9", "$1$2"] {
+        assert!(RelabelConfig::new(to("replace", target), legacy).is_ok(), "{target}");
+    }
+}
+
+#[test]
+fn an_empty_replacement_deletes_the_target() {
+    let delete = rule(RelabelParams {
+        target_label: "a".into(),
+        replacement: String::new(),
+        ..RelabelParams::default()
+    });
+    let mut builder = Labels::from_pairs([("a", "1"), ("b", "2")]).to_builder();
+    assert!(process(&mut builder, &[delete]));
+    assert_eq!(builder.labels().to_string(), r#"{b="2"}"#);
+}
+
+#[test]
+fn a_target_that_becomes_no_valid_name_changes_nothing() {
+    let params = RelabelParams {
+        source_labels: Some(vec!["a".into()]),
+        target_label: "$1".into(),
+        replacement: "x".into(),
+        ..RelabelParams::default()
+    };
+    let legacy = RelabelConfig::new(params.clone(), ValidationScheme::Legacy).unwrap();
+    let mut builder = Labels::from_pairs([("a", "no.name")]).to_builder();
+    assert!(process(&mut builder, &[legacy]));
+    assert_eq!(builder.labels().to_string(), r#"{a="no.name"}"#);
+    assert!(process(&mut builder, &[rule(params)]));
+    assert_eq!(builder.labels().to_string(), r#"{a="no.name", "no.name"="x"}"#);
+}
+
+#[test]
+fn case_is_changed_character_by_character() {
+    assert_eq!(model::relabel::to_upper("straße ᾳ"), "STRAßE ᾼ");
+    assert_eq!(model::relabel::to_lower("İΣ"), "iσ");
+}

@@ -5,6 +5,7 @@
 
 mod clock;
 mod conformance;
+pub mod exporter;
 mod seed;
 
 pub use clock::TestClock;

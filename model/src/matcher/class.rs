@@ -5,8 +5,18 @@ use regex_syntax::hir::{ClassUnicode, ClassUnicodeRange};
 use super::error::{RegexError, RegexErrorKind};
 use super::unicode;
 
+/// How classes are read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    /// Case variants are added.
+    pub(super) fold: bool,
+    /// `\p{letter}` and the like are known: Go has accepted them since 1.25, but
+    /// upstream reads the patterns of matchers with an older parser.
+    pub(super) loose_names: bool,
+}
+
 /// Reads `[…]` at the start of `text`; gives what follows.
-pub(super) fn bracketed(text: &str, fold: bool) -> Result<(ClassUnicode, &str), RegexError> {
+pub(super) fn bracketed(text: &str, read: Reading) -> Result<(ClassUnicode, &str), RegexError> {
     let mut rest = &text[1..];
     let negated = rest.starts_with('^');
     if negated {
@@ -14,29 +24,29 @@ pub(super) fn bracketed(text: &str, fold: bool) -> Result<(ClassUnicode, &str), 
     }
     // Collected first and ordered once: adding one by one would be quadratic.
     let mut ranges: Vec<ClassUnicodeRange> = Vec::new();
+    let mut unfolded: Vec<ClassUnicodeRange> = Vec::new();
     let mut first = true;
     while first || !rest.starts_with(']') {
         first = false;
-        if let Some((class, tail)) = posix(rest, fold)? {
+        if let Some((class, tail)) = posix(rest, read)? {
             ranges.extend(class.ranges());
             rest = tail;
             continue;
         }
-        if let Some((class, tail)) = named(rest, fold)? {
+        if let Some((class, tail)) = named(rest, read)? {
             ranges.extend(class.ranges());
             rest = tail;
             continue;
         }
         let (low, high, tail) = range(rest, text)?;
         rest = tail;
-        let Some((low, high)) = without_surrogates(low, high) else { continue };
-        let mut class = unicode::of_ranges(&[(low, high)]);
-        if fold {
-            unicode::fold(&mut class);
-        }
-        ranges.extend(class.ranges());
+        unfolded.extend(without_surrogates(low, high).map(|(low, high)| ClassUnicodeRange::new(low, high)));
     }
-    let mut class = ClassUnicode::new(ranges);
+    let mut class = ClassUnicode::new(unfolded);
+    if read.fold {
+        unicode::fold(&mut class);
+    }
+    class.union(&ClassUnicode::new(ranges));
     if negated {
         class.negate();
     }
@@ -73,22 +83,22 @@ fn without_surrogates(low: u32, high: u32) -> Option<(char, char)> {
 }
 
 /// `[:alpha:]` or `[:^alpha:]` inside brackets.
-fn posix(text: &str, fold: bool) -> Result<Option<(ClassUnicode, &str)>, RegexError> {
+fn posix(text: &str, read: Reading) -> Result<Option<(ClassUnicode, &str)>, RegexError> {
     let Some(end) = text.strip_prefix("[:").and_then(|tail| tail.find(":]")) else { return Ok(None) };
-    let (read, rest) = text.split_at(end + 4);
-    let name = &read[2..end + 2];
+    let (whole, rest) = text.split_at(end + 4);
+    let name = &whole[2..end + 2];
     let (negated, name) = name.strip_prefix('^').map_or((false, name), |name| (true, name));
     let class =
-        unicode::posix_class(name).ok_or_else(|| RegexError::new(RegexErrorKind::InvalidCharRange, read))?;
-    Ok(Some((finished(class, negated, fold), rest)))
+        unicode::posix_class(name).ok_or_else(|| RegexError::new(RegexErrorKind::InvalidCharRange, whole))?;
+    Ok(Some((finished(class, negated, read.fold), rest)))
 }
 
 /// `\d`, `\pN`, `\p{Greek}` and their negations; `None`: something else.
-pub(super) fn named(text: &str, fold: bool) -> Result<Option<(ClassUnicode, &str)>, RegexError> {
+pub(super) fn named(text: &str, read: Reading) -> Result<Option<(ClassUnicode, &str)>, RegexError> {
     let Some(tail) = text.strip_prefix('\\') else { return Ok(None) };
     let Some(letter) = tail.bytes().next() else { return Ok(None) };
     if let Some(class) = unicode::perl_class(letter.to_ascii_lowercase()) {
-        return Ok(Some((finished(class, letter.is_ascii_uppercase(), fold), &tail[1..])));
+        return Ok(Some((finished(class, letter.is_ascii_uppercase(), read.fold), &tail[1..])));
     }
     if !letter.eq_ignore_ascii_case(&b'p') {
         return Ok(None);
@@ -113,8 +123,12 @@ pub(super) fn named(text: &str, fold: bool) -> Result<Option<(ClassUnicode, &str
         }
         None => name,
     };
-    let class = unicode::named_class(name).ok_or_else(unknown)?;
-    Ok(Some((finished(class, negated, fold), rest)))
+    let class = match read.loose_names {
+        true => unicode::loosely_named_class(name),
+        false => unicode::named_class(name),
+    };
+    let class = class.ok_or_else(unknown)?;
+    Ok(Some((finished(class, negated, read.fold), rest)))
 }
 
 /// Case variants are added before a class is negated.

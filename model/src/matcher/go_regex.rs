@@ -13,7 +13,7 @@ use smallvec::{SmallVec, smallvec};
 use super::ast::Node;
 use super::automaton::Automaton;
 use super::error::{RegexError, RegexErrorKind};
-use super::parse::{self, Parsed};
+use super::parse::{self, Dialect, Parsed};
 use super::plan::Plan;
 use super::{reduce, unicode};
 
@@ -82,7 +82,7 @@ impl GoRegex {
     }
 
     fn compile(pattern: &str, text: &str) -> Result<GoRegex, RegexError> {
-        let Parsed { node, groups, size } = parse::parse(text, false)?;
+        let Parsed { node, groups, size } = parse::parse(text, Dialect::Go)?;
         let whole = whole(&node).map(|inner| Whole {
             plan: reduce::reduce_simple(inner, text.len()).map(|reduced| reduced.plan),
             middle: middle(inner),

@@ -13,7 +13,7 @@
 use regex_syntax::hir::{ClassUnicode, Look};
 
 use super::ast::Node;
-use super::class;
+use super::class::{self, Reading};
 use super::error::{RegexError, RegexErrorKind};
 use super::unicode;
 
@@ -23,6 +23,10 @@ const HEIGHT_MAX: u32 = 1000;
 const REPEAT_MAX: u32 = 1000;
 /// The most instructions that a pattern may come to, by Go's count.
 const SIZE_MAX: u64 = (128 << 20) / 40;
+
+/// The most ranges of characters that the classes of a pattern may have; under
+/// `(?i)` each class counts as some more.
+const RANGES_MAX: usize = 1 << 20;
 
 /// The flags that `(?ims-U)` switches.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,13 +52,24 @@ pub(super) struct Parsed {
     pub(super) size: u64,
 }
 
-/// Reads a pattern; `dot_newline` as if it stood inside `(?s:…)`.
-pub(super) fn parse(pattern: &str, dot_newline: bool) -> Result<Parsed, RegexError> {
+/// Which of upstream's two readers of patterns is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// The one of matchers: as if inside `(?s:…)`.
+    Matcher,
+    /// The one of Go itself.
+    Go,
+}
+
+/// Reads a pattern.
+pub(super) fn parse(pattern: &str, dialect: Dialect) -> Result<Parsed, RegexError> {
     Parser {
         pattern,
         rest: pattern,
-        flags: Flags { dot_newline, ..Flags::default() },
+        dialect,
+        flags: Flags { dot_newline: dialect == Dialect::Matcher, ..Flags::default() },
         groups: vec![None],
+        ranges: 0,
         outer: Vec::new(),
         open: Level::default(),
     }
@@ -168,8 +183,11 @@ fn merge_literals(items: Vec<Item>) -> Vec<Item> {
 struct Parser<'p> {
     pattern: &'p str,
     rest: &'p str,
+    dialect: Dialect,
     flags: Flags,
     groups: Vec<Option<Box<str>>>,
+    /// How many ranges the classes read so far have.
+    ranges: usize,
     outer: Vec<Level>,
     open: Level,
 }
@@ -221,9 +239,9 @@ impl<'p> Parser<'p> {
                     self.push(node);
                 }
                 '[' => {
-                    let (class, rest) = class::bracketed(before, self.flags.fold)?;
+                    let (class, rest) = class::bracketed(before, self.reading())?;
                     self.rest = rest;
-                    self.push(class_node(class));
+                    self.push_class(class)?;
                 }
                 _ => self.take_literal(c),
             }
@@ -237,6 +255,10 @@ impl<'p> Parser<'p> {
         Ok(Parsed { node: item.node, groups: self.groups, size: item.size })
     }
 
+    fn reading(&self) -> Reading {
+        Reading { fold: self.flags.fold, loose_names: self.dialect == Dialect::Go }
+    }
+
     fn error_whole(&self, kind: RegexErrorKind) -> RegexError {
         RegexError::new(kind, self.pattern)
     }
@@ -248,6 +270,19 @@ impl<'p> Parser<'p> {
 
     fn push(&mut self, node: Node) {
         self.open.items.push(Item::leaf(node));
+    }
+
+    fn push_class(&mut self, class: ClassUnicode) -> Result<(), RegexError> {
+        self.ranges += class.ranges().len();
+        if self.flags.fold {
+            // The search for case variants takes its time.
+            self.ranges += 64;
+        }
+        if self.ranges > RANGES_MAX {
+            return Err(self.error_whole(RegexErrorKind::TooLarge));
+        }
+        self.push(class_node(class));
+        Ok(())
     }
 
     fn take_literal(&mut self, c: char) {
@@ -445,10 +480,9 @@ impl<'p> Parser<'p> {
                 return Ok(());
             }
         }
-        if let Some((class, rest)) = class::named(start, self.flags.fold)? {
+        if let Some((class, rest)) = class::named(start, self.reading())? {
             self.rest = rest;
-            self.push(class_node(class));
-            return Ok(());
+            return self.push_class(class);
         }
         let (code, rest) = class::escaped_char(start)?;
         self.rest = rest;

@@ -4,8 +4,10 @@
 //! Go's tables are of Unicode 15; those of `regex-syntax` are newer, so what was
 //! assigned later is filtered out by age.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use parking_lot::Mutex;
 use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, HirKind};
 
 const CATEGORIES: [&str; 39] = [
@@ -180,18 +182,90 @@ const SCRIPTS: &[&str] = &[
     "Zanabazar_Square",
 ];
 
-/// The characters of `\p{name}`; names are case-sensitive. `None`: Go has no such name.
-pub(super) fn named_class(name: &str) -> Option<ClassUnicode> {
-    match name {
-        "Any" => Some(parse_class(r"[\x{0}-\x{10FFFF}]")),
-        // UTF-8 text has no surrogates.
-        "Cs" => Some(ClassUnicode::empty()),
-        "C" | "Cn" => Some(parse_class(&format!(r"[\p{{gc:{name}}}\P{{age:15.0}}]"))),
-        _ if CATEGORIES.contains(&name) => Some(parse_class(&format!(r"[\p{{gc:{name}}}&&\p{{age:15.0}}]"))),
-        _ if SCRIPTS.binary_search(&name).is_ok() => {
-            Some(parse_class(&format!(r"[\p{{sc:{name}}}&&\p{{age:15.0}}]")))
+/// Other names of categories, without case and underscores.
+const ALIASES: &[(&str, &str)] = &[
+    ("casedletter", "LC"),
+    ("closepunctuation", "Pe"),
+    ("combiningmark", "M"),
+    ("connectorpunctuation", "Pc"),
+    ("control", "Cc"),
+    ("currencysymbol", "Sc"),
+    ("dashpunctuation", "Pd"),
+    ("decimalnumber", "Nd"),
+    ("enclosingmark", "Me"),
+    ("finalpunctuation", "Pf"),
+    ("format", "Cf"),
+    ("initialpunctuation", "Pi"),
+    ("letter", "L"),
+    ("letternumber", "Nl"),
+    ("lineseparator", "Zl"),
+    ("lowercaseletter", "Ll"),
+    ("mark", "M"),
+    ("mathsymbol", "Sm"),
+    ("modifierletter", "Lm"),
+    ("modifiersymbol", "Sk"),
+    ("nonspacingmark", "Mn"),
+    ("number", "N"),
+    ("openpunctuation", "Ps"),
+    ("other", "C"),
+    ("otherletter", "Lo"),
+    ("othernumber", "No"),
+    ("otherpunctuation", "Po"),
+    ("othersymbol", "So"),
+    ("paragraphseparator", "Zp"),
+    ("privateuse", "Co"),
+    ("punctuation", "P"),
+    ("separator", "Z"),
+    ("spaceseparator", "Zs"),
+    ("spacingmark", "Mc"),
+    ("surrogate", "Cs"),
+    ("symbol", "S"),
+    ("titlecaseletter", "Lt"),
+    ("unassigned", "Cn"),
+    ("uppercaseletter", "Lu"),
+    ("cntrl", "Cc"),
+    ("digit", "Nd"),
+    ("punct", "P"),
+];
+
+/// The class of `\p{name}` where case, spaces, dashes and underscores do not count
+/// and categories have long names. `None`: there is no such name.
+pub(super) fn loosely_named_class(name: &str) -> Option<ClassUnicode> {
+    let plain = |name: &str| -> String {
+        let letters = name.chars().filter(|c| !matches!(c, '_' | '-' | ' '));
+        letters.map(|c| c.to_ascii_lowercase()).collect()
+    };
+    let wanted = plain(name);
+    match wanted.as_str() {
+        "ascii" => return posix_class("ascii"),
+        "assigned" => {
+            let mut class = named_class("Cn")?;
+            class.negate();
+            return Some(class);
         }
-        _ => None,
+        _ => {}
+    }
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == wanted).map(|(_, name)| *name);
+    let own = || CATEGORIES.iter().chain(SCRIPTS).copied().find(|name| plain(name) == wanted);
+    named_class(alias.or_else(own)?)
+}
+
+/// The characters of `\p{name}`; names are case-sensitive. `None`: there is no such name.
+pub(super) fn named_class(name: &str) -> Option<ClassUnicode> {
+    // Making a class takes long, and a pattern may ask for one many times over.
+    static MADE: Mutex<BTreeMap<&'static str, ClassUnicode>> = Mutex::new(BTreeMap::new());
+    let name = *CATEGORIES.iter().chain(SCRIPTS).find(|known| **known == name)?;
+    Some(MADE.lock().entry(name).or_insert_with(|| make_class(name)).clone())
+}
+
+fn make_class(name: &str) -> ClassUnicode {
+    match name {
+        "Any" => of_ranges(&[('\0', char::MAX)]),
+        // UTF-8 text has no surrogates.
+        "Cs" => ClassUnicode::empty(),
+        "C" | "Cn" => parse_class(&format!(r"[\p{{gc:{name}}}\P{{age:15.0}}]")),
+        _ if CATEGORIES.contains(&name) => parse_class(&format!(r"[\p{{gc:{name}}}&&\p{{age:15.0}}]")),
+        _ => parse_class(&format!(r"[\p{{sc:{name}}}&&\p{{age:15.0}}]")),
     }
 }
 
@@ -269,9 +343,19 @@ pub(super) fn of_ranges(ranges: &[(char, char)]) -> ClassUnicode {
     ClassUnicode::new(ranges.iter().map(|(first, last)| ClassUnicodeRange::new(*first, *last)))
 }
 
+/// Characters that may have case variants.
+static CASED: LazyLock<ClassUnicode> = LazyLock::new(|| parse_class(r"[\p{CWCM}\p{CWCF}]"));
+
 /// Adds every simple case variant.
 pub(super) fn fold(class: &mut ClassUnicode) {
-    class.try_case_fold_simple().expect("the tables for case folding are compiled in");
+    // Variants are looked for character by character, so where there are many
+    // only among those that may have any.
+    let mut cased = class.clone();
+    if cased.ranges().iter().map(|range| range.len()).sum::<usize>() > 256 {
+        cased.intersect(&CASED);
+    }
+    cased.try_case_fold_simple().expect("the tables for case folding are compiled in");
+    class.union(&cased);
 }
 
 fn parse_class(text: &str) -> ClassUnicode {
@@ -283,5 +367,42 @@ fn parse_class(text: &str) -> ClassUnicode {
             of_ranges(c.map(|c| (c, c)).as_slice())
         }
         _ => ClassUnicode::empty(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_cased_characters_have_variants() {
+        let mut others = CASED.clone();
+        others.negate();
+        let mut folded = others.clone();
+        folded.case_fold_simple();
+        assert_eq!(folded, others);
+    }
+
+    #[test]
+    fn folding_a_wide_class_equals_folding_it_whole() {
+        let mut class = of_ranges(&[('[', '\u{2ff}'), ('\u{1000}', '\u{2000}')]);
+        let mut whole = class.clone();
+        whole.case_fold_simple();
+        fold(&mut class);
+        assert_eq!(class, whole);
+    }
+
+    #[test]
+    fn names_are_exact_or_loose() {
+        for name in ["L", "Lu", "Greek", "Old_Italic", "Any", "Cn"] {
+            assert!(named_class(name).is_some(), "{name}");
+            assert_eq!(named_class(name), loosely_named_class(&format!(" {}-", name.to_lowercase())));
+        }
+        assert_eq!(named_class("Lu"), loosely_named_class("Uppercase Letter"));
+        assert!(
+            named_class("lu").is_none()
+                && named_class("Letter").is_none()
+                && loosely_named_class("x").is_none()
+        );
     }
 }

@@ -43,14 +43,17 @@ pub(super) fn list(node: &Node, budget: Budget) -> Option<Vec<String>> {
         Node::Look(_) => return None,
         Node::Group { node, .. } => return list(node, budget),
         Node::Alternate(nodes) => {
-            let mut words = Vec::new();
+            let mut words: Vec<String> = Vec::new();
+            let mut bytes = 0;
             for node in nodes {
-                words.extend(list(node, budget)?);
-                if !budget.allows(&words) {
+                let more = list(node, budget)?;
+                bytes += more.iter().map(String::len).sum::<usize>();
+                words.extend(more);
+                if words.len() > budget.count || bytes > budget.bytes {
                     return None;
                 }
             }
-            words
+            return Some(words);
         }
         Node::Concat(nodes) => list_sequence(nodes, budget)?,
         Node::Repeat { min, max, node, .. } => {

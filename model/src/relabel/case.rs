@@ -29,7 +29,8 @@ fn lower(c: char) -> char {
 fn upper(c: char) -> char {
     let mut upper = c.to_uppercase();
     match (upper.next(), upper.next()) {
-        (Some(only), None) => only,
+        // Some letters got a capital after the version of Unicode that Go has.
+        (Some(only), None) if crate::matcher::is_print(only) => only,
         _ => upper_greek(c),
     }
 }

@@ -1,0 +1,99 @@
+//! `prometheus_sd_*`: what discovery has found and how it went.
+
+use model::metrics::{Counter, Gauge, HistogramMetric, HistogramOptions, Registry, Summary, Vector};
+
+/// Instruments of all mechanisms and of the manager, upstream's names.
+pub struct DiscoveryMetrics {
+    pub(crate) discovered_targets: Vector<Gauge>,
+    pub(crate) failed_configs: Vector<Gauge>,
+    pub(crate) received_updates: Vector<Counter>,
+    pub(crate) updates: Vector<Counter>,
+    pub(crate) delayed_updates: Vector<Counter>,
+    pub(crate) last_update: Vector<Gauge>,
+    pub(crate) refresh_failures: Vector<Counter>,
+    pub(crate) refresh_duration: Vector<Summary>,
+    pub(crate) refresh_duration_histogram: Vector<HistogramMetric>,
+    pub(crate) file_read_errors: Counter,
+    pub(crate) file_scan_duration: Summary,
+    pub(crate) file_watcher_errors: Counter,
+    pub(crate) file_mtime: Vector<Gauge>,
+    pub(crate) dns_lookups: Counter,
+    pub(crate) dns_lookup_failures: Counter,
+}
+
+const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
+
+impl DiscoveryMetrics {
+    /// Registers the instruments.
+    pub fn new(registry: &Registry) -> DiscoveryMetrics {
+        let refresh = [0.01, 0.1, 1.0, 10.0];
+        DiscoveryMetrics {
+            discovered_targets: registry.gauge_vec(
+                "prometheus_sd_discovered_targets",
+                "Current number of discovered targets.",
+                &["name", "config"],
+            ),
+            failed_configs: registry.gauge_vec(
+                "prometheus_sd_failed_configs",
+                "Current number of service discovery configurations that failed to load.",
+                &["name"],
+            ),
+            received_updates: registry.counter_vec(
+                "prometheus_sd_received_updates_total",
+                "Total number of update events received from the SD providers.",
+                &["name"],
+            ),
+            updates: registry.counter_vec(
+                "prometheus_sd_updates_total",
+                "Total number of update events sent to the SD consumers.",
+                &["name"],
+            ),
+            delayed_updates: registry.counter_vec(
+                "prometheus_sd_updates_delayed_total",
+                "Total number of update events that could not be sent immediately.",
+                &["name"],
+            ),
+            last_update: registry.gauge_vec(
+                "prometheus_sd_last_update_timestamp_seconds",
+                "Time of the last update from a service discovery configuration.",
+                &["name", "config"],
+            ),
+            refresh_failures: registry.counter_vec(
+                "prometheus_sd_refresh_failures_total",
+                "Number of refresh failures for the given SD mechanism.",
+                &["mechanism", "config"],
+            ),
+            refresh_duration: registry.summary_vec(
+                "prometheus_sd_refresh_duration_seconds",
+                "The duration of a refresh in seconds for the given SD mechanism.",
+                &["mechanism", "config"],
+                &QUANTILES,
+            ),
+            refresh_duration_histogram: registry.histogram_vec(
+                "prometheus_sd_refresh_duration_histogram_seconds",
+                "The duration of a refresh for the given SD mechanism.",
+                &["mechanism"],
+                HistogramOptions::classic(&refresh).with_native(1.1),
+            ),
+            file_read_errors: registry
+                .counter("prometheus_sd_file_read_errors_total", "The number of File-SD read errors."),
+            file_scan_duration: registry.summary(
+                "prometheus_sd_file_scan_duration_seconds",
+                "The duration of the File-SD scan in seconds.",
+                &QUANTILES,
+            ),
+            file_watcher_errors: registry.counter(
+                "prometheus_sd_file_watcher_errors_total",
+                "The number of File-SD errors caused by filesystem watch failures.",
+            ),
+            file_mtime: registry.gauge_vec(
+                "prometheus_sd_file_mtime_seconds",
+                "Timestamp (mtime) of files read by FileSD. Timestamp is set at read time.",
+                &["filename"],
+            ),
+            dns_lookups: registry.counter("prometheus_sd_dns_lookups_total", "The number of DNS-SD lookups."),
+            dns_lookup_failures: registry
+                .counter("prometheus_sd_dns_lookup_failures_total", "The number of DNS-SD lookup failures."),
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Targets that are written in the configuration file.
+
+use std::any::Any;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use config::discovery::StaticConfig;
+use model::Labels;
+
+use crate::group::{ADDRESS_LABEL, TargetGroup};
+use crate::mechanism::{Context, Mechanism, Updates, same};
+
+/// All `static_configs` of a job; the source of each group is its place.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct StaticTargets {
+    pub(crate) groups: Vec<StaticConfig>,
+}
+
+impl Mechanism for StaticTargets {
+    fn name(&self) -> &'static str {
+        "static"
+    }
+
+    fn is_same(&self, other: &dyn Mechanism) -> bool {
+        same(self, other)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn run(self: Arc<Self>, _: Context, updates: Updates) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let groups = self
+            .groups
+            .iter()
+            .enumerate()
+            .map(|(index, group)| TargetGroup {
+                source: index.to_string(),
+                labels: Labels::from_pairs(group.labels.iter()),
+                targets: group.targets.iter().map(|t| Labels::from_pairs([(ADDRESS_LABEL, t)])).collect(),
+            })
+            .collect();
+        Box::pin(async move {
+            updates.send(groups).await;
+        })
+    }
+}
