@@ -1,6 +1,8 @@
 //! Labels and matchers against the recorded behaviour of upstream and against
 //! plain models of them.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,7 @@
 //! Relabelling against the recorded behaviour of upstream.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 use model::Labels;
 use model::names::ValidationScheme;
 use model::relabel::{RelabelConfig, RelabelParams, process};
