@@ -32,6 +32,11 @@ impl SeriesKey {
         }
     }
 
+    /// A hash of the key for hash tables.
+    pub fn table_hash(self) -> u64 {
+        self.low
+    }
+
     /// The key of nothing, to start a chain of [`SeriesKey::then`] from.
     pub fn empty() -> SeriesKey {
         SeriesKey { low: SEED_LOW, high: SEED_HIGH }

@@ -4,6 +4,14 @@
 //! that are plain literals are resolved to milliseconds by the parser; duration
 //! *expressions* stay in the tree (`*_expr`) and are resolved by the engine,
 //! which alone knows `step()` and `range()` of the query.
+//!
+//! Trees nest to the right at most as deep as the parser allows, but to the
+//! left without bound: `a or b or c …` is a left spine as long as the query.
+//! So [`BinaryExpr`] and [`SubqueryExpr`], the nodes that spines are made of,
+//! know their start and type, and are dropped and cloned in a loop. Whoever
+//! walks a tree must walk spines in a loop too (see [`crate::visit`]).
+
+use std::mem;
 
 use model::Matcher;
 
@@ -92,11 +100,23 @@ pub struct NumberLiteral {
 /// A text.
 #[derive(Clone, Debug)]
 pub struct StringLiteral {
-    /// Unescaped. Bytes that are no UTF-8 cannot occur: escapes that would make
-    /// some are refused.
+    /// Unescaped; each byte that is no UTF-8 reads as U+FFFD.
     pub value: String,
+    /// Unescaped, where escapes like `\xff` made bytes that are no UTF-8. Such
+    /// a text is no valid label name or value.
+    pub bytes: Option<Box<[u8]>>,
     /// Where it stands, quotes included.
     pub pos: PositionRange,
+}
+
+impl StringLiteral {
+    /// The text in double quotes, escaped as Go's `strconv.Quote` does.
+    pub fn quoted(&self) -> String {
+        match &self.bytes {
+            Some(bytes) => crate::quote::quote_bytes(bytes),
+            None => model::labels::go_quote(&self.value).into_owned(),
+        }
+    }
 }
 
 /// An expression in parentheses.
@@ -229,7 +249,7 @@ pub struct VectorMatching {
 }
 
 /// Two expressions and an operator.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct BinaryExpr {
     /// The operator.
     pub op: BinaryOp,
@@ -241,6 +261,10 @@ pub struct BinaryExpr {
     pub matching: Option<VectorMatching>,
     /// Whether a comparison answers 0 or 1 instead of filtering.
     pub return_bool: bool,
+    /// Scalar where both sides are scalars, else vector.
+    pub value_type: ValueType,
+    /// From the start of the left side to the end of the right.
+    pub pos: PositionRange,
 }
 
 /// An aggregation operator.
@@ -295,6 +319,11 @@ impl AggregateOp {
             AggregateOp::Limitk => "limitk",
             AggregateOp::LimitRatio => "limit_ratio",
         }
+    }
+
+    /// Whether it must be switched on.
+    pub fn is_experimental(self) -> bool {
+        matches!(self, AggregateOp::Limitk | AggregateOp::LimitRatio)
     }
 
     /// Whether it takes a parameter before the vector.
@@ -362,7 +391,8 @@ pub enum AtModifier {
 /// A selector of series.
 #[derive(Clone, Debug)]
 pub struct VectorSelector {
-    /// The metric's name as written before the braces, or quoted inside them.
+    /// The metric's name where it is written before the braces; one that is
+    /// quoted inside them is only a matcher.
     pub name: Option<String>,
     /// All conditions, that on `__name__` included.
     pub matchers: Vec<Matcher>,
@@ -397,7 +427,7 @@ pub struct MatrixSelector {
 }
 
 /// An expression evaluated at many times.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct SubqueryExpr {
     /// What is evaluated.
     pub expr: Box<Expr>,
@@ -415,8 +445,8 @@ pub struct SubqueryExpr {
     pub offset_expr: Option<Box<Expr>>,
     /// `@`
     pub at: Option<AtModifier>,
-    /// First byte behind it.
-    pub end: u32,
+    /// Where it stands, modifiers included.
+    pub pos: PositionRange,
 }
 
 /// An operator of a duration expression.
@@ -444,6 +474,24 @@ pub enum DurationOp {
     MaxOf,
 }
 
+impl DurationOp {
+    /// The operator as printed.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DurationOp::Add => "+",
+            DurationOp::Sub => "-",
+            DurationOp::Mul => "*",
+            DurationOp::Div => "/",
+            DurationOp::Mod => "%",
+            DurationOp::Pow => "^",
+            DurationOp::Step => "step",
+            DurationOp::Range => "range",
+            DurationOp::MinOf => "min_of",
+            DurationOp::MaxOf => "max_of",
+        }
+    }
+}
+
 /// A duration to be computed, in seconds.
 #[derive(Clone, Debug)]
 pub struct DurationExpr {
@@ -467,10 +515,7 @@ impl Expr {
             Expr::String(_) => ValueType::String,
             Expr::Paren(e) => e.expr.value_type(),
             Expr::Unary(e) => e.expr.value_type(),
-            Expr::Binary(e) => match (e.lhs.value_type(), e.rhs.value_type()) {
-                (ValueType::Scalar, ValueType::Scalar) => ValueType::Scalar,
-                _ => ValueType::Vector,
-            },
+            Expr::Binary(e) => e.value_type,
             Expr::Aggregate(_) | Expr::VectorSelector(_) => ValueType::Vector,
             Expr::Call(e) => e.func.return_type,
             Expr::MatrixSelector(_) | Expr::Subquery(_) => ValueType::Matrix,
@@ -484,13 +529,117 @@ impl Expr {
             Expr::String(e) => e.pos,
             Expr::Paren(e) => e.pos,
             Expr::Unary(e) => PositionRange { start: e.start, end: e.expr.pos().end },
-            Expr::Binary(e) => PositionRange { start: e.lhs.pos().start, end: e.rhs.pos().end },
+            Expr::Binary(e) => e.pos,
             Expr::Aggregate(e) => e.pos,
             Expr::Call(e) => e.pos,
             Expr::VectorSelector(e) => e.pos,
             Expr::MatrixSelector(e) => PositionRange { start: e.selector.pos.start, end: e.end },
-            Expr::Subquery(e) => PositionRange { start: e.expr.pos().start, end: e.end },
+            Expr::Subquery(e) => e.pos,
             Expr::Duration(e) => e.pos,
         }
+    }
+}
+
+/// The left end of every spine that was cut.
+fn leaf() -> Expr {
+    Expr::Number(NumberLiteral { value: 0.0, duration: false, pos: PositionRange::default() })
+}
+
+/// The slot of the node that continues a spine downwards.
+fn spine_slot(expr: &mut Expr) -> Option<&mut Expr> {
+    match expr {
+        Expr::Binary(e) => Some(&mut e.lhs),
+        Expr::Subquery(e) => Some(&mut e.expr),
+        _ => None,
+    }
+}
+
+/// Drops what hangs on a spine from the top down, so that no drop nests.
+fn drop_spine(top: &mut Expr) {
+    if spine_slot(top).is_none() {
+        return;
+    }
+    let mut node = mem::replace(top, leaf());
+    while let Some(slot) = spine_slot(&mut node) {
+        let below = mem::replace(slot, leaf());
+        node = below;
+    }
+}
+
+impl Drop for BinaryExpr {
+    fn drop(&mut self) {
+        drop_spine(&mut self.lhs);
+    }
+}
+
+impl Drop for SubqueryExpr {
+    fn drop(&mut self) {
+        drop_spine(&mut self.expr);
+    }
+}
+
+impl BinaryExpr {
+    fn clone_onto(&self, lhs: Box<Expr>) -> BinaryExpr {
+        BinaryExpr {
+            op: self.op,
+            lhs,
+            rhs: self.rhs.clone(),
+            matching: self.matching.clone(),
+            return_bool: self.return_bool,
+            value_type: self.value_type,
+            pos: self.pos,
+        }
+    }
+}
+
+impl SubqueryExpr {
+    fn clone_onto(&self, expr: Box<Expr>) -> SubqueryExpr {
+        SubqueryExpr {
+            expr,
+            range_ms: self.range_ms,
+            range_expr: self.range_expr.clone(),
+            step_ms: self.step_ms,
+            step_expr: self.step_expr.clone(),
+            offset_ms: self.offset_ms,
+            offset_expr: self.offset_expr.clone(),
+            at: self.at,
+            pos: self.pos,
+        }
+    }
+}
+
+/// Clones a spine from its left end up, so that no clone nests.
+fn clone_spine(top: &Expr) -> Box<Expr> {
+    let mut spine = Vec::new();
+    let mut node = top;
+    loop {
+        let below = match node {
+            Expr::Binary(e) => &e.lhs,
+            Expr::Subquery(e) => &e.expr,
+            _ => break,
+        };
+        spine.push(node);
+        node = below;
+    }
+    let mut copy = Box::new(node.clone());
+    for node in spine.into_iter().rev() {
+        copy = Box::new(match node {
+            Expr::Binary(e) => Expr::Binary(e.clone_onto(copy)),
+            Expr::Subquery(e) => Expr::Subquery(e.clone_onto(copy)),
+            _ => unreachable!("a spine is made of binary expressions and subqueries"),
+        });
+    }
+    copy
+}
+
+impl Clone for BinaryExpr {
+    fn clone(&self) -> BinaryExpr {
+        self.clone_onto(clone_spine(&self.lhs))
+    }
+}
+
+impl Clone for SubqueryExpr {
+    fn clone(&self) -> SubqueryExpr {
+        self.clone_onto(clone_spine(&self.expr))
     }
 }

@@ -65,11 +65,7 @@ pub fn histogram_quantile(q: f64, h: &FloatHistogram) -> Quantile {
         return Quantile::plain(f64::NAN);
     }
     // NaN observations rank highest, so that only the walk up is right then.
-    if h.sum.is_nan() || q < 0.5 {
-        quantile_from_below(q, h)
-    } else {
-        quantile_from_above(q, h)
-    }
+    if h.sum.is_nan() || q < 0.5 { quantile_from_below(q, h) } else { quantile_from_above(q, h) }
 }
 
 const NOTHING: Bucket =

@@ -7,8 +7,8 @@
 //! Count and sum are estimated anew from what stays, each observation being
 //! taken as the middle of its bucket.
 
-use super::buckets::Bucket;
 use super::FloatHistogram;
+use super::buckets::Bucket;
 
 /// What a trim keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,401 @@
+//! Warnings and infos that an evaluation leaves beside its result.
+//!
+//! An annotation is found by its text without position: the same remark raised
+//! at many steps or by many series stands once, at the place it was raised
+//! last. Two kinds gather figures when they meet themselves again.
+
+use std::collections::BTreeMap;
+
+use model::labels::go_quote;
+
+use crate::ast::PositionRange;
+use crate::functions::format::{format_g, format_g_digits, format_rfc3339_seconds};
+
+/// How serious an annotation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// The answer may be wrong.
+    Warning,
+    /// The answer is right, but perhaps not what was meant.
+    Info,
+}
+
+/// What a histogram operation was, in annotation texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HistogramOperation {
+    /// `a + b`
+    Addition,
+    /// `a - b`
+    Subtraction,
+    /// Any aggregation.
+    Aggregation,
+}
+
+impl HistogramOperation {
+    fn as_str(self) -> &'static str {
+        match self {
+            HistogramOperation::Addition => "addition",
+            HistogramOperation::Subtraction => "subtraction",
+            HistogramOperation::Aggregation => "aggregation",
+        }
+    }
+}
+
+/// One remark, before it is printed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Annotation {
+    severity: Severity,
+    /// Text with its prefix, without position and figures.
+    text: String,
+    pos: PositionRange,
+    figures: Figures,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Figures {
+    None,
+    Monotonicity { min_ms: i64, max_ms: i64, min_bucket: f64, max_bucket: f64, max_diff: f64, merged: u64 },
+    Overlap { occurrences: u64 },
+}
+
+fn warning(pos: PositionRange, text: String) -> Annotation {
+    Annotation {
+        severity: Severity::Warning,
+        text: format!("PromQL warning: {text}"),
+        pos,
+        figures: Figures::None,
+    }
+}
+
+fn info(pos: PositionRange, text: String) -> Annotation {
+    Annotation { severity: Severity::Info, text: format!("PromQL info: {text}"), pos, figures: Figures::None }
+}
+
+fn with_metric(text: &str, metric: &str) -> String {
+    if metric.is_empty() { text.to_owned() } else { format!("{text} for metric name {}", go_quote(metric)) }
+}
+
+/// `input to histogram_quantile needed to be fixed …`: what was wrong at one step.
+#[derive(Clone, Copy, Debug)]
+pub struct ForcedMonotonicity {
+    /// The step in ms.
+    pub at_ms: i64,
+    /// Lowest bound that was changed.
+    pub min_bucket: f64,
+    /// Highest bound that was changed.
+    pub max_bucket: f64,
+    /// Largest change.
+    pub max_diff: f64,
+}
+
+impl Annotation {
+    pub(crate) fn invalid_quantile(q: f64, pos: PositionRange) -> Annotation {
+        warning(pos, format!("quantile value should be between 0 and 1, got {}", format_g(q)))
+    }
+
+    pub(crate) fn invalid_ratio(ratio: f64, to: f64, pos: PositionRange) -> Annotation {
+        warning(
+            pos,
+            format!(
+                "ratio value should be between -1 and 1, got {}, capping to {}",
+                format_g(ratio),
+                format_g(to)
+            ),
+        )
+    }
+
+    pub(crate) fn bad_bucket_label(metric: &str, value: &str, pos: PositionRange) -> Annotation {
+        let text = format!("bucket label \"le\" is missing or has a malformed value of {}", go_quote(value));
+        warning(pos, with_metric(&text, metric))
+    }
+
+    pub(crate) fn mixed_floats_histograms(metric: &str, pos: PositionRange) -> Annotation {
+        warning(
+            pos,
+            format!("encountered a mix of histograms and floats for metric name {}", go_quote(metric)),
+        )
+    }
+
+    pub(crate) fn mixed_floats_histograms_agg(pos: PositionRange) -> Annotation {
+        warning(pos, "encountered a mix of histograms and floats for aggregation".to_owned())
+    }
+
+    pub(crate) fn mixed_classic_native(metric: &str, pos: PositionRange) -> Annotation {
+        warning(pos, with_metric("vector contains a mix of classic and native histograms", metric))
+    }
+
+    pub(crate) fn not_counter(metric: &str, pos: PositionRange) -> Annotation {
+        warning(pos, format!("this native histogram metric is not a counter: {}", go_quote(metric)))
+    }
+
+    pub(crate) fn not_gauge(metric: &str, pos: PositionRange) -> Annotation {
+        warning(pos, format!("this native histogram metric is not a gauge: {}", go_quote(metric)))
+    }
+
+    pub(crate) fn mixed_exponential_custom(metric: &str, pos: PositionRange) -> Annotation {
+        warning(
+            pos,
+            format!(
+                "vector contains a mix of histograms with exponential and custom buckets schemas for metric name {}",
+                go_quote(metric)
+            ),
+        )
+    }
+
+    pub(crate) fn possible_non_counter(metric: &str, pos: PositionRange) -> Annotation {
+        info(
+            pos,
+            format!(
+                "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}",
+                go_quote(metric)
+            ),
+        )
+    }
+
+    pub(crate) fn possible_non_counter_label(
+        metric: &str,
+        type_label: &str,
+        pos: PositionRange,
+    ) -> Annotation {
+        info(
+            pos,
+            format!(
+                "metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\", got {}: {}",
+                go_quote(type_label),
+                go_quote(metric)
+            ),
+        )
+    }
+
+    pub(crate) fn forced_monotonicity(metric: &str, pos: PositionRange, at: ForcedMonotonicity) -> Annotation {
+        let text = "input to histogram_quantile needed to be fixed for monotonicity \
+                    (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)";
+        Annotation {
+            figures: Figures::Monotonicity {
+                min_ms: at.at_ms,
+                max_ms: at.at_ms,
+                min_bucket: at.min_bucket,
+                max_bucket: at.max_bucket,
+                max_diff: at.max_diff,
+                merged: 0,
+            },
+            ..info(pos, with_metric(text, metric))
+        }
+    }
+
+    pub(crate) fn incompatible_types(lhs: &str, op: &str, rhs: &str, pos: PositionRange) -> Annotation {
+        info(
+            pos,
+            format!(
+                "incompatible sample types encountered for binary operator {}: {lhs} {op} {rhs}",
+                go_quote(op)
+            ),
+        )
+    }
+
+    pub(crate) fn histogram_ignored_in_aggregation(op: &str, pos: PositionRange) -> Annotation {
+        info(pos, format!("ignored histogram in {op} aggregation"))
+    }
+
+    pub(crate) fn histograms_ignored_in_mixed_range(metric: &str, pos: PositionRange) -> Annotation {
+        info(
+            pos,
+            format!(
+                "ignored histograms in a range containing both floats and histograms for metric name {}",
+                go_quote(metric)
+            ),
+        )
+    }
+
+    pub(crate) fn incompatible_bucket_layout(op: &str, pos: PositionRange) -> Annotation {
+        warning(pos, format!("incompatible bucket layout encountered for binary operator {op}"))
+    }
+
+    pub(crate) fn sort_in_range_query(pos: PositionRange) -> Annotation {
+        let text = "sort is ineffective for range queries since results are always ordered by labels";
+        warning(pos, text.to_owned())
+    }
+
+    pub(crate) fn quantile_nan_result(metric: &str, pos: PositionRange) -> Annotation {
+        let text = "input to histogram_quantile has NaN observations, result is NaN";
+        info(pos, with_metric(text, metric))
+    }
+
+    pub(crate) fn quantile_nan_skew(metric: &str, pos: PositionRange) -> Annotation {
+        let text = "input to histogram_quantile has NaN observations, result is skewed higher";
+        info(pos, with_metric(text, metric))
+    }
+
+    pub(crate) fn fraction_nans(metric: &str, pos: PositionRange) -> Annotation {
+        let text =
+            "input to histogram_fraction has NaN observations, which are excluded from all fractions";
+        info(pos, with_metric(text, metric))
+    }
+
+    pub(crate) fn counter_reset_collision(op: HistogramOperation, pos: PositionRange) -> Annotation {
+        warning(pos, format!("conflicting counter resets during histogram {}", op.as_str()))
+    }
+
+    pub(crate) fn mismatched_custom_buckets(op: HistogramOperation, pos: PositionRange) -> Annotation {
+        info(pos, format!("mismatched custom buckets were reconciled during {}", op.as_str()))
+    }
+
+    pub(crate) fn start_time_overlap(metric: &str, pos: PositionRange) -> Annotation {
+        let text = format!(
+            "sample has start time that overlaps with previous sample timestamp for metric {}",
+            go_quote(metric)
+        );
+        Annotation { figures: Figures::Overlap { occurrences: 1 }, ..warning(pos, text) }
+    }
+
+    /// Takes up what an earlier annotation of the same text had gathered.
+    fn absorb(&mut self, earlier: &Annotation) {
+        match (&mut self.figures, &earlier.figures) {
+            (
+                Figures::Monotonicity { min_ms, max_ms, min_bucket, max_bucket, max_diff, merged },
+                Figures::Monotonicity {
+                    min_ms: min_ms_o,
+                    max_ms: max_ms_o,
+                    min_bucket: min_bucket_o,
+                    max_bucket: max_bucket_o,
+                    max_diff: max_diff_o,
+                    merged: merged_o,
+                },
+            ) => {
+                *min_ms = (*min_ms).min(*min_ms_o);
+                *max_ms = (*max_ms).max(*max_ms_o);
+                *min_bucket = min_bucket.min(*min_bucket_o);
+                *max_bucket = max_bucket.max(*max_bucket_o);
+                *max_diff = max_diff.max(*max_diff_o);
+                *merged += merged_o + 1;
+                self.pos = earlier.pos;
+            }
+            (Figures::Overlap { occurrences }, Figures::Overlap { occurrences: earlier_occurrences }) => {
+                *occurrences += earlier_occurrences;
+                self.pos = earlier.pos;
+            }
+            _ => {}
+        }
+    }
+
+    /// The text as the API shows it, with figures and `(line:column)`.
+    fn print(&self, query: &str) -> String {
+        let place = line_column(query, self.pos.start);
+        match &self.figures {
+            Figures::None => format!("{} ({place})", self.text),
+            Figures::Monotonicity { min_ms, max_ms, min_bucket, max_bucket, max_diff, merged } => format!(
+                "{}, from buckets {} to {}, with a max diff of {}, over {} samples from {} to {} ({place})",
+                self.text,
+                format_g(*min_bucket),
+                format_g(*max_bucket),
+                format_g_digits(*max_diff, 2),
+                merged + 1,
+                format_rfc3339_seconds(*min_ms),
+                format_rfc3339_seconds(*max_ms),
+            ),
+            Figures::Overlap { occurrences } if *occurrences > 1 => {
+                format!("{} ({occurrences} occurrences) ({place})", self.text)
+            }
+            Figures::Overlap { .. } => format!("{} ({place})", self.text),
+        }
+    }
+}
+
+/// `line:column` of a byte offset, both from 1, columns counted in bytes.
+pub fn line_column(query: &str, offset: u32) -> String {
+    let offset = (offset as usize).min(query.len());
+    let before = &query.as_bytes()[..offset];
+    let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
+    let column = offset - before.iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1) + 1;
+    format!("{line}:{column}")
+}
+
+/// The annotations of an evaluation, each text once.
+#[derive(Clone, Debug, Default)]
+pub struct Annotations {
+    by_text: BTreeMap<String, Annotation>,
+}
+
+impl Annotations {
+    /// Adds one.
+    pub fn add(&mut self, mut annotation: Annotation) {
+        if let Some(earlier) = self.by_text.get_mut(&annotation.text) {
+            annotation.absorb(earlier);
+            *earlier = annotation;
+        } else {
+            self.by_text.insert(annotation.text.clone(), annotation);
+        }
+    }
+
+    /// Adds all of another evaluation's.
+    pub fn merge(&mut self, other: Annotations) {
+        for annotation in other.by_text.into_values() {
+            self.add(annotation);
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_text.is_empty()
+    }
+
+    /// Warnings and infos as the API shows them, sorted by text.
+    pub fn print(&self, query: &str) -> (Vec<String>, Vec<String>) {
+        let mut warnings = Vec::new();
+        let mut infos = Vec::new();
+        for annotation in self.by_text.values() {
+            let list = if annotation.severity == Severity::Warning { &mut warnings } else { &mut infos };
+            list.push(annotation.print(query));
+        }
+        (warnings, infos)
+    }
+}
+
+/// At most `max` of the texts (0 for all), and a last one that says how many were left out.
+/// `kind` is `warning` or `info`.
+pub fn cap(mut texts: Vec<String>, max: usize, kind: &str) -> Vec<String> {
+    if max > 0 && texts.len() > max {
+        let omitted = texts.len() - max;
+        texts.truncate(max);
+        texts.push(format!("{omitted} more {kind} annotations omitted"));
+    }
+    texts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_text_stands_once_at_its_last_place() {
+        let mut all = Annotations::default();
+        all.add(Annotation::not_gauge("m", PositionRange { start: 0, end: 1 }));
+        all.add(Annotation::not_gauge("m", PositionRange { start: 4, end: 5 }));
+        let (warnings, infos) = all.print("a\nb c");
+        assert_eq!(warnings, [r#"PromQL warning: this native histogram metric is not a gauge: "m" (2:3)"#]);
+        assert!(infos.is_empty());
+    }
+
+    #[test]
+    fn figures_gather() {
+        let mut all = Annotations::default();
+        for at_ms in [60_000, 0] {
+            let at = ForcedMonotonicity { at_ms, min_bucket: 0.1, max_bucket: 2.0, max_diff: 3.25 };
+            all.add(Annotation::forced_monotonicity("", PositionRange::default(), at));
+        }
+        let text = all.print("x").1.remove(0);
+        assert!(
+            text.ends_with(
+                ", from buckets 0.1 to 2, with a max diff of 3.2, over 2 samples from \
+                 1970-01-01T00:00:00Z to 1970-01-01T00:01:00Z (1:1)"
+            ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn many_are_cut_with_a_count() {
+        let texts = (0..12).map(|i| i.to_string()).collect();
+        assert_eq!(cap(texts, 10, "warning").last().unwrap(), "2 more warning annotations omitted");
+    }
+}

@@ -1,0 +1,328 @@
+//! The engine: from a query's text and a store to its value.
+//!
+//! ```text
+//! text ─parse─▶ Expr ─lower─▶ Plan ─build─▶ operators ─collect─▶ Value
+//!                                             │
+//!                    labels first (rows), then values in blocks:
+//!                    selector ─▶ range ─▶ map ─▶ join ─▶ aggregate
+//! ```
+//!
+//! It is synchronous and runs in the caller's thread, with helpers for the
+//! work that divides. It never touches a file, a socket or a clock of its own.
+
+mod aggregate;
+mod batch;
+mod binop;
+mod buckets;
+mod build;
+mod collect;
+pub(crate) mod context;
+mod count_values;
+pub(crate) mod error;
+mod info;
+mod join;
+mod labels;
+mod map;
+mod node;
+mod presence;
+mod range;
+mod rank;
+mod repeat;
+mod rows;
+mod scalar;
+mod selector;
+mod setops;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use model::memory::{Accountant, Pressure};
+use model::query::CancelToken;
+use model::{Clock, Dictionary, Queryable, TimeRange};
+
+use self::context::{EvalContext, QueryContext, QueryMemory, SampleBudget, Steps};
+use self::rows::Names;
+use crate::ast::{Expr, ValueType};
+use crate::parser::Features;
+use crate::plan::{self, QueryTimes};
+use crate::stats::{ExplainNode, QueryStats, SampleCounters, SampleTotals, Timings};
+use crate::value::Value;
+
+pub use self::error::QueryError;
+
+/// Settings of an engine.
+#[derive(Clone)]
+pub struct EngineOptions {
+    /// Which parts of the language are switched on.
+    pub features: Features,
+    /// Most samples that a query may hold, as upstream counts them.
+    pub max_samples: usize,
+    /// How long a query may take in ms; needs [`Query::clock`].
+    pub timeout_ms: i64,
+    /// How far back an instant selector looks, in ms.
+    pub lookback_delta_ms: i64,
+    /// Step of subqueries that name none, in ms.
+    pub default_subquery_interval_ms: i64,
+    /// Whether metric names are dropped when the query ends, not on the way.
+    pub delayed_name_removal: bool,
+    /// Whether rates look at start timestamps.
+    pub use_start_timestamps: bool,
+    /// Whether `__type__` tells counters from others.
+    pub type_and_unit_labels: bool,
+    /// Whether queries may ask for counts by step.
+    pub per_step_stats: bool,
+    /// Threads that a query may use.
+    pub threads: usize,
+    /// The process' account of memory.
+    pub memory: Accountant,
+    /// Bytes that one query may hold.
+    pub query_memory_budget: u64,
+}
+
+impl Default for EngineOptions {
+    fn default() -> EngineOptions {
+        EngineOptions {
+            features: Features::default(),
+            max_samples: 50_000_000,
+            timeout_ms: 120_000,
+            lookback_delta_ms: 300_000,
+            default_subquery_interval_ms: 60_000,
+            delayed_name_removal: false,
+            use_start_timestamps: false,
+            type_and_unit_labels: false,
+            per_step_stats: false,
+            threads: 1,
+            memory: Accountant::unlimited(),
+            query_memory_budget: u64::MAX,
+        }
+    }
+}
+
+/// One query.
+#[derive(Clone)]
+pub struct Query {
+    /// Its text.
+    pub text: String,
+    /// The only time of an instant query, the first of a range query, in ms.
+    pub start_ms: i64,
+    /// The last time in ms; as `start_ms` for instant queries.
+    pub end_ms: i64,
+    /// Milliseconds between times; 0 for instant queries.
+    pub step_ms: i64,
+    /// Overrides the engine's lookback.
+    pub lookback_delta_ms: Option<i64>,
+    /// Overrides the engine's timeout, where shorter.
+    pub timeout_ms: Option<i64>,
+    /// Whether counts by step are wanted.
+    pub per_step_stats: bool,
+    /// Stops the query from outside.
+    pub cancel: CancelToken,
+    /// Measures time: without it there are no timings and no timeout.
+    pub clock: Option<Arc<dyn Clock>>,
+}
+
+impl Query {
+    /// A query at one time.
+    pub fn instant(text: impl Into<String>, at_ms: i64) -> Query {
+        Query::range(text, at_ms, at_ms, 0)
+    }
+
+    /// A query at many times.
+    pub fn range(text: impl Into<String>, start_ms: i64, end_ms: i64, step_ms: i64) -> Query {
+        Query {
+            text: text.into(),
+            start_ms,
+            end_ms,
+            step_ms,
+            lookback_delta_ms: None,
+            timeout_ms: None,
+            per_step_stats: false,
+            cancel: CancelToken::new(),
+            clock: None,
+        }
+    }
+}
+
+/// What a query answered.
+#[derive(Clone)]
+pub struct Output {
+    /// The value.
+    pub value: Value,
+    /// Warnings as the API prints them, those of the store included.
+    pub warnings: Vec<String>,
+    /// Infos as the API prints them.
+    pub infos: Vec<String>,
+    /// What it cost.
+    pub stats: QueryStats,
+    /// What it cost, by operator.
+    pub explain: ExplainNode,
+}
+
+/// Evaluates queries.
+pub struct Engine {
+    options: EngineOptions,
+    default_subquery_interval_ms: AtomicI64,
+    pool: Option<Arc<rayon::ThreadPool>>,
+}
+
+impl Engine {
+    /// An engine with `options.threads` threads of its own, if more than one.
+    pub fn new(options: EngineOptions) -> Engine {
+        let pool = (options.threads > 1)
+            .then(|| {
+                rayon::ThreadPoolBuilder::new()
+                    .num_threads(options.threads)
+                    .thread_name(|i| format!("query-{i}"))
+                    .build()
+                    .ok()
+                    .map(Arc::new)
+            })
+            .flatten();
+        let default_subquery_interval_ms = AtomicI64::new(options.default_subquery_interval_ms);
+        Engine { options, default_subquery_interval_ms, pool }
+    }
+
+    /// Its settings.
+    pub fn options(&self) -> &EngineOptions {
+        &self.options
+    }
+
+    /// Sets the step of subqueries that name none: the global evaluation interval.
+    pub fn set_default_subquery_interval_ms(&self, interval_ms: i64) {
+        self.default_subquery_interval_ms.store(interval_ms, Ordering::Relaxed);
+    }
+
+    /// Evaluates a query at `query.start_ms`.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub fn instant(&self, store: &dyn Queryable, query: &Query) -> Result<Output, QueryError> {
+        let expr = self.parse(query)?;
+        self.run(store, query, &expr, true)
+    }
+
+    /// Evaluates a query at all its times.
+    ///
+    /// # Errors
+    /// See [`QueryError`]; the expression's type must be scalar or instant vector.
+    pub fn range(&self, store: &dyn Queryable, query: &Query) -> Result<Output, QueryError> {
+        let expr = self.parse(query)?;
+        let value_type = expr.value_type();
+        if !matches!(value_type, ValueType::Scalar | ValueType::Vector) {
+            return Err(QueryError::Parse(format!(
+                "invalid expression type \"{}\" for range query, must be Scalar or instant Vector",
+                value_type.documented()
+            )));
+        }
+        self.run(store, query, &expr, false)
+    }
+
+    fn parse(&self, query: &Query) -> Result<Expr, QueryError> {
+        crate::parser::parse(&query.text, self.options.features)
+            .map_err(|errors| QueryError::Parse(errors.to_string()))
+    }
+
+    fn run(
+        &self,
+        store: &dyn Queryable,
+        query: &Query,
+        expr: &Expr,
+        instant: bool,
+    ) -> Result<Output, QueryError> {
+        let watch = Watch::start(query.clock.clone());
+        let step_ms = if instant { 0 } else { query.step_ms.max(1) };
+        let end_ms = if instant { query.start_ms } else { query.end_ms };
+        let times = QueryTimes { start_ms: query.start_ms, end_ms, step_ms };
+        let plan = plan::lower(expr, &times)?;
+        // At least one of them: upstream's default is never zero.
+        let lookback_ms =
+            query.lookback_delta_ms.filter(|&ms| ms > 0).unwrap_or(self.options.lookback_delta_ms);
+        let reach = plan.reach(query.start_ms, end_ms, lookback_ms);
+        let range = reach.map_or(TimeRange::new(0, 0), |r| TimeRange::new(r.start_ms, r.end_ms));
+        let dictionary = Arc::new(Dictionary::new());
+        let lease =
+            self.options.memory.lease("query", self.options.query_memory_budget, Pressure::RefuseQueries);
+        let timeout_ms = query.timeout_ms.unwrap_or(i64::MAX).min(self.options.timeout_ms);
+        let context = Arc::new(QueryContext {
+            names: Names::new(&dictionary),
+            dictionary,
+            querier: store.querier(range)?,
+            lookback_ms,
+            delayed_name_removal: self.options.delayed_name_removal,
+            use_start_timestamps: self.options.use_start_timestamps,
+            type_and_unit_labels: self.options.type_and_unit_labels,
+            default_subquery_interval_ms: self.default_subquery_interval_ms.load(Ordering::Relaxed),
+            cancel: query.cancel.clone(),
+            deadline: query.clock.clone().map(|clock| {
+                let end = clock.monotonic() + Duration::from_millis(timeout_ms.max(0) as u64);
+                (clock, end)
+            }),
+            budget: SampleBudget::new(self.options.max_samples),
+            memory: QueryMemory::new(lease),
+            pool: self.pool.clone(),
+            annotations: Default::default(),
+            storage_warnings: Default::default(),
+        });
+        let steps = Steps::new(query.start_ms, end_ms, step_ms);
+        let per_step = query.per_step_stats && self.options.per_step_stats;
+        let eval = EvalContext {
+            query: context.clone(),
+            steps,
+            counters: Arc::new(SampleCounters::new(steps.count, per_step)),
+        };
+        let prepared = watch.elapsed();
+        let collect::Collected { value, explain, sort } = collect::value(&eval, &plan, instant, &watch)?;
+        let evaluated = watch.elapsed();
+        context.check()?;
+        let (mut warnings, infos) = context.annotations.lock().print(&query.text);
+        warnings.append(&mut context.storage_warnings.lock());
+        let timings = Timings {
+            eval_total: evaluated,
+            result_sort: sort,
+            query_preparation: prepared,
+            inner_eval: evaluated - prepared - sort,
+            exec_queue: 0.0,
+            exec_total: watch.elapsed(),
+        };
+        let stats = stats(&eval.counters.totals(), &context, steps, per_step, timings);
+        Ok(Output { value, warnings, infos, stats, explain })
+    }
+}
+
+fn stats(
+    totals: &SampleTotals,
+    context: &QueryContext,
+    steps: Steps,
+    per_step: bool,
+    timings: Timings,
+) -> QueryStats {
+    let by_step = |counts: &[u64]| {
+        per_step.then(|| counts.iter().enumerate().map(|(i, &n)| (steps.at(i), n)).collect())
+    };
+    QueryStats {
+        total_queryable_samples: totals.total,
+        samples_read: totals.read,
+        peak_samples: context.budget.peak(),
+        total_queryable_samples_per_step: by_step(&totals.total_by_step),
+        samples_read_per_step: by_step(&totals.read_by_step),
+        timings,
+    }
+}
+
+/// Measures seconds, where there is a clock.
+pub(crate) struct Watch {
+    start: Option<(Arc<dyn Clock>, Duration)>,
+}
+
+impl Watch {
+    fn start(clock: Option<Arc<dyn Clock>>) -> Watch {
+        Watch { start: clock.map(|clock| (clock.clone(), clock.monotonic())) }
+    }
+
+    pub(crate) fn elapsed(&self) -> f64 {
+        self.start
+            .as_ref()
+            .map_or(0.0, |(clock, start)| clock.monotonic().saturating_sub(*start).as_secs_f64())
+    }
+}

@@ -1,0 +1,341 @@
+//! `histogram_quantile`, `histogram_quantiles` and `histogram_fraction`, over
+//! classic and native histograms.
+//!
+//! The series of one classic histogram differ in `le` only. They form a unit,
+//! together with the native histogram that has the same labels but no `le`; a
+//! unit is evaluated at once, so only one is held at a time.
+
+use model::SymbolId;
+
+use super::batch::{Batch, Hist, Point};
+use super::context::EvalContext;
+use super::error::{QueryError, Result};
+use super::labels::merged;
+use super::node::{Node, Vectors, Worker, explain};
+use super::rows::{HashMap, Pairs, Rows, set_label, value_of};
+use crate::annotations::{Annotation, Annotations, ForcedMonotonicity};
+use crate::ast::PositionRange;
+use crate::functions::format::format_openmetrics;
+use crate::functions::histogram as hist;
+use crate::stats::ExplainNode;
+
+/// What is asked of each histogram.
+pub(crate) enum Ask {
+    /// The quantile φ, by step.
+    Quantile { q: Vec<f64>, pos: PositionRange },
+    /// Several quantiles, each by step, told apart by a label.
+    Quantiles { label: String, qs: Vec<(Vec<f64>, PositionRange)> },
+    /// The share of observations between two values, by step.
+    Fraction { lower: Vec<f64>, upper: Vec<f64> },
+}
+
+/// The series of one histogram.
+#[derive(Default)]
+struct Unit {
+    /// Rows with a bound.
+    buckets: Vec<(u32, f64)>,
+    /// Rows with a malformed bound.
+    malformed: Vec<u32>,
+    /// The row without `le`.
+    native: Option<u32>,
+}
+
+/// Which result a row holds.
+#[derive(Clone, Copy, PartialEq)]
+struct Output {
+    unit: u32,
+    native: bool,
+    /// Index of the quantile's label, for [`Ask::Quantiles`].
+    label: u32,
+}
+
+struct Histograms {
+    ctx: EvalContext,
+    input: Vectors,
+    ask: Ask,
+    pos: PositionRange,
+    units: Vec<Unit>,
+    outputs: Vec<Output>,
+    /// For each parameter and step the label of its quantile.
+    labels: Vec<Vec<u32>>,
+}
+
+/// Applies a histogram function; `pos` is where the vector argument stands.
+pub(crate) fn vectors(ctx: &EvalContext, input: Vectors, ask: Ask, pos: PositionRange) -> Result<Vectors> {
+    let query = &ctx.query;
+    let (units, keys) = units(ctx, &input.rows);
+    quantile_remarks(ctx, &ask);
+    let mut label_texts = vec![String::new()];
+    let mut labels = Vec::new();
+    let mut quantile_label = None;
+    if let Ask::Quantiles { label, qs } = &ask {
+        quantile_label = Some(query.dictionary.intern(label));
+        label_texts.clear();
+        for (q, _) in qs {
+            let mut of_steps = Vec::with_capacity(q.len());
+            for &q in q {
+                let text = format_openmetrics(q);
+                let at = label_texts.iter().position(|have| *have == text).unwrap_or_else(|| {
+                    label_texts.push(text);
+                    label_texts.len() - 1
+                });
+                of_steps.push(at as u32);
+            }
+            labels.push(of_steps);
+        }
+    }
+    let mut outputs = Vec::new();
+    let mut rows = Rows::default();
+    for (u, (unit, key)) in units.iter().zip(&keys).enumerate() {
+        for (l, text) in label_texts.iter().enumerate() {
+            let mut push = |native: bool, mut row: Pairs| {
+                if let Some(name) = quantile_label {
+                    set_label(&mut row, &query.dictionary, name, query.dictionary.intern(text));
+                }
+                outputs.push(Output { unit: u as u32, native, label: l as u32 });
+                rows.push(row, true);
+            };
+            if !unit.buckets.is_empty() || !unit.malformed.is_empty() {
+                push(false, key.iter().copied().filter(|(n, _)| *n != SymbolId::METRIC_NAME).collect());
+            }
+            if unit.native.is_some() {
+                let keep = |name| query.delayed_name_removal || !query.names.is_metadata(name);
+                push(true, key.iter().copied().filter(|(name, _)| keep(*name)).collect());
+            }
+        }
+    }
+    let chain = input.chain();
+    let node = Histograms { ctx: ctx.clone(), input, ask, pos, units, outputs, labels };
+    merged(ctx, Vectors::new(ctx, rows, node)?.on_top_of(chain))
+}
+
+/// Sorts rows into units; the key of a unit is its labels without `le`.
+fn units(ctx: &EvalContext, rows: &Rows) -> (Vec<Unit>, Vec<Pairs>) {
+    let dictionary = &ctx.query.dictionary;
+    let le = dictionary.intern(model::labels::BUCKET_LABEL);
+    let reader = dictionary.read();
+    let mut bounds: HashMap<SymbolId, Option<f64>> = HashMap::default();
+    let mut ids: HashMap<Pairs, u32> = HashMap::default();
+    let mut units: Vec<Unit> = Vec::new();
+    let mut keys = Vec::new();
+    for i in 0..rows.len() {
+        let row = rows.row(i);
+        let key: Pairs = row.iter().copied().filter(|(name, _)| *name != le).collect();
+        let unit = match ids.get(&key) {
+            Some(&id) => id as usize,
+            None => {
+                ids.insert(key.clone(), units.len() as u32);
+                keys.push(key);
+                units.push(Unit::default());
+                units.len() - 1
+            }
+        };
+        let value = value_of(row, le);
+        let bound =
+            *bounds.entry(value).or_insert_with(|| model::float::parse(reader.text(value)).ok());
+        let unit = &mut units[unit];
+        match bound {
+            Some(bound) => unit.buckets.push((i as u32, bound)),
+            None if value == SymbolId::EMPTY => unit.native = Some(i as u32),
+            None => unit.malformed.push(i as u32),
+        }
+    }
+    (units, keys)
+}
+
+fn quantile_remarks(ctx: &EvalContext, ask: &Ask) {
+    let mut annotations = Annotations::default();
+    let mut check = |qs: &[f64], pos| {
+        for &q in qs.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
+            annotations.add(Annotation::invalid_quantile(q, pos));
+        }
+    };
+    match ask {
+        Ask::Quantile { q, pos } => check(q, *pos),
+        Ask::Quantiles { qs, .. } => qs.iter().for_each(|(q, pos)| check(q, *pos)),
+        Ask::Fraction { .. } => {}
+    }
+    ctx.query.annotate(annotations);
+}
+
+impl Node for Histograms {
+    fn eval(&self, rows: &[u32], worker: &mut Worker, out: &mut Batch) -> Result<()> {
+        let steps = self.ctx.steps.count;
+        let mut batch = worker.take_batch(0, steps);
+        let mut loaded: Option<u32> = None;
+        let mut result = Ok(());
+        for (i, &row) in rows.iter().enumerate() {
+            let output = self.outputs[row as usize];
+            let unit = &self.units[output.unit as usize];
+            if loaded != Some(output.unit) {
+                let inputs: Vec<u32> = unit
+                    .buckets
+                    .iter()
+                    .map(|&(row, _)| row)
+                    .chain(unit.malformed.iter().copied())
+                    .chain(unit.native)
+                    .collect();
+                result = self.input.eval(&inputs, worker, &mut batch);
+                if result.is_err() {
+                    break;
+                }
+                loaded = Some(output.unit);
+            }
+            for step in 0..steps {
+                match self.at_step(unit, output, &batch, step, &mut worker.annotations) {
+                    Ok(Some(v)) => out.set_float(i * steps + step, v),
+                    Ok(None) => {}
+                    Err(error) => result = Err(error),
+                }
+            }
+        }
+        worker.put_batch(batch);
+        result
+    }
+
+    fn explain(&self) -> ExplainNode {
+        let name = match self.ask {
+            Ask::Quantile { .. } => "histogram_quantile",
+            Ask::Quantiles { .. } => "histogram_quantiles",
+            Ask::Fraction { .. } => "histogram_fraction",
+        };
+        explain(name, "", vec![self.input.explain()])
+    }
+}
+
+impl Histograms {
+    fn metric_name(&self, row: u32) -> String {
+        self.ctx.query.dictionary.labels(self.input.rows.row(row as usize)).metric_name().to_owned()
+    }
+
+    /// The name that remarks on classic histograms may show.
+    fn remark_name(&self, row: u32) -> String {
+        if self.ctx.query.delayed_name_removal { self.metric_name(row) } else { String::new() }
+    }
+
+    /// One output of a unit at one step. The unit's rows stand in `batch` as
+    /// buckets, malformed ones, native.
+    fn at_step(
+        &self,
+        unit: &Unit,
+        output: Output,
+        batch: &Batch,
+        step: usize,
+        annotations: &mut Annotations,
+    ) -> Result<Option<f64>> {
+        let steps = self.ctx.steps.count;
+        let at = |row: usize| batch.get(row * steps + step);
+        let float = |row: usize| match at(row) {
+            Some(Point::Float(v)) => Some(v),
+            _ => None,
+        };
+        let mut buckets: Vec<hist::ClassicBucket> = Vec::new();
+        for (i, &(_, upper_bound)) in unit.buckets.iter().enumerate() {
+            if let Some(count) = float(i) {
+                buckets.push(hist::ClassicBucket { upper_bound, count });
+            }
+        }
+        let le = self.ctx.query.dictionary.intern(model::labels::BUCKET_LABEL);
+        let malformed = unit.malformed.iter().chain(&unit.native).enumerate();
+        for (i, &row) in malformed {
+            if float(unit.buckets.len() + i).is_some() {
+                let reader = self.ctx.query.dictionary.read();
+                let value = reader.text(value_of(self.input.rows.row(row as usize), le)).to_owned();
+                drop(reader);
+                annotations.add(Annotation::bad_bucket_label(&self.remark_name(row), &value, self.pos));
+            }
+        }
+        let native = unit.native.and_then(|row| match at(unit.buckets.len() + unit.malformed.len()) {
+            Some(Point::Hist(h)) => Some((row, h)),
+            _ => None,
+        });
+        if let Some((row, _)) = native
+            && !buckets.is_empty()
+        {
+            annotations.add(Annotation::mixed_classic_native(&self.remark_name(row), self.pos));
+            return Ok(None);
+        }
+        if output.native {
+            let Some((row, h)) = native else { return Ok(None) };
+            return self.native(row, h, output, step, annotations);
+        }
+        if buckets.is_empty() {
+            return Ok(None);
+        }
+        self.classic(buckets, output, step, annotations)
+    }
+
+    fn native(
+        &self,
+        row: u32,
+        h: &Hist,
+        output: Output,
+        step: usize,
+        annotations: &mut Annotations,
+    ) -> Result<Option<f64>> {
+        let name =
+            || if self.ctx.query.delayed_name_removal { self.metric_name(row) } else { String::new() };
+        if let Ask::Fraction { lower, upper } = &self.ask {
+            let (fraction, has_nan) = hist::fraction(lower[step], upper[step], h);
+            if has_nan {
+                annotations.add(Annotation::fraction_nans(&name(), self.pos));
+            }
+            return Ok(Some(fraction));
+        }
+        let Some(q) = self.quantile(output, step)? else { return Ok(None) };
+        let (value, remark) = hist::quantile(q, h);
+        match remark {
+            Some(hist::NanRemark::Result) => {
+                annotations.add(Annotation::quantile_nan_result(&name(), self.pos));
+            }
+            Some(hist::NanRemark::Skew) => {
+                annotations.add(Annotation::quantile_nan_skew(&name(), self.pos));
+            }
+            None => {}
+        }
+        Ok(Some(value))
+    }
+
+    fn classic(
+        &self,
+        mut buckets: Vec<hist::ClassicBucket>,
+        output: Output,
+        step: usize,
+        annotations: &mut Annotations,
+    ) -> Result<Option<f64>> {
+        if let Ask::Fraction { lower, upper } = &self.ask {
+            return Ok(Some(hist::bucket_fraction(lower[step], upper[step], &mut buckets)));
+        }
+        let Some(q) = self.quantile(output, step)? else { return Ok(None) };
+        let found = hist::bucket_quantile(q, &mut buckets);
+        if let Some(forced) = found.forced {
+            let at = ForcedMonotonicity {
+                at_ms: self.ctx.steps.at(step),
+                min_bucket: forced.min_bucket,
+                max_bucket: forced.max_bucket,
+                max_diff: forced.max_diff,
+            };
+            // The name is gone from a classic histogram by now, also when
+            // names are dropped late.
+            annotations.add(Annotation::forced_monotonicity("", self.pos, at));
+        }
+        Ok(Some(found.value))
+    }
+
+    /// The quantile that an output shows at a step, `None` where none has its label.
+    fn quantile(&self, output: Output, step: usize) -> Result<Option<f64>> {
+        match &self.ask {
+            Ask::Quantile { q, .. } => Ok(Some(q[step])),
+            Ask::Fraction { .. } => Ok(None),
+            Ask::Quantiles { qs, .. } => {
+                let mut found = None;
+                for (labels, (q, _)) in self.labels.iter().zip(qs) {
+                    if labels[step] == output.label && found.replace(q[step]).is_some() {
+                        return Err(QueryError::same_labelset());
+                    }
+                }
+                Ok(found)
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! From plan to operators.
+
+use super::batch::Point;
+use super::buckets::{self, Ask};
+use super::context::EvalContext;
+use super::error::{QueryError, Result};
+use super::map::WithScalar;
+use super::node::Vectors;
+use super::rows::Pairs;
+use super::selector::Want;
+use super::{
+    aggregate, count_values, info, join, labels, map, presence, range, rank, repeat, scalar, selector,
+    setops,
+};
+use crate::annotations::{Annotation, Annotations};
+use crate::ast::{AggregateOp, ValueType};
+use crate::functions::{histogram as hist, math, time};
+use crate::plan::{Aggregate, Binary, Call, Kind, Plan};
+
+/// Builds the operators of an expression whose value is an instant vector; a
+/// scalar becomes one series without labels.
+pub(crate) fn vectors(ctx: &EvalContext, plan: &Plan) -> Result<Vectors> {
+    ctx.query.check()?;
+    if plan.value_type == ValueType::Scalar {
+        let values = scalar::column(ctx, plan)?;
+        return repeat::single(ctx, "scalar", Pairs::new(), values.into_iter().map(Some), false);
+    }
+    match &plan.kind {
+        Kind::Same(e) => vectors(ctx, e),
+        Kind::Negate(e) => map::negate(ctx, vectors(ctx, e)?),
+        Kind::Invariant(e) => repeat::invariant(ctx, e),
+        Kind::Selector(s) => selector::vectors(ctx, s, Want::Value, plan.pos),
+        Kind::Binary(e) => binary(ctx, plan, e),
+        Kind::Aggregate(e) => aggregation(ctx, e),
+        Kind::Call(e) => call(ctx, plan, e),
+        Kind::Number(_) | Kind::String(_) | Kind::Matrix(_) | Kind::Subquery(_) => {
+            Err(QueryError::execution(format!("expected an instant vector, got {}", plan.value_type.documented())))
+        }
+    }
+}
+
+fn binary(ctx: &EvalContext, plan: &Plan, e: &Binary) -> Result<Vectors> {
+    let with_scalar = |input: Vectors, scalar: Vec<f64>, swapped: bool| {
+        let how =
+            WithScalar { op: e.op, scalar, swapped, return_bool: e.return_bool, pos: plan.pos };
+        map::with_scalar(ctx, input, how)
+    };
+    match (e.lhs.value_type, e.rhs.value_type) {
+        (ValueType::Vector, ValueType::Scalar) => {
+            let input = vectors(ctx, &e.lhs)?;
+            with_scalar(input, scalar::column(ctx, &e.rhs)?, false)
+        }
+        (ValueType::Scalar, ValueType::Vector) => {
+            let scalar = scalar::column(ctx, &e.lhs)?;
+            with_scalar(vectors(ctx, &e.rhs)?, scalar, true)
+        }
+        _ if e.op.is_set() => setops::vectors(ctx, e),
+        _ => join::vectors(ctx, e, plan.pos),
+    }
+}
+
+fn aggregation(ctx: &EvalContext, e: &Aggregate) -> Result<Vectors> {
+    let param = || match &e.param {
+        Some(param) => scalar::column(ctx, param),
+        None => Ok(vec![f64::NAN; ctx.steps.count]),
+    };
+    match e.op {
+        AggregateOp::CountValues => count_values::vectors(ctx, e),
+        AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio => {
+            rank::vectors(ctx, e, param()?)
+        }
+        AggregateOp::Quantile => {
+            let param = param()?;
+            aggregate::vectors(ctx, e, Some(param))
+        }
+        _ => aggregate::vectors(ctx, e, None),
+    }
+}
+
+fn call(ctx: &EvalContext, plan: &Plan, e: &Call) -> Result<Vectors> {
+    let steps = ctx.steps;
+    let arg = |i: usize| {
+        e.args.get(i).ok_or_else(|| QueryError::execution(format!("missing argument of {}", e.func)))
+    };
+    let vector = |i: usize| vectors(ctx, arg(i)?);
+    let column = |i: usize| scalar::column(ctx, arg(i)?);
+    let text = |i: usize| match &arg(i)?.kind {
+        Kind::String(text) => Ok(text.as_str()),
+        _ => Err(QueryError::execution(format!("expected a string argument in {}", e.func))),
+    };
+
+    if let Some(function) = range::by_name(e.func) {
+        return range_call(ctx, e, function);
+    }
+    if let Some(f) = math::by_name(e.func) {
+        return map::floats(ctx, vector(0)?, e.func, move |_, v| f(v));
+    }
+    if let Some(f) = time::by_name(e.func) {
+        if e.args.is_empty() {
+            let values = (0..steps.count).map(|i| Some(f(steps.at(i) / 1000)));
+            return repeat::single(ctx, e.func, Pairs::new(), values, false);
+        }
+        return map::floats(ctx, vector(0)?, e.func, move |_, v| f(time::to_seconds(v)));
+    }
+    match e.func {
+        "vector" => {
+            let values = column(0)?;
+            repeat::single(ctx, e.func, Pairs::new(), values.into_iter().map(Some), false)
+        }
+        "round" => {
+            let to = if e.args.len() > 1 { column(1)? } else { vec![1.0; steps.count] };
+            map::floats(ctx, vector(0)?, e.func, move |step, v| math::round_to(v, 1.0 / to[step]))
+        }
+        "clamp" => clamp(ctx, e, vector(0)?, column(1)?, column(2)?),
+        "clamp_min" => clamp(ctx, e, vector(0)?, column(1)?, vec![f64::INFINITY; steps.count]),
+        "clamp_max" => clamp(ctx, e, vector(0)?, vec![f64::NEG_INFINITY; steps.count], column(1)?),
+        "timestamp" | "start_timestamp" => timestamp(ctx, e),
+        "histogram_count" => map::histograms(ctx, vector(0)?, e.func, |h| h.count),
+        "histogram_sum" => map::histograms(ctx, vector(0)?, e.func, |h| h.sum),
+        "histogram_avg" => map::histograms(ctx, vector(0)?, e.func, |h| h.sum / h.count),
+        "histogram_stdvar" => map::histograms(ctx, vector(0)?, e.func, |h| hist::variance(h)),
+        "histogram_stddev" => map::histograms(ctx, vector(0)?, e.func, |h| hist::variance(h).sqrt()),
+        "histogram_quantile" => {
+            let ask = Ask::Quantile { q: column(0)?, pos: arg(0)?.pos };
+            buckets::vectors(ctx, vector(1)?, ask, arg(1)?.pos)
+        }
+        "histogram_quantiles" => {
+            let mut qs = Vec::new();
+            for i in 2..e.args.len() {
+                qs.push((column(i)?, arg(i)?.pos));
+            }
+            let ask = Ask::Quantiles { label: text(1)?.to_owned(), qs };
+            buckets::vectors(ctx, vector(0)?, ask, arg(0)?.pos)
+        }
+        "histogram_fraction" => {
+            let ask = Ask::Fraction { lower: column(0)?, upper: column(1)? };
+            buckets::vectors(ctx, vector(2)?, ask, arg(2)?.pos)
+        }
+        "absent" => presence::absent(ctx, vector(0)?, arg(0)?, false),
+        "sort" | "sort_desc" | "sort_by_label" | "sort_by_label_desc" => sort(ctx, plan, e),
+        "label_replace" => {
+            let strings = [text(1)?, text(2)?, text(3)?, text(4)?];
+            labels::replace(ctx, || vector(0), strings)
+        }
+        "label_join" => {
+            let sources = (3..e.args.len()).map(text).collect::<Result<Vec<_>>>()?;
+            labels::join(ctx, || vector(0), text(1)?, text(2)?, &sources)
+        }
+        "info" => info::vectors(ctx, e),
+        other => Err(QueryError::execution(format!("unknown function {other}"))),
+    }
+}
+
+fn range_call(ctx: &EvalContext, e: &Call, function: range::RangeFunction) -> Result<Vectors> {
+    let matrix = e
+        .args
+        .iter()
+        .position(|arg| arg.value_type == ValueType::Matrix)
+        .ok_or_else(|| QueryError::execution(format!("missing range vector in {}", e.func)))?;
+    let mut params = Vec::new();
+    for (i, arg) in e.args.iter().enumerate() {
+        if i != matrix {
+            params.push(scalar::column(ctx, arg)?);
+        }
+    }
+    let input = range::vectors(ctx, e.func, function, &e.args[matrix], e.args[0].pos, params)?;
+    if function == range::RangeFunction::Absent {
+        return presence::absent(ctx, input, &e.args[matrix], true);
+    }
+    Ok(input)
+}
+
+fn clamp(ctx: &EvalContext, e: &Call, input: Vectors, min: Vec<f64>, max: Vec<f64>) -> Result<Vectors> {
+    map::samples(ctx, input, e.func, move |step, point| match point {
+        Point::Float(v) if !(max[step] < min[step]) => Some(math::clamp(v, min[step], max[step])),
+        _ => None,
+    })
+}
+
+/// `timestamp` sees the samples' own times only directly on a selector.
+fn timestamp(ctx: &EvalContext, e: &Call) -> Result<Vectors> {
+    let Some(arg) = e.args.first() else {
+        return Err(QueryError::execution(format!("missing argument of {}", e.func)));
+    };
+    let start = e.func == "start_timestamp";
+    if start && !ctx.query.use_start_timestamps {
+        return repeat::nothing(ctx, e.func);
+    }
+    if let Kind::Selector(s) = &arg.kind {
+        let want = if start { Want::StartTimestamp } else { Want::Timestamp };
+        let input = selector::vectors(ctx, s, want, arg.pos)?;
+        return map::samples(ctx, input, e.func, |_, point| match point {
+            Point::Float(v) => Some(v),
+            Point::Hist(_) => None,
+        });
+    }
+    if start {
+        return repeat::nothing(ctx, e.func);
+    }
+    let steps = ctx.steps;
+    map::samples(ctx, vectors(ctx, arg)?, e.func, move |step, _| Some(steps.at(step) as f64 / 1000.0))
+}
+
+fn sort(ctx: &EvalContext, plan: &Plan, e: &Call) -> Result<Vectors> {
+    let Some(arg) = e.args.first() else {
+        return Err(QueryError::execution(format!("missing argument of {}", e.func)));
+    };
+    let input = vectors(ctx, arg)?;
+    let by_label = e.func.starts_with("sort_by_label");
+    if !ctx.is_instant() {
+        let mut annotations = Annotations::default();
+        annotations.add(Annotation::sort_in_range_query(plan.pos));
+        ctx.query.annotate(annotations);
+        return if by_label { Ok(input) } else { map::only_floats(ctx, input, e.func) };
+    }
+    let descending = e.func.ends_with("_desc");
+    if !by_label {
+        return presence::by_value(ctx, input, descending);
+    }
+    let names: Vec<String> = e.args[1..]
+        .iter()
+        .filter_map(|arg| match &arg.kind {
+            Kind::String(name) => Some(name.clone()),
+            _ => None,
+        })
+        .collect();
+    presence::by_label(ctx, input, &names, descending)
+}

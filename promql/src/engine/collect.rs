@@ -1,0 +1,179 @@
+//! The last stage: from operators to the query's value.
+
+use std::sync::Arc;
+
+use model::LabelTable;
+
+use super::batch::{Batch, Point};
+use super::context::{EvalContext, Reservation};
+use super::error::Result;
+use super::node::{Vectors, explain};
+use super::range;
+use super::rows::{Rows, compare_rows};
+use super::{Watch, build, labels, scalar};
+use crate::ast::ValueType;
+use crate::plan::{Kind, Plan};
+use crate::stats::ExplainNode;
+use crate::value::{LabelRows, Matrix, SampleValue, Series, Value, Vector};
+
+/// A value and what it took.
+pub(crate) struct Collected {
+    pub(crate) value: Value,
+    pub(crate) explain: ExplainNode,
+    /// Seconds spent on sorting.
+    pub(crate) sort: f64,
+}
+
+/// Evaluates a plan.
+pub(crate) fn value(ctx: &EvalContext, plan: &Plan, instant: bool, watch: &Watch) -> Result<Collected> {
+    let timestamp_ms = ctx.steps.start_ms;
+    let done = |value, explain| Ok(Collected { value, explain, sort: 0.0 });
+    match plan.value_type {
+        ValueType::String => {
+            let value = text(plan);
+            done(Value::String { timestamp_ms, value }, explain("string", "", Vec::new()))
+        }
+        ValueType::Scalar if instant => {
+            let value = scalar::column(ctx, plan)?.first().copied().unwrap_or(f64::NAN);
+            done(Value::Scalar { timestamp_ms, value }, explain("scalar", "", Vec::new()))
+        }
+        ValueType::Matrix => range_vector(ctx, plan, watch),
+        ValueType::Scalar | ValueType::Vector => {
+            let vectors = finished(ctx, build::vectors(ctx, plan)?)?;
+            if instant { vector(ctx, vectors) } else { matrix(ctx, vectors, watch) }
+        }
+    }
+}
+
+fn text(plan: &Plan) -> String {
+    match &plan.kind {
+        Kind::String(text) => text.clone(),
+        Kind::Invariant(inner) | Kind::Same(inner) => text(inner),
+        _ => String::new(),
+    }
+}
+
+/// Drops the names that were marked to go; rows that become equal are made one.
+fn finished(ctx: &EvalContext, vectors: Vectors) -> Result<Vectors> {
+    if !ctx.query.delayed_name_removal || !vectors.rows.drop_name.iter().any(|&drop| drop) {
+        return labels::merged(ctx, vectors);
+    }
+    let rows = labels::dropped_names(&ctx.query, &vectors.rows);
+    labels::relabelled(ctx, vectors, rows, "drop names")
+}
+
+fn label_rows(ctx: &EvalContext, table: LabelTable) -> LabelRows {
+    LabelRows { dictionary: ctx.query.dictionary.clone(), table: Arc::new(table) }
+}
+
+fn vector(ctx: &EvalContext, vectors: Vectors) -> Result<Collected> {
+    let mut table = LabelTable::new();
+    let mut values = Vec::new();
+    let mut memory = Reservation::new(&ctx.query, 0)?;
+    vectors.for_each(None, |rows, batch| {
+        for (i, &row) in rows.iter().enumerate() {
+            let value = match batch.get(i) {
+                None => continue,
+                Some(Point::Float(v)) => SampleValue::Float(v),
+                Some(Point::Hist(h)) => SampleValue::Histogram(h.clone()),
+            };
+            table.push(vectors.rows.row(row as usize).iter().copied());
+            values.push(value);
+        }
+        memory.grow_to((table.heap_bytes() + values.capacity() * size_of::<SampleValue>()) as u64)
+    })?;
+    let value = Value::Vector(Vector {
+        timestamp_ms: ctx.steps.start_ms,
+        labels: label_rows(ctx, table),
+        values,
+    });
+    Ok(Collected { value, explain: vectors.explain(), sort: 0.0 })
+}
+
+fn matrix(ctx: &EvalContext, vectors: Vectors, watch: &Watch) -> Result<Collected> {
+    let steps = ctx.steps;
+    let all_steps: Arc<[i64]> = (0..steps.count).map(|i| steps.at(i)).collect();
+    let mut series = Vec::new();
+    let mut bytes = 0u64;
+    let mut memory = Reservation::new(&ctx.query, 0)?;
+    vectors.for_each(None, |rows, batch| {
+        for (i, &row) in rows.iter().enumerate() {
+            let Some(one) = series_of(batch, i, row, &all_steps) else { continue };
+            bytes += (one.floats.capacity() * 8
+                + one.histograms.capacity() * 64
+                + size_of::<Series>()) as u64;
+            series.push(one);
+        }
+        memory.grow_to(bytes)
+    })?;
+    let before = watch.elapsed();
+    let value = sorted(ctx, &vectors.rows, series);
+    Ok(Collected { value, explain: vectors.explain(), sort: watch.elapsed() - before })
+}
+
+/// The points of a row, `None` where there are none.
+fn series_of(batch: &Batch, at: usize, row: u32, all_steps: &Arc<[i64]>) -> Option<Series> {
+    let steps = all_steps.len();
+    let count = batch.row_len(at);
+    if count == 0 {
+        return None;
+    }
+    let mut floats = Vec::with_capacity(if batch.only_floats() { count } else { 0 });
+    let mut times = Vec::new();
+    let mut histograms = Vec::new();
+    let dense = count == steps && batch.only_floats();
+    for step in 0..steps {
+        match batch.get(at * steps + step) {
+            None => {}
+            Some(Point::Float(v)) => {
+                floats.push(v);
+                if !dense {
+                    times.push(all_steps[step]);
+                }
+            }
+            Some(Point::Hist(h)) => histograms.push((all_steps[step], h.clone())),
+        }
+    }
+    let float_timestamps_ms = if dense { all_steps.clone() } else { times.into() };
+    Some(Series { row, float_timestamps_ms, floats, histograms })
+}
+
+/// A matrix in label order; rows are numbered anew, as only few may be left.
+fn sorted(ctx: &EvalContext, rows: &Rows, mut series: Vec<Series>) -> Value {
+    let reader = ctx.query.dictionary.read();
+    series.sort_by(|a, b| compare_rows(&reader, rows.row(a.row as usize), rows.row(b.row as usize)));
+    drop(reader);
+    let mut table = LabelTable::new();
+    for (i, one) in series.iter_mut().enumerate() {
+        table.push(rows.row(one.row as usize).iter().copied());
+        one.row = i as u32;
+    }
+    Value::Matrix(Matrix { labels: label_rows(ctx, table), series })
+}
+
+fn range_vector(ctx: &EvalContext, plan: &Plan, watch: &Watch) -> Result<Collected> {
+    let points = range::points(ctx, plan)?;
+    let rows = if ctx.query.delayed_name_removal {
+        labels::dropped_names(&ctx.query, &points.rows)
+    } else {
+        points.rows
+    };
+    let mut bytes = 0u64;
+    let mut memory = Reservation::new(&ctx.query, 0)?;
+    let mut series = Vec::new();
+    for (row, data) in points.series {
+        let histograms: Vec<_> = data.hist_ts.into_iter().zip(data.hists).collect();
+        bytes += (data.floats.len() * 16 + histograms.len() * 64) as u64;
+        memory.grow_to(bytes)?;
+        series.push(Series {
+            row,
+            float_timestamps_ms: data.float_ts.into(),
+            floats: data.floats,
+            histograms,
+        });
+    }
+    let before = watch.elapsed();
+    let value = sorted(ctx, &rows, series);
+    let node = explain("range vector", "", Vec::new());
+    Ok(Collected { value, explain: node, sort: watch.elapsed() - before })
+}

@@ -1,0 +1,203 @@
+//! What every operator of one query shares: the store's view, the dictionary,
+//! limits, and where annotations and counters go.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use model::memory::Lease;
+use model::query::CancelToken;
+use model::{Clock, Dictionary, Querier};
+use parking_lot::Mutex;
+
+use super::error::{EVALUATION, EXECUTION, QueryError, Result};
+use super::rows::Names;
+use crate::annotations::Annotations;
+use crate::stats::SampleCounters;
+
+/// Times at which an expression is evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Steps {
+    pub(crate) start_ms: i64,
+    pub(crate) interval_ms: i64,
+    pub(crate) count: usize,
+}
+
+impl Steps {
+    /// From `start_ms` by `interval_ms` up to `end_ms`; none where it ends before it starts.
+    pub(crate) fn new(start_ms: i64, end_ms: i64, interval_ms: i64) -> Steps {
+        let interval_ms = interval_ms.max(1);
+        let count = if end_ms < start_ms {
+            0
+        } else {
+            let steps = (i128::from(end_ms) - i128::from(start_ms)) / i128::from(interval_ms) + 1;
+            usize::try_from(steps).unwrap_or(usize::MAX)
+        };
+        Steps { start_ms, interval_ms, count }
+    }
+
+    pub(crate) fn at(&self, step: usize) -> i64 {
+        self.start_ms.saturating_add(self.interval_ms.saturating_mul(step as i64))
+    }
+
+    pub(crate) fn last_ms(&self) -> i64 {
+        self.at(self.count.saturating_sub(1))
+    }
+
+    /// Only the first of them.
+    pub(crate) fn first_only(&self) -> Steps {
+        Steps { count: self.count.min(1), ..*self }
+    }
+}
+
+/// `query.max-samples`: samples that upstream's evaluation would hold now.
+#[derive(Debug)]
+pub(crate) struct SampleBudget {
+    current: AtomicI64,
+    peak: AtomicI64,
+    max: i64,
+}
+
+impl SampleBudget {
+    pub(crate) fn new(max: usize) -> SampleBudget {
+        SampleBudget {
+            current: AtomicI64::new(0),
+            peak: AtomicI64::new(0),
+            max: i64::try_from(max).unwrap_or(i64::MAX),
+        }
+    }
+
+    pub(crate) fn take(&self, samples: u64) -> Result<()> {
+        let now = self.current.fetch_add(samples as i64, Ordering::Relaxed) + samples as i64;
+        self.note(now)
+    }
+
+    /// Checks `samples` that are held for a moment, such as a window.
+    pub(crate) fn pass(&self, samples: u64) -> Result<()> {
+        self.note(self.current.load(Ordering::Relaxed) + samples as i64)
+    }
+
+    pub(crate) fn give_back(&self, samples: u64) {
+        self.current.fetch_sub(samples as i64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn peak(&self) -> u64 {
+        self.peak.load(Ordering::Relaxed).max(0) as u64
+    }
+
+    fn note(&self, now: i64) -> Result<()> {
+        self.peak.fetch_max(now, Ordering::Relaxed);
+        if now > self.max { Err(QueryError::TooManySamples(EXECUTION)) } else { Ok(()) }
+    }
+}
+
+/// Bytes that the query holds, against its lease.
+pub(crate) struct QueryMemory {
+    lease: Lease,
+    bytes: AtomicU64,
+}
+
+impl QueryMemory {
+    pub(crate) fn new(lease: Lease) -> QueryMemory {
+        QueryMemory { lease, bytes: AtomicU64::new(0) }
+    }
+
+    fn grow(&self, bytes: u64) -> Result<()> {
+        let all = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.lease.grow_to(all).map_err(|refused| {
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            QueryError::Memory(refused)
+        })
+    }
+}
+
+/// Bytes that an operator holds; given back when dropped.
+pub(crate) struct Reservation {
+    query: Arc<QueryContext>,
+    bytes: u64,
+}
+
+impl Reservation {
+    pub(crate) fn new(query: &Arc<QueryContext>, bytes: u64) -> Result<Reservation> {
+        query.memory.grow(bytes)?;
+        Ok(Reservation { query: query.clone(), bytes })
+    }
+
+    /// Makes it at least so large.
+    pub(crate) fn grow_to(&mut self, bytes: u64) -> Result<()> {
+        if bytes > self.bytes {
+            self.query.memory.grow(bytes - self.bytes)?;
+            self.bytes = bytes;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.query.memory.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// What all operators of a query share.
+pub(crate) struct QueryContext {
+    pub(crate) dictionary: Arc<Dictionary>,
+    pub(crate) names: Names,
+    pub(crate) querier: Arc<dyn Querier>,
+    pub(crate) lookback_ms: i64,
+    pub(crate) delayed_name_removal: bool,
+    pub(crate) use_start_timestamps: bool,
+    pub(crate) type_and_unit_labels: bool,
+    pub(crate) default_subquery_interval_ms: i64,
+    pub(crate) cancel: CancelToken,
+    /// A clock, and the reading at which time is up.
+    pub(crate) deadline: Option<(Arc<dyn Clock>, std::time::Duration)>,
+    pub(crate) budget: SampleBudget,
+    pub(crate) memory: QueryMemory,
+    pub(crate) pool: Option<Arc<rayon::ThreadPool>>,
+    pub(crate) annotations: Mutex<Annotations>,
+    /// Warnings of the store, as it words them.
+    pub(crate) storage_warnings: Mutex<Vec<String>>,
+}
+
+impl QueryContext {
+    /// An error once the query was stopped or its time is up.
+    pub(crate) fn check(&self) -> Result<()> {
+        if let Some(reason) = self.cancel.reason() {
+            return Err(QueryError::stopped(reason));
+        }
+        match &self.deadline {
+            Some((clock, end)) if clock.monotonic() >= *end => Err(QueryError::TimedOut(EVALUATION)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn annotate(&self, annotations: Annotations) {
+        if !annotations.is_empty() {
+            self.annotations.lock().merge(annotations);
+        }
+    }
+}
+
+/// One evaluation: the query's own steps, or those of a subquery inside.
+#[derive(Clone)]
+pub(crate) struct EvalContext {
+    pub(crate) query: Arc<QueryContext>,
+    pub(crate) steps: Steps,
+    pub(crate) counters: Arc<SampleCounters>,
+}
+
+impl EvalContext {
+    /// The same query at other steps, with counters of its own.
+    pub(crate) fn child(&self, steps: Steps, per_step: bool) -> EvalContext {
+        EvalContext {
+            query: self.query.clone(),
+            steps,
+            counters: Arc::new(SampleCounters::new(steps.count, per_step)),
+        }
+    }
+
+    /// Whether it is evaluated at one time only.
+    pub(crate) fn is_instant(&self) -> bool {
+        self.steps.count <= 1
+    }
+}

@@ -1,0 +1,68 @@
+//! `count_values`: how many series of a group have each value.
+
+
+use super::batch::{Batch, Point};
+use super::context::{EvalContext, Reservation};
+use super::error::{QueryError, Result};
+use super::node::Vectors;
+use super::repeat::held;
+use super::rows::{HashMap, Pairs, Rows, set_label};
+use crate::functions::format::format_plain;
+use crate::functions::histogram::to_text;
+use crate::plan::{Aggregate, Kind};
+
+/// Counts samples by value under the label that the parameter names.
+pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate) -> Result<Vectors> {
+    let label = match e.param.as_ref().map(|p| &p.kind) {
+        Some(Kind::String(label)) => label.clone(),
+        _ => return Err(QueryError::execution("expected a string as parameter of count_values")),
+    };
+    if label.is_empty() {
+        return Err(QueryError::execution(format!("invalid label name {}", model::labels::go_quote(&label))));
+    }
+    let input = super::build::vectors(ctx, &e.expr)?;
+    let dictionary = ctx.query.dictionary.clone();
+    let label_id = dictionary.intern(&label);
+    let mut grouping = e.grouping.clone();
+    if !e.without {
+        grouping.push(label.clone());
+    }
+    let filter = super::aggregate::filter(ctx, &Aggregate { grouping, ..e.clone() });
+    let steps = ctx.steps.count;
+    let mut ids: HashMap<Pairs, usize> = HashMap::default();
+    let mut rows = Rows::default();
+    let mut counts: Vec<u32> = Vec::new();
+    let mut memory = Reservation::new(&ctx.query, 0)?;
+    input.for_each(None, |block, batch| {
+        for (i, &row) in block.iter().enumerate() {
+            for step in 0..steps {
+                let Some(point) = batch.get(i * steps + step) else { continue };
+                let text = match point {
+                    Point::Float(v) => format_plain(v),
+                    Point::Hist(h) => to_text(h),
+                };
+                let value = dictionary.intern(&text);
+                let mut labels: Pairs = input.rows.row(row as usize).iter().copied().collect();
+                set_label(&mut labels, &dictionary, label_id, value);
+                let key = filter.apply(&labels);
+                let group = *ids.entry(key).or_insert_with_key(|key| {
+                    rows.push(key.iter().copied(), false);
+                    counts.resize(counts.len() + steps, 0);
+                    rows.len() - 1
+                });
+                counts[group * steps + step] += 1;
+            }
+        }
+        memory.grow_to(rows.heap_bytes() + counts.capacity() as u64 * 4 + ids.capacity() as u64 * 128)
+    })?;
+    let mut batch = Batch::default();
+    batch.reset(rows.len(), steps);
+    for (cell, &count) in counts.iter().enumerate() {
+        if count > 0 {
+            batch.set_float(cell, f64::from(count));
+        }
+    }
+    let explained = vec![input.explain()];
+    drop(input);
+    held(ctx, "count_values", rows, batch, explained)
+}

@@ -1,0 +1,461 @@
+//! Arithmetic and comparisons between two vectors.
+//!
+//! Series meet by signature: the labels of `on`, or all but those of
+//! `ignoring`. Where a signature has one series on the "one" side, each pair
+//! is computed block by block as it is asked for. Where it has more, which of
+//! them are there differs from step to step: such groups are evaluated whole,
+//! step by step, when the operator is built, and so are joins with `fill`.
+
+use model::SymbolId;
+
+use super::batch::{Batch, Point};
+use super::binop::{self, Outcome};
+use super::context::{EvalContext, QueryContext, Reservation};
+use super::error::{QueryError, Result};
+use super::labels::merged;
+use super::node::{Node, Vectors, Worker, explain};
+use super::rows::{HashMap, HashSet, LabelFilter, Pair, Pairs, Rows, set_label, value_of};
+use crate::annotations::{Annotation, Annotations};
+use crate::ast::{Cardinality, PositionRange, VectorMatching};
+use crate::functions::window::Answer;
+use crate::plan::Binary;
+use crate::stats::ExplainNode;
+
+/// Which labels make a signature.
+pub(crate) fn signature_filter(ctx: &EvalContext, matching: &VectorMatching) -> LabelFilter {
+    let dictionary = &ctx.query.dictionary;
+    if matching.on {
+        LabelFilter::only(dictionary, &matching.labels)
+    } else {
+        LabelFilter::without(dictionary, &matching.labels)
+    }
+}
+
+/// How pairs are computed and named.
+struct Joining {
+    e: Binary,
+    pos: PositionRange,
+    /// Labels kept (`on`) or deleted (`ignoring`) of one-to-one results.
+    listed: Vec<SymbolId>,
+    include: Vec<SymbolId>,
+    /// The "many" side stands on the right.
+    swapped: bool,
+    signature: LabelFilter,
+}
+
+/// The series of one signature.
+#[derive(Default)]
+struct Group {
+    many: Vec<u32>,
+    one: Vec<u32>,
+}
+
+/// An operator between two vectors that is no set operator.
+pub(crate) fn vectors(ctx: &EvalContext, e: &Binary, pos: PositionRange) -> Result<Vectors> {
+    let lhs = super::build::vectors(ctx, &e.lhs)?;
+    let rhs = super::build::vectors(ctx, &e.rhs)?;
+    let dictionary = &ctx.query.dictionary;
+    let swapped = e.matching.card == Cardinality::OneToMany;
+    let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
+    let joining = Joining {
+        listed: e.matching.labels.iter().map(|name| dictionary.intern(name)).collect(),
+        include: e.matching.include.iter().map(|name| dictionary.intern(name)).collect(),
+        swapped,
+        signature: signature_filter(ctx, &e.matching),
+        pos,
+        e: e.clone(),
+    };
+    let groups = joining.groups(&many.rows, &one.rows);
+    joining.build(ctx, many, one, groups)
+}
+
+impl Joining {
+    fn groups(&self, many: &Rows, one: &Rows) -> Vec<Group> {
+        let mut ids: HashMap<Pairs, u32> = HashMap::default();
+        let mut groups: Vec<Group> = Vec::new();
+        for (rows, is_many) in [(many, true), (one, false)] {
+            for i in 0..rows.len() {
+                let next = groups.len() as u32;
+                let id = *ids.entry(self.signature.apply(rows.row(i))).or_insert(next);
+                if id == next {
+                    groups.push(Group::default());
+                }
+                let group = &mut groups[id as usize];
+                if is_many { group.many.push(i as u32) } else { group.one.push(i as u32) }
+            }
+        }
+        groups
+    }
+
+    /// Labels of a result. Source: Prometheus `promql/engine.go`, `resultMetric`.
+    fn labels(&self, query: &QueryContext, many: &[Pair], one: &[Pair]) -> Pairs {
+        let drop_name = binop::changes_meaning(self.e.op)
+            || (self.e.return_bool && !query.delayed_name_removal);
+        let one_to_one = self.e.matching.card == Cardinality::OneToOne;
+        let mut row: Pairs = many
+            .iter()
+            .copied()
+            .filter(|(name, _)| !(drop_name && query.names.is_metadata(*name)))
+            .filter(|(name, _)| !one_to_one || self.listed.contains(name) == self.e.matching.on)
+            .collect();
+        for &name in &self.include {
+            set_label(&mut row, &query.dictionary, name, value_of(one, name));
+        }
+        row
+    }
+
+    fn apply(
+        &self,
+        many: Point<'_>,
+        one: Point<'_>,
+        annotations: &mut Annotations,
+    ) -> Option<(Answer, bool)> {
+        let (l, r) = if self.swapped { (one, many) } else { (many, one) };
+        let mut note = |annotation: Annotation| annotations.add(annotation);
+        match binop::elements(self.e.op, l, r, self.pos, &mut note) {
+            Outcome::Dropped => None,
+            Outcome::Value { keep, .. } if self.e.return_bool => {
+                Some((Answer::Float(f64::from(u8::from(keep))), true))
+            }
+            Outcome::Value { value, keep } => Some((value, keep)),
+        }
+    }
+
+    fn build(self, ctx: &EvalContext, many: Vectors, one: Vectors, groups: Vec<Group>) -> Result<Vectors> {
+        let fill = self.e.matching.fill_left.is_some() || self.e.matching.fill_right.is_some();
+        let mut plain: Vec<(u32, u32)> = Vec::new();
+        let mut rows = Rows::default();
+        let mut whole: Vec<Group> = Vec::new();
+        let mut lone_duplicates: Vec<Group> = Vec::new();
+        for group in groups {
+            if fill {
+                whole.push(group);
+            } else if group.many.is_empty() {
+                if group.one.len() > 1 {
+                    lone_duplicates.push(group);
+                }
+            } else if group.one.len() == 1 {
+                let one_row = group.one[0];
+                let names: Vec<Pairs> = group
+                    .many
+                    .iter()
+                    .map(|&m| self.labels(&ctx.query, many.rows.row(m as usize), one.rows.row(one_row as usize)))
+                    .collect();
+                let unique = names.len() == 1
+                    || (self.e.matching.card != Cardinality::OneToOne
+                        && names.iter().collect::<HashSet<_>>().len() == names.len());
+                if !unique {
+                    whole.push(group);
+                    continue;
+                }
+                for (&m, name) in group.many.iter().zip(names) {
+                    plain.push((m, one_row));
+                    rows.push(name, self.e.return_bool);
+                }
+            } else if group.one.len() > 1 {
+                whole.push(group);
+            }
+        }
+        self.check_duplicates(ctx, &many, &one, &lone_duplicates)?;
+        let held = self.evaluate_whole(ctx, &many, &one, &whole, &mut rows)?;
+        // A "one" series with many partners is evaluated once and kept.
+        let repeated = plain.len() > plain.iter().map(|&(_, o)| o).collect::<HashSet<_>>().len();
+        let kept = if repeated {
+            let mut memory = Reservation::new(&ctx.query, 0)?;
+            let mut used: Vec<u32> = plain.iter().map(|&(_, o)| o).collect();
+            used.sort_unstable();
+            used.dedup();
+            let mut batch = Batch::default();
+            memory.grow_to((used.len() * ctx.steps.count * 9) as u64)?;
+            batch.reset(used.len(), ctx.steps.count);
+            let mut at = 0;
+            one.for_each(Some(&used), |rows, block| {
+                for i in 0..rows.len() {
+                    batch.copy_row(at, block, i);
+                    at += 1;
+                }
+                Ok(())
+            })?;
+            memory.grow_to(batch.heap_bytes())?;
+            for pair in &mut plain {
+                pair.1 = used.binary_search(&pair.1).expect("every partner was listed") as u32;
+            }
+            Some((batch, memory))
+        } else {
+            None
+        };
+        let chain = many.chain().max(one.chain());
+        let node = Join { joining: self, steps: ctx.steps.count, many, one, kept, pairs: plain, held };
+        merged(ctx, Vectors::new(ctx, rows, node)?.on_top_of(chain))
+    }
+
+    /// Several series of the "one" side with the same signature are an error
+    /// also where none of the "many" side has it, as long as there is any.
+    fn check_duplicates(
+        &self,
+        ctx: &EvalContext,
+        many: &Vectors,
+        one: &Vectors,
+        groups: &[Group],
+    ) -> Result<()> {
+        let steps = ctx.steps.count;
+        let mut clash: Vec<Option<(u32, u32)>> = vec![None; steps];
+        for group in groups {
+            let mut first: Vec<Option<u32>> = vec![None; steps];
+            one.for_each(Some(&group.one), |rows, batch| {
+                for (i, &row) in rows.iter().enumerate() {
+                    for step in 0..steps {
+                        if batch.is_present(i * steps + step) {
+                            match first[step] {
+                                None => first[step] = Some(row),
+                                Some(earlier) => {
+                                    clash[step].get_or_insert((earlier, row));
+                                }
+                            }
+                        }
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        if clash.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        let mut found = None;
+        many.for_each(None, |rows, batch| {
+            for cell in 0..rows.len() * steps {
+                if found.is_none() && batch.is_present(cell) {
+                    found = clash[cell % steps];
+                }
+            }
+            Ok(())
+        })?;
+        match found {
+            Some((a, b)) => Err(self.duplicate(ctx, one, a, b)),
+            None => Ok(()),
+        }
+    }
+
+    fn duplicate(&self, ctx: &EvalContext, one: &Vectors, a: u32, b: u32) -> QueryError {
+        let dictionary = &ctx.query.dictionary;
+        let text = |row: u32| dictionary.labels(one.rows.row(row as usize)).to_string();
+        let (mut first, mut second) = (text(a), text(b));
+        if first > second {
+            std::mem::swap(&mut first, &mut second);
+        }
+        let group = dictionary.labels(&self.signature.apply(one.rows.row(b as usize)));
+        let side = if self.swapped { "left" } else { "right" };
+        QueryError::execution(format!(
+            "found duplicate series for the match group {group} on the {side} hand-side of the operation: \
+             [{first}, {second}];many-to-many matching not allowed: matching labels must be unique on one side"
+        ))
+    }
+
+    /// Evaluates groups step by step; their series are added to `rows`.
+    fn evaluate_whole(
+        &self,
+        ctx: &EvalContext,
+        many: &Vectors,
+        one: &Vectors,
+        groups: &[Group],
+        rows: &mut Rows,
+    ) -> Result<Batch> {
+        let steps = ctx.steps.count;
+        let mut results: Vec<Vec<(u32, Answer)>> = Vec::new();
+        let first_row = rows.len();
+        let mut annotations = Annotations::default();
+        let mut worker = Worker::default();
+        let (mut many_batch, mut one_batch) = (Batch::default(), Batch::default());
+        for group in groups {
+            many.eval(&group.many, &mut worker, &mut many_batch)?;
+            one.eval(&group.one, &mut worker, &mut one_batch)?;
+            let mut names: HashMap<Pairs, usize> = HashMap::default();
+            for step in 0..steps {
+                let mut add = |name: Pairs, answer: Answer| {
+                    let slot = *names.entry(name).or_insert_with_key(|name| {
+                        rows.push(name.iter().copied(), self.e.return_bool);
+                        results.push(Vec::new());
+                        results.len() - 1
+                    });
+                    results[slot].push((step as u32, answer));
+                };
+                let inputs = (many, one, group, &many_batch, &one_batch);
+                self.evaluate_step(ctx, inputs, step, &mut annotations, &mut add)?;
+            }
+        }
+        ctx.query.annotate(worker.annotations);
+        ctx.query.annotate(annotations);
+        let mut batch = Batch::default();
+        batch.reset(rows.len() - first_row, steps);
+        for (row, points) in results.into_iter().enumerate() {
+            for (step, answer) in points {
+                match answer {
+                    Answer::Float(v) => batch.set_float(row * steps + step as usize, v),
+                    Answer::Hist(h) => batch.set_hist(row * steps + step as usize, h),
+                }
+            }
+        }
+        Ok(batch)
+    }
+
+    fn evaluate_step(
+        &self,
+        ctx: &EvalContext,
+        (many, one, group, many_batch, one_batch): (&Vectors, &Vectors, &Group, &Batch, &Batch),
+        step: usize,
+        annotations: &mut Annotations,
+        add: &mut dyn FnMut(Pairs, Answer),
+    ) -> Result<()> {
+        let steps = ctx.steps.count;
+        let matching = &self.e.matching;
+        let one_to_one = matching.card == Cardinality::OneToOne;
+        let (fill_many, fill_one) = if self.swapped {
+            (matching.fill_right, matching.fill_left)
+        } else {
+            (matching.fill_left, matching.fill_right)
+        };
+        let present = |batch: &Batch, count: usize| {
+            (0..count).filter(|&i| batch.is_present(i * steps + step)).collect::<Vec<_>>()
+        };
+        let ones = present(one_batch, group.one.len());
+        let manies = present(many_batch, group.many.len());
+        let any_many = !manies.is_empty();
+        if let [a, b, ..] = ones[..]
+            && (any_many || fill_many.is_some() || fill_one.is_some())
+        {
+            return Err(self.duplicate(ctx, one, group.one[a], group.one[b]));
+        }
+        let row = |vectors: &Vectors, rows: &[u32], i: usize| -> Pairs {
+            vectors.rows.row(rows[i] as usize).iter().copied().collect()
+        };
+        let mut names: HashSet<Pairs> = HashSet::default();
+        let mut pair = |many_row: &[Pair], one_row: &[Pair], m: Point<'_>, o: Point<'_>| -> Result<()> {
+            let Some((answer, keep)) = self.apply(m, o, annotations) else { return Ok(()) };
+            let name = self.labels(&ctx.query, many_row, one_row);
+            if one_to_one && !names.is_empty() {
+                return Err(QueryError::execution(
+                    "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
+                ));
+            }
+            if !names.insert(name.clone()) {
+                return Err(QueryError::execution(
+                    "multiple matches for labels: grouping labels must ensure unique matches",
+                ));
+            }
+            if keep {
+                add(name, answer);
+            }
+            Ok(())
+        };
+        for &i in &manies {
+            let many_row = row(many, &group.many, i);
+            let Some(m) = many_batch.get(i * steps + step) else { continue };
+            match (ones.first(), fill_one) {
+                (Some(&o), _) => {
+                    let Some(point) = one_batch.get(o * steps + step) else { continue };
+                    pair(&many_row, &row(one, &group.one, o), m, point)?;
+                }
+                (None, Some(fill)) => {
+                    pair(&many_row, &self.signature.apply(&many_row), m, Point::Float(fill))?;
+                }
+                (None, None) => {}
+            }
+        }
+        if let (Some(fill), Some(&o), true) = (fill_many, ones.first(), names.is_empty()) {
+            let one_row = row(one, &group.one, o);
+            if let Some(point) = one_batch.get(o * steps + step) {
+                let mut filled = |many_row: &[Pair]| -> Result<()> {
+                    let Some((answer, keep)) = self.apply(Point::Float(fill), point, annotations) else {
+                        return Ok(());
+                    };
+                    if keep {
+                        add(self.labels(&ctx.query, many_row, &one_row), answer);
+                    }
+                    Ok(())
+                };
+                filled(&self.signature.apply(&one_row))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Join {
+    joining: Joining,
+    steps: usize,
+    many: Vectors,
+    one: Vectors,
+    /// The "one" side, where it is used more than once: then the second of a
+    /// pair is a row of it.
+    kept: Option<(Batch, Reservation)>,
+    pairs: Vec<(u32, u32)>,
+    /// Results behind those of the pairs.
+    held: Batch,
+}
+
+impl Node for Join {
+    fn eval(&self, rows: &[u32], worker: &mut Worker, out: &mut Batch) -> Result<()> {
+        let split = self.pairs.len();
+        let mut places = Vec::with_capacity(rows.len());
+        for (i, &row) in rows.iter().enumerate() {
+            if (row as usize) < split {
+                places.push(i);
+            } else {
+                out.copy_row(i, &self.held, row as usize - split);
+            }
+        }
+        if places.is_empty() {
+            return Ok(());
+        }
+        let many_rows: Vec<u32> = places.iter().map(|&i| self.pairs[rows[i] as usize].0).collect();
+        let one_rows: Vec<u32> = places.iter().map(|&i| self.pairs[rows[i] as usize].1).collect();
+        let mut many = worker.take_batch(many_rows.len(), self.steps);
+        let mut one = worker.take_batch(0, self.steps);
+        let mut result = self.many.eval(&many_rows, worker, &mut many);
+        if result.is_ok() && self.kept.is_none() {
+            result = self.one.eval(&one_rows, worker, &mut one);
+        }
+        if result.is_ok() {
+            for (i, &place) in places.iter().enumerate() {
+                let (ones, one_row) = match &self.kept {
+                    Some((kept, _)) => (kept, one_rows[i] as usize),
+                    None => (&one, i),
+                };
+                self.pair(&many, i, ones, one_row, out, place, &mut worker.annotations);
+            }
+        }
+        worker.put_batch(many);
+        worker.put_batch(one);
+        result
+    }
+
+    fn explain(&self) -> ExplainNode {
+        explain(self.joining.e.op.as_str(), "join", vec![self.many.explain(), self.one.explain()])
+    }
+}
+
+impl Join {
+    fn pair(
+        &self,
+        many: &Batch,
+        many_row: usize,
+        one: &Batch,
+        one_row: usize,
+        out: &mut Batch,
+        place: usize,
+        annotations: &mut Annotations,
+    ) {
+        let steps = self.steps;
+        for step in 0..steps {
+            let (Some(m), Some(o)) = (many.get(many_row * steps + step), one.get(one_row * steps + step))
+            else {
+                continue;
+            };
+            match self.joining.apply(m, o, annotations) {
+                Some((Answer::Float(v), true)) => out.set_float(place * steps + step, v),
+                Some((Answer::Hist(h), true)) => out.set_hist(place * steps + step, h),
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What happens to labels between operators: names that go, rows that become
+//! one, `label_replace` and `label_join`.
+
+use model::matcher::GoRegex;
+use model::{Label, SymbolId};
+
+use super::batch::Batch;
+use super::context::{EvalContext, QueryContext};
+use super::error::{QueryError, Result};
+use super::node::{Node, Vectors, Worker, explain};
+use super::rows::{Pairs, Rows, set_label, value_of};
+use crate::stats::ExplainNode;
+
+/// Rows whose name is gone: at once, or marked to go when the query ends.
+pub(crate) fn without_name(query: &QueryContext, mut rows: Rows) -> Rows {
+    if query.delayed_name_removal {
+        rows.drop_name.fill(true);
+        return rows;
+    }
+    let mut out = Rows::default();
+    for i in 0..rows.len() {
+        out.push(rows.row(i).iter().copied().filter(|(name, _)| !query.names.is_metadata(*name)), true);
+    }
+    out
+}
+
+/// Rows without the names that were marked to go.
+pub(crate) fn dropped_names(query: &QueryContext, rows: &Rows) -> Rows {
+    let mut out = Rows::default();
+    for i in 0..rows.len() {
+        let drop = rows.drop_name[i];
+        out.push(
+            rows.row(i).iter().copied().filter(|(name, _)| !(drop && query.names.is_metadata(*name))),
+            drop,
+        );
+    }
+    out
+}
+
+/// Makes one row of rows with equal labels. Two samples at one step are an error.
+pub(crate) fn merged(ctx: &EvalContext, vectors: Vectors) -> Result<Vectors> {
+    let Some(groups) = vectors.rows.duplicates() else { return Ok(vectors) };
+    let mut rows = Rows::default();
+    for group in &groups {
+        let first = group[0] as usize;
+        rows.push(vectors.rows.row(first).iter().copied(), vectors.rows.drop_name[first]);
+    }
+    let chain = vectors.chain();
+    let steps = ctx.steps.count;
+    Ok(Vectors::new(ctx, rows, Merge { input: vectors, groups, steps })?.on_top_of(chain))
+}
+
+struct Merge {
+    input: Vectors,
+    groups: Vec<Vec<u32>>,
+    steps: usize,
+}
+
+impl Node for Merge {
+    fn eval(&self, rows: &[u32], worker: &mut Worker, out: &mut Batch) -> Result<()> {
+        let inputs: Vec<u32> = rows.iter().flat_map(|&row| self.groups[row as usize].clone()).collect();
+        let mut batch = worker.take_batch(inputs.len(), self.steps);
+        let result = self.input.eval(&inputs, worker, &mut batch);
+        let mut from = 0;
+        let mut clash = false;
+        for (i, &row) in rows.iter().enumerate() {
+            for _ in &self.groups[row as usize] {
+                for step in 0..self.steps {
+                    if let Some(point) = batch.get(from * self.steps + step) {
+                        clash |= out.is_present(i * self.steps + step);
+                        out.set(i * self.steps + step, point);
+                    }
+                }
+                from += 1;
+            }
+        }
+        worker.put_batch(batch);
+        result?;
+        if clash { Err(QueryError::same_labelset()) } else { Ok(()) }
+    }
+
+    fn explain(&self) -> ExplainNode {
+        explain("merge", "", vec![self.input.explain()])
+    }
+}
+
+/// Yields the same values under other labels.
+struct Relabelled {
+    input: Vectors,
+    name: &'static str,
+}
+
+impl Node for Relabelled {
+    fn eval(&self, rows: &[u32], worker: &mut Worker, out: &mut Batch) -> Result<()> {
+        self.input.eval(rows, worker, out)
+    }
+
+    fn explain(&self) -> ExplainNode {
+        explain(self.name, "", vec![self.input.explain()])
+    }
+}
+
+/// The same values under other labels; rows that become equal are made one.
+pub(crate) fn relabelled(ctx: &EvalContext, input: Vectors, rows: Rows, name: &'static str) -> Result<Vectors> {
+    let chain = input.chain();
+    let vectors = Vectors::new(ctx, rows, Relabelled { input, name })?.on_top_of(chain);
+    merged(ctx, vectors)
+}
+
+/// `label_replace`
+pub(crate) fn replace(
+    ctx: &EvalContext,
+    input: impl FnOnce() -> Result<Vectors>,
+    [dst, replacement, src, pattern]: [&str; 4],
+) -> Result<Vectors> {
+    let invalid = || {
+        QueryError::execution(format!("invalid regular expression in label_replace(): {pattern}"))
+    };
+    let regex = GoRegex::anchored(pattern).map_err(|_| invalid())?;
+    check_label_name(dst, "destination", "label_replace")?;
+    let input = input()?;
+    let dictionary = ctx.query.dictionary.clone();
+    let (dst_id, src_id) = (dictionary.intern(dst), dictionary.intern(src));
+    let rows = relabel(&input.rows, dst_id, |row| {
+        let text = dictionary.read().text(value_of(row, src_id)).to_owned();
+        regex.captures(&text).map(|groups| groups.expand(replacement))
+    }, ctx);
+    relabelled(ctx, input, rows, "label_replace")
+}
+
+/// `label_join`
+pub(crate) fn join(
+    ctx: &EvalContext,
+    input: impl FnOnce() -> Result<Vectors>,
+    dst: &str,
+    separator: &str,
+    sources: &[&str],
+) -> Result<Vectors> {
+    for src in sources {
+        check_label_name(src, "source", "label_join")?;
+    }
+    check_label_name(dst, "destination", "label_join")?;
+    let input = input()?;
+    let dictionary = ctx.query.dictionary.clone();
+    let dst_id = dictionary.intern(dst);
+    let ids: Vec<SymbolId> = sources.iter().map(|src| dictionary.intern(src)).collect();
+    let rows = relabel(&input.rows, dst_id, |row| {
+        let reader = dictionary.read();
+        let parts: Vec<&str> = ids.iter().map(|&id| reader.text(value_of(row, id))).collect();
+        Some(parts.join(separator))
+    }, ctx);
+    relabelled(ctx, input, rows, "label_join")
+}
+
+fn check_label_name(name: &str, which: &str, function: &str) -> Result<()> {
+    if name.is_empty() {
+        return Err(QueryError::execution(format!("invalid {which} label name in {function}(): {name}")));
+    }
+    Ok(())
+}
+
+/// Sets a label of each row for which `value` has one.
+fn relabel(
+    rows: &Rows,
+    dst: SymbolId,
+    mut value: impl FnMut(&[(SymbolId, SymbolId)]) -> Option<String>,
+    ctx: &EvalContext,
+) -> Rows {
+    let dictionary = &ctx.query.dictionary;
+    let mut out = Rows::default();
+    for i in 0..rows.len() {
+        let mut drop_name = rows.drop_name[i];
+        let mut row: Pairs = rows.row(i).iter().copied().collect();
+        if let Some(text) = value(&row) {
+            let id = dictionary.intern(&text);
+            set_label(&mut row, dictionary, dst, id);
+            // A name that was set on purpose stays.
+            drop_name &= dst != SymbolId::METRIC_NAME;
+        }
+        out.push(row, drop_name);
+    }
+    out
+}
+
+/// The labels of `absent(…)`: those that the selector names once, with `=`.
+pub(crate) fn absent_labels(ctx: &EvalContext, matchers: &[model::Matcher]) -> Pairs {
+    let mut seen: Vec<&str> = Vec::new();
+    let mut labels = model::LabelsBuilder::new();
+    for matcher in matchers {
+        let name = matcher.name();
+        if name == model::METRIC_NAME {
+            continue;
+        }
+        if matcher.op() == model::MatchOp::Equal && !seen.contains(&name) {
+            labels.set(name, matcher.value());
+            seen.push(name);
+        } else {
+            labels.del(name);
+        }
+    }
+    let mut writer = ctx.query.dictionary.write();
+    labels.iter().map(|Label { name, value }| (writer.intern(name), writer.intern(value))).collect()
+}

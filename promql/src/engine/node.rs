@@ -1,0 +1,260 @@
+//! The interface of operators, and the loop that drives them.
+//!
+//! An operator is built with its labels known and yields values by row, in
+//! blocks, from any thread: so a chain of selector, function and comparison
+//! holds one block a thread, however many series there are. What needs all of
+//! its input (aggregations, joins with repeats, sorts) folds it when it is
+//! built, in row order, and yields from what it kept.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use model::Columns;
+use model::query::LatestColumns;
+use rayon::prelude::*;
+
+use super::batch::Batch;
+use super::context::{EvalContext, QueryContext, Reservation};
+use super::error::Result;
+use super::rows::Rows;
+use crate::annotations::Annotations;
+use crate::functions::window::SeriesData;
+use crate::stats::{ExplainNode, OperatorCounters, StepTally};
+
+/// Cells that a block should have: its floats fill half of a core's cache.
+const BLOCK_CELLS: usize = 16 * 1024;
+/// Most series in a block.
+const BLOCK_ROWS: usize = 1024;
+
+/// Yields the values of rows.
+pub(crate) trait Node: Send + Sync {
+    /// Fills `out`, which is shaped and empty, with the values of `rows` at all steps.
+    fn eval(&self, rows: &[u32], worker: &mut Worker, out: &mut Batch) -> Result<()>;
+
+    /// What the operator is, and its inputs.
+    fn explain(&self) -> ExplainNode;
+}
+
+/// Buffers of one thread, kept from block to block.
+#[derive(Default)]
+pub(crate) struct Worker {
+    batches: Vec<Batch>,
+    pub(crate) columns: Columns,
+    pub(crate) latest: LatestColumns,
+    pub(crate) series: SeriesData,
+    pub(crate) tally: StepTally,
+    pub(crate) annotations: Annotations,
+}
+
+impl Worker {
+    /// Borrows a block of the given shape; give it back with [`Worker::put_batch`].
+    pub(crate) fn take_batch(&mut self, rows: usize, steps: usize) -> Batch {
+        let mut batch = self.batches.pop().unwrap_or_default();
+        batch.reset(rows, steps);
+        batch
+    }
+
+    pub(crate) fn put_batch(&mut self, batch: Batch) {
+        self.batches.push(batch);
+    }
+}
+
+/// An operator with the labels of what it yields.
+pub(crate) struct Vectors {
+    pub(crate) rows: Rows,
+    node: Box<dyn Node>,
+    query: Arc<QueryContext>,
+    steps: usize,
+    /// How many operators up to here pass on their input block by block.
+    chain: u8,
+    held: AtomicU64,
+    counters: Arc<OperatorCounters>,
+    _memory: Reservation,
+}
+
+impl Vectors {
+    /// An operator that holds all it yields, or reads it from the store.
+    pub(crate) fn new(ctx: &EvalContext, rows: Rows, node: impl Node + 'static) -> Result<Vectors> {
+        let memory = Reservation::new(&ctx.query, rows.heap_bytes())?;
+        Ok(Vectors {
+            rows,
+            node: Box::new(node),
+            query: ctx.query.clone(),
+            steps: ctx.steps.count,
+            chain: 1,
+            held: AtomicU64::new(0),
+            counters: Arc::default(),
+            _memory: memory,
+        })
+    }
+
+    /// An operator that passes on what `chain` operators below it yield.
+    /// Upstream holds the results of two operators of a chain at a time, so the
+    /// third and later ones are not counted against the limit of samples.
+    pub(crate) fn on_top_of(mut self, chain: u8) -> Vectors {
+        self.chain = chain.saturating_add(1);
+        self
+    }
+
+    pub(crate) fn chain(&self) -> u8 {
+        self.chain
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) fn counters(&self) -> &Arc<OperatorCounters> {
+        &self.counters
+    }
+
+    /// Shares the counters with the node inside.
+    pub(crate) fn with_counters(mut self, counters: Arc<OperatorCounters>) -> Vectors {
+        self.counters = counters;
+        self
+    }
+
+    /// The values of `rows` at all steps.
+    pub(crate) fn eval(&self, rows: &[u32], worker: &mut Worker, out: &mut Batch) -> Result<()> {
+        self.query.check()?;
+        out.reset(rows.len(), self.steps);
+        self.node.eval(rows, worker, out)?;
+        let samples = out.sample_count();
+        self.counters.points.fetch_add(samples, Ordering::Relaxed);
+        if self.chain <= 2 {
+            self.held.fetch_add(samples, Ordering::Relaxed);
+            self.query.budget.take(samples)?;
+        }
+        Ok(())
+    }
+
+    /// Evaluates rows (all of them for `None`), several blocks at a time where
+    /// there are threads, and hands each block to `each` in row order.
+    pub(crate) fn for_each(
+        &self,
+        rows: Option<&[u32]>,
+        mut each: impl FnMut(&[u32], &Batch) -> Result<()>,
+    ) -> Result<()> {
+        let all: Vec<u32>;
+        let rows = match rows {
+            Some(rows) => rows,
+            None => {
+                all = (0..self.len() as u32).collect();
+                &all
+            }
+        };
+        if rows.is_empty() || self.steps == 0 {
+            return Ok(());
+        }
+        let rows_per_block = (BLOCK_CELLS / self.steps).clamp(1, BLOCK_ROWS);
+        let threads = self.query.pool.as_ref().map_or(1, |pool| pool.current_num_threads());
+        if threads < 2 || rows.len() <= rows_per_block.min(32) {
+            let mut worker = Worker::default();
+            let mut batch = Batch::default();
+            let mut run = || {
+                for block in rows.chunks(rows_per_block) {
+                    self.eval(block, &mut worker, &mut batch)?;
+                    each(block, &batch)?;
+                }
+                Ok(())
+            };
+            let result = run();
+            self.query.annotate(worker.annotations);
+            return result;
+        }
+        self.for_each_parallel(rows, rows_per_block, threads, each)
+    }
+
+    fn for_each_parallel(
+        &self,
+        rows: &[u32],
+        rows_per_block: usize,
+        threads: usize,
+        mut each: impl FnMut(&[u32], &Batch) -> Result<()>,
+    ) -> Result<()> {
+        let pool = self.query.pool.as_ref().expect("there are threads, so there is a pool");
+        // Small inputs are cut so that every thread gets some.
+        let rows_per_block = rows_per_block.min(rows.len().div_ceil(threads * 2)).max(1);
+        let mut slots: Vec<(Worker, Batch, Result<()>)> =
+            (0..threads * 2).map(|_| (Worker::default(), Batch::default(), Ok(()))).collect();
+        let mut result = Ok(());
+        'rounds: for round in rows.chunks(rows_per_block * slots.len()) {
+            let blocks: Vec<&[u32]> = round.chunks(rows_per_block).collect();
+            pool.install(|| {
+                slots.par_iter_mut().zip(blocks.par_iter()).for_each(|((worker, batch, result), block)| {
+                    *result = self.eval(block, worker, batch);
+                });
+            });
+            for ((_, batch, outcome), block) in slots.iter_mut().zip(&blocks) {
+                result = std::mem::replace(outcome, Ok(())).and_then(|()| each(block, batch));
+                if result.is_err() {
+                    break 'rounds;
+                }
+            }
+        }
+        for (worker, _, _) in slots {
+            self.query.annotate(worker.annotations);
+        }
+        result
+    }
+
+    /// Evaluates everything into one block that is then held.
+    pub(crate) fn collect(&self, memory: &mut Reservation) -> Result<Batch> {
+        let mut all = Batch::default();
+        let cells = (self.len() as u64).saturating_mul(self.steps as u64);
+        memory.grow_to(cells.saturating_mul(8) + cells / 8)?;
+        all.reset(self.len(), self.steps);
+        self.for_each(None, |rows, batch| {
+            for (i, &row) in rows.iter().enumerate() {
+                all.copy_row(row as usize, batch, i);
+            }
+            Ok(())
+        })?;
+        memory.grow_to(all.heap_bytes())?;
+        Ok(all)
+    }
+
+    pub(crate) fn explain(&self) -> ExplainNode {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        ExplainNode {
+            series: self.len() as u64,
+            points: load(&self.counters.points),
+            samples: load(&self.counters.samples),
+            chunks: load(&self.counters.chunks),
+            bytes: load(&self.counters.bytes),
+            ..self.node.explain()
+        }
+    }
+}
+
+impl Drop for Vectors {
+    fn drop(&mut self) {
+        self.query.budget.give_back(self.held.load(Ordering::Relaxed));
+    }
+}
+
+/// Yields from a block that is held.
+pub(crate) struct Held {
+    pub(crate) batch: Batch,
+    pub(crate) explain: ExplainNode,
+    pub(crate) memory: Reservation,
+}
+
+impl Node for Held {
+    fn eval(&self, rows: &[u32], _: &mut Worker, out: &mut Batch) -> Result<()> {
+        for (i, &row) in rows.iter().enumerate() {
+            out.copy_row(i, &self.batch, row as usize);
+        }
+        Ok(())
+    }
+
+    fn explain(&self) -> ExplainNode {
+        let _ = &self.memory;
+        self.explain.clone()
+    }
+}
+
+/// Says what an operator is, before its counters are known.
+pub(crate) fn explain(operator: &str, detail: impl Into<String>, children: Vec<ExplainNode>) -> ExplainNode {
+    ExplainNode { operator: operator.to_owned(), detail: detail.into(), children, ..ExplainNode::default() }
+}

@@ -1,0 +1,239 @@
+//! Label rows of a vector, and how they are filtered, grouped and changed: all
+//! of it on ids, text only where an order or a pattern asks for it.
+
+use std::cmp::Ordering;
+
+use model::query::DictionaryReader;
+use model::{Dictionary, LabelTable, SymbolId};
+use smallvec::SmallVec;
+
+/// Maps of ids; nothing depends on the order of their entries.
+pub(crate) type HashMap<K, V> = hashbrown::HashMap<K, V, rapidhash::fast::RandomState>;
+/// Sets of ids.
+pub(crate) type HashSet<K> = hashbrown::HashSet<K, rapidhash::fast::RandomState>;
+
+/// A row of (name, value) ids in order of the names' text.
+pub(crate) type Pairs = SmallVec<[(SymbolId, SymbolId); 12]>;
+
+/// A pair of ids.
+pub(crate) type Pair = (SymbolId, SymbolId);
+
+/// Label rows, and for each whether its name goes when the query ends.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rows {
+    pub(crate) labels: LabelTable,
+    pub(crate) drop_name: Vec<bool>,
+}
+
+impl Rows {
+    pub(crate) fn new(labels: LabelTable, drop_name: bool) -> Rows {
+        let drop_name = vec![drop_name; labels.len()];
+        Rows { labels, drop_name }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    pub(crate) fn row(&self, i: usize) -> &[Pair] {
+        self.labels.row(i)
+    }
+
+    pub(crate) fn push(&mut self, row: impl IntoIterator<Item = Pair>, drop_name: bool) {
+        self.labels.push(row);
+        self.drop_name.push(drop_name);
+    }
+
+    pub(crate) fn heap_bytes(&self) -> u64 {
+        (self.labels.heap_bytes() + self.drop_name.capacity()) as u64
+    }
+
+    /// Row numbers by equal labels, in order of first sight; `None` where all differ.
+    pub(crate) fn duplicates(&self) -> Option<Vec<Vec<u32>>> {
+        let mut first: HashMap<&[Pair], u32> =
+            HashMap::with_capacity_and_hasher(self.len(), Default::default());
+        let mut groups: Vec<Vec<u32>> = Vec::new();
+        let mut any = false;
+        for i in 0..self.len() {
+            match first.get(self.row(i)) {
+                Some(&group) => {
+                    groups[group as usize].push(i as u32);
+                    any = true;
+                }
+                None => {
+                    first.insert(self.row(i), groups.len() as u32);
+                    groups.push(vec![i as u32]);
+                }
+            }
+        }
+        any.then_some(groups)
+    }
+}
+
+/// Ids of names that operators ask for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Names {
+    pub(crate) metric_type: SymbolId,
+    pub(crate) metric_unit: SymbolId,
+}
+
+impl Names {
+    pub(crate) fn new(dictionary: &Dictionary) -> Names {
+        Names {
+            metric_type: dictionary.intern(model::labels::METRIC_TYPE),
+            metric_unit: dictionary.intern(model::labels::METRIC_UNIT),
+        }
+    }
+
+    /// Whether the label says what the metric is, not which series.
+    pub(crate) fn is_metadata(&self, name: SymbolId) -> bool {
+        name == SymbolId::METRIC_NAME || name == self.metric_type || name == self.metric_unit
+    }
+}
+
+/// The value id of a label, empty where the row lacks it.
+pub(crate) fn value_of(row: &[Pair], name: SymbolId) -> SymbolId {
+    row.iter().find(|(n, _)| *n == name).map_or(SymbolId::EMPTY, |(_, v)| *v)
+}
+
+/// Which labels of a row count.
+#[derive(Clone, Debug)]
+pub(crate) struct LabelFilter {
+    names: Vec<SymbolId>,
+    keep: bool,
+}
+
+impl LabelFilter {
+    /// Only these.
+    pub(crate) fn only(dictionary: &Dictionary, names: &[String]) -> LabelFilter {
+        LabelFilter { names: names.iter().map(|n| dictionary.intern(n)).collect(), keep: true }
+    }
+
+    /// All but these and the metric's name.
+    pub(crate) fn without(dictionary: &Dictionary, names: &[String]) -> LabelFilter {
+        let mut ids: Vec<_> = names.iter().map(|n| dictionary.intern(n)).collect();
+        ids.push(SymbolId::METRIC_NAME);
+        LabelFilter { names: ids, keep: false }
+    }
+
+    pub(crate) fn keeps(&self, name: SymbolId) -> bool {
+        self.names.contains(&name) == self.keep
+    }
+
+    pub(crate) fn apply(&self, row: &[Pair]) -> Pairs {
+        row.iter().copied().filter(|(name, _)| self.keeps(*name)).collect()
+    }
+}
+
+/// Rows sorted into groups.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    /// Labels of each group, in order of first sight.
+    pub(crate) keys: Vec<Pairs>,
+    /// The group of each row.
+    pub(crate) of_row: Vec<u32>,
+}
+
+impl Groups {
+    pub(crate) fn new(rows: &Rows, filter: &LabelFilter) -> Groups {
+        let mut ids: HashMap<Pairs, u32> = HashMap::default();
+        let mut groups = Groups { keys: Vec::new(), of_row: Vec::with_capacity(rows.len()) };
+        for i in 0..rows.len() {
+            let key = filter.apply(rows.row(i));
+            let group = match ids.get(&key) {
+                Some(&group) => group,
+                None => {
+                    let group = groups.keys.len() as u32;
+                    ids.insert(key.clone(), group);
+                    groups.keys.push(key);
+                    group
+                }
+            };
+            groups.of_row.push(group);
+        }
+        groups
+    }
+}
+
+/// Sets, changes or (with an empty value) removes a label of a row.
+pub(crate) fn set_label(row: &mut Pairs, dictionary: &Dictionary, name: SymbolId, value: SymbolId) {
+    if let Some(at) = row.iter().position(|(n, _)| *n == name) {
+        if value == SymbolId::EMPTY {
+            row.remove(at);
+        } else {
+            row[at].1 = value;
+        }
+        return;
+    }
+    if value == SymbolId::EMPTY {
+        return;
+    }
+    let reader = dictionary.read();
+    let text = reader.text(name);
+    let at = row.iter().position(|(n, _)| reader.text(*n) > text).unwrap_or(row.len());
+    row.insert(at, (name, value));
+}
+
+/// Upstream's order of label sets.
+pub(crate) fn compare_rows(reader: &DictionaryReader<'_>, a: &[Pair], b: &[Pair]) -> Ordering {
+    for (left, right) in a.iter().zip(b) {
+        if left.0 != right.0 {
+            return reader.text(left.0).cmp(reader.text(right.0));
+        }
+        if left.1 != right.1 {
+            return reader.text(left.1).cmp(reader.text(right.1));
+        }
+    }
+    a.len().cmp(&b.len())
+}
+
+/// Upstream's hash of a label set, on which `limit_ratio` stands: XXH64 over
+/// each name and value behind its length, one byte, or 255 and three bytes.
+/// Source: Prometheus `model/labels`, `labels_stringlabels.go`.
+pub(crate) fn label_hash(reader: &DictionaryReader<'_>, row: &[Pair]) -> u64 {
+    let mut bytes = Vec::with_capacity(128);
+    for &(name, value) in row {
+        for text in [reader.text(name), reader.text(value)] {
+            let len = text.len();
+            if len < 255 {
+                bytes.push(len as u8);
+            } else {
+                bytes.extend_from_slice(&[255, len as u8, (len >> 8) as u8, (len >> 16) as u8]);
+            }
+            bytes.extend_from_slice(text.as_bytes());
+        }
+    }
+    xxhash_rust::xxh64::xxh64(&bytes, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(dictionary: &Dictionary, pairs: &[(&str, &str)]) -> Pairs {
+        pairs.iter().map(|(n, v)| (dictionary.intern(n), dictionary.intern(v))).collect()
+    }
+
+    #[test]
+    fn a_label_is_set_in_its_place_and_removed_when_empty() {
+        let dictionary = Dictionary::new();
+        let mut r = row(&dictionary, &[("a", "1"), ("c", "3")]);
+        set_label(&mut r, &dictionary, dictionary.intern("b"), dictionary.intern("2"));
+        assert_eq!(dictionary.labels(&r).to_string(), r#"{a="1", b="2", c="3"}"#);
+        set_label(&mut r, &dictionary, dictionary.intern("a"), SymbolId::EMPTY);
+        assert_eq!(dictionary.labels(&r).to_string(), r#"{b="2", c="3"}"#);
+    }
+
+    #[test]
+    fn rows_fall_into_groups_in_order_of_first_sight() {
+        let dictionary = Dictionary::new();
+        let mut rows = Rows::default();
+        for (job, pod) in [("b", "1"), ("a", "2"), ("b", "3")] {
+            rows.push(row(&dictionary, &[("__name__", "m"), ("job", job), ("pod", pod)]), false);
+        }
+        let by_job = Groups::new(&rows, &LabelFilter::only(&dictionary, &["job".to_owned()]));
+        assert_eq!(by_job.of_row, [0, 1, 0]);
+        let without = Groups::new(&rows, &LabelFilter::without(&dictionary, &["pod".to_owned()]));
+        assert_eq!(without.keys, by_job.keys);
+    }
+}

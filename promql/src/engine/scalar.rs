@@ -1,0 +1,82 @@
+//! Scalars: one number a step, computed when the plan is built.
+
+use super::batch::Point;
+use super::binop;
+use super::context::EvalContext;
+use super::error::{QueryError, Result};
+use crate::functions::math::{go_max, go_min};
+use crate::plan::{Call, Kind, Plan};
+use crate::stats::Relation;
+
+/// The scalar's value at each step.
+pub(crate) fn column(ctx: &EvalContext, plan: &Plan) -> Result<Vec<f64>> {
+    let steps = ctx.steps;
+    ctx.query.check()?;
+    Ok(match &plan.kind {
+        Kind::Number(v) => vec![*v; steps.count],
+        Kind::Same(e) => column(ctx, e)?,
+        Kind::Negate(e) => {
+            let mut values = column(ctx, e)?;
+            for v in &mut values {
+                *v = -*v;
+            }
+            values
+        }
+        Kind::Binary(e) => {
+            let mut lhs = column(ctx, &e.lhs)?;
+            let rhs = column(ctx, &e.rhs)?;
+            for (l, r) in lhs.iter_mut().zip(rhs) {
+                *l = binop::scalar(e.op, *l, r);
+            }
+            lhs
+        }
+        Kind::Invariant(e) => {
+            let once = ctx.child(steps.first_only(), false);
+            ctx.counters.adopt(once.counters.clone(), Relation::Invariant);
+            let first = column(&once, e)?.first().copied().unwrap_or(f64::NAN);
+            vec![first; steps.count]
+        }
+        Kind::Call(e) => call(ctx, e)?,
+        _ => return Err(QueryError::execution("expected a scalar")),
+    })
+}
+
+fn call(ctx: &EvalContext, e: &Call) -> Result<Vec<f64>> {
+    let steps = ctx.steps;
+    match (e.func, e.args.as_slice()) {
+        ("time", []) => Ok((0..steps.count).map(|i| steps.at(i) as f64 / 1000.0).collect()),
+        ("pi", []) => Ok(vec![std::f64::consts::PI; steps.count]),
+        ("max_of", [a, b]) => pairwise(ctx, a, b, go_max),
+        ("min_of", [a, b]) => pairwise(ctx, a, b, go_min),
+        ("scalar", [v]) => of_vector(ctx, v),
+        _ => Err(QueryError::execution(format!("unknown scalar function {}", e.func))),
+    }
+}
+
+fn pairwise(ctx: &EvalContext, a: &Plan, b: &Plan, f: fn(f64, f64) -> f64) -> Result<Vec<f64>> {
+    let mut left = column(ctx, a)?;
+    for (l, r) in left.iter_mut().zip(column(ctx, b)?) {
+        *l = f(*l, r);
+    }
+    Ok(left)
+}
+
+/// `scalar(v)`: the value of the only float, NaN where there is none or more.
+fn of_vector(ctx: &EvalContext, v: &Plan) -> Result<Vec<f64>> {
+    let input = super::build::vectors(ctx, v)?;
+    let steps = ctx.steps.count;
+    let mut found = vec![0u8; steps];
+    let mut values = vec![f64::NAN; steps];
+    input.for_each(None, |rows, batch| {
+        for row in 0..rows.len() {
+            for step in 0..steps {
+                if let Some(Point::Float(v)) = batch.get(row * steps + step) {
+                    found[step] = found[step].saturating_add(1);
+                    values[step] = if found[step] == 1 { v } else { f64::NAN };
+                }
+            }
+        }
+        Ok(())
+    })?;
+    Ok(values)
+}

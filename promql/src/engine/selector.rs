@@ -1,0 +1,387 @@
+//! Instant selectors: for each step the newest sample of the lookback.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use model::query::{LatestValue, ReadOptions, SampleKind, SelectHints, SeriesReader};
+use model::{Columns, SelectRequest, TimeRange, is_stale_nan};
+
+use super::batch::{Batch, histogram_samples};
+use super::context::{EvalContext, QueryContext};
+use super::error::{QueryError, Result};
+use super::node::{Node, Vectors, Worker, explain};
+use super::rows::Rows;
+use crate::ast::PositionRange;
+use crate::functions::extended::smooth_at;
+use crate::functions::window::{Answer, Cursor, Remarks};
+use crate::plan::{Reach, Selector};
+use crate::stats::{ExplainNode, OperatorCounters};
+
+/// What of the sample found is wanted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Want {
+    /// Its value.
+    Value,
+    /// Its time in seconds.
+    Timestamp,
+    /// Its start timestamp in seconds.
+    StartTimestamp,
+    /// Its time in ms; histograms are an error.
+    InfoTimestamp,
+}
+
+/// Series of a select, and how to read them.
+pub(crate) struct Source {
+    pub(crate) reader: Arc<dyn SeriesReader>,
+    pub(crate) counters: Arc<OperatorCounters>,
+}
+
+/// Selects the series of a selector that may have samples within `reach`.
+pub(crate) fn select(ctx: &EvalContext, selector: &Selector, reach: Reach, range_ms: i64) -> Result<(Rows, Source)> {
+    let query = &ctx.query;
+    query.check()?;
+    let request = SelectRequest {
+        matchers: selector.matchers.clone(),
+        range: TimeRange::new(reach.start_ms, reach.end_ms),
+        limit: 0,
+        hints: SelectHints {
+            func: selector.func,
+            step_ms: if ctx.is_instant() { 0 } else { ctx.steps.interval_ms },
+            range_ms,
+            grouping: selector.grouping.clone(),
+        },
+        cancel: query.cancel.clone(),
+    };
+    let selected = query.querier.select(&request, &query.dictionary)?;
+    query.storage_warnings.lock().extend(selected.warnings);
+    let source = Source { reader: selected.reader, counters: Arc::default() };
+    Ok((Rows::new(selected.labels, false), source))
+}
+
+impl Source {
+    /// Decodes one series into the worker's columns.
+    pub(crate) fn read(
+        &self,
+        row: u32,
+        range: TimeRange,
+        options: ReadOptions,
+        columns: &mut Columns,
+    ) -> Result<()> {
+        let stats = self.reader.read(row as usize, range, options, columns)?;
+        self.counters.samples.fetch_add(columns.len() as u64, Ordering::Relaxed);
+        self.counters.chunks.fetch_add(stats.chunks, Ordering::Relaxed);
+        self.counters.bytes.fetch_add(stats.bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// The selector as text, for the explain tree.
+pub(crate) fn describe(selector: &Selector) -> String {
+    let matchers: Vec<String> = selector.matchers.iter().map(ToString::to_string).collect();
+    format!("{{{}}}", matchers.join(","))
+}
+
+/// An instant selector; `pos` is where it stands, for its remarks.
+pub(crate) fn vectors(
+    ctx: &EvalContext,
+    selector: &Selector,
+    want: Want,
+    pos: PositionRange,
+) -> Result<Vectors> {
+    let (start, end) = (ctx.steps.start_ms, ctx.steps.last_ms());
+    let reach = selector.reach(start, end, 0, ctx.query.lookback_ms);
+    let (rows, source) = select(ctx, selector, reach, 0)?;
+    let counters = source.counters.clone();
+    let keep_rows = selector.smoothed || want == Want::InfoTimestamp;
+    let node = InstantSelector {
+        ctx: ctx.clone(),
+        selector: selector.clone(),
+        pos,
+        want,
+        source,
+        metric_rows: keep_rows.then(|| rows.clone()),
+    };
+    Ok(Vectors::new(ctx, rows, node)?.with_counters(counters))
+}
+
+struct InstantSelector {
+    ctx: EvalContext,
+    selector: Selector,
+    pos: PositionRange,
+    want: Want,
+    source: Source,
+    /// Labels for remarks, where the selector may make any.
+    metric_rows: Option<Rows>,
+}
+
+impl Node for InstantSelector {
+    fn eval(&self, rows: &[u32], worker: &mut Worker, out: &mut Batch) -> Result<()> {
+        let mut tally = std::mem::take(&mut worker.tally);
+        tally.start(&self.ctx.counters);
+        let result = if self.selector.smoothed {
+            self.smoothed(rows, worker, out)
+        } else if self.ctx.steps.count == 1 && self.want != Want::StartTimestamp {
+            self.latest(rows, worker, out, &mut tally)
+        } else {
+            self.sweep(rows, worker, out, &mut tally)
+        };
+        self.ctx.counters.add(&tally);
+        worker.tally = tally;
+        result
+    }
+
+    fn explain(&self) -> ExplainNode {
+        explain("select", describe(&self.selector), Vec::new())
+    }
+}
+
+impl InstantSelector {
+    fn query(&self) -> &QueryContext {
+        &self.ctx.query
+    }
+
+    /// One step: the store looks up the newest sample of many series.
+    fn latest(
+        &self,
+        rows: &[u32],
+        worker: &mut Worker,
+        out: &mut Batch,
+        tally: &mut crate::stats::StepTally,
+    ) -> Result<()> {
+        let at_ms = self.selector.reference_ms(self.ctx.steps.start_ms);
+        let mut first = 0;
+        while first < rows.len() {
+            let mut end = first + 1;
+            while end < rows.len() && rows[end] == rows[end - 1] + 1 {
+                end += 1;
+            }
+            let range = rows[first] as usize..rows[end - 1] as usize + 1;
+            let latest = &mut worker.latest;
+            let stats = self.source.reader.read_latest(range, at_ms, self.query().lookback_ms, latest)?;
+            self.source.counters.samples.fetch_add(latest.samples.len() as u64, Ordering::Relaxed);
+            self.source.counters.chunks.fetch_add(stats.chunks, Ordering::Relaxed);
+            self.source.counters.bytes.fetch_add(stats.bytes, Ordering::Relaxed);
+            for (i, sample) in latest.samples.iter().enumerate() {
+                let Some(sample) = sample else { continue };
+                let cell = first + i;
+                match sample.value {
+                    LatestValue::Float(v) if is_stale_nan(v) => {}
+                    LatestValue::Float(v) => {
+                        out.set_float(cell, self.wanted(v, sample.timestamp_ms));
+                        tally.add(0, 1, 1);
+                    }
+                    LatestValue::Histogram(at) => {
+                        let h = &mut latest.histograms[at];
+                        if h.is_stale() {
+                            continue;
+                        }
+                        let samples = histogram_samples(h);
+                        match self.want {
+                            Want::Value => {
+                                tally.add(0, samples, samples);
+                                out.set_hist(cell, Arc::new(std::mem::take(h)));
+                            }
+                            Want::InfoTimestamp => return Err(self.info_histogram(rows[cell])),
+                            _ => {
+                                tally.add(0, 1, 1);
+                                out.set_float(cell, sample.timestamp_ms as f64 / 1000.0);
+                            }
+                        }
+                    }
+                }
+            }
+            first = end;
+        }
+        Ok(())
+    }
+
+    fn wanted(&self, value: f64, timestamp_ms: i64) -> f64 {
+        match self.want {
+            Want::Value => value,
+            Want::InfoTimestamp => timestamp_ms as f64,
+            _ => timestamp_ms as f64 / 1000.0,
+        }
+    }
+
+    fn info_histogram(&self, row: u32) -> QueryError {
+        let labels = self
+            .metric_rows
+            .as_ref()
+            .map(|rows| self.query().dictionary.labels(rows.row(row as usize)).to_string())
+            .unwrap_or_default();
+        QueryError::execution(format!("this should be an info metric, with float samples: {labels}"))
+    }
+
+    /// Many steps: decode a series once and walk over it.
+    fn sweep(
+        &self,
+        rows: &[u32],
+        worker: &mut Worker,
+        out: &mut Batch,
+        tally: &mut crate::stats::StepTally,
+    ) -> Result<()> {
+        let steps = self.ctx.steps;
+        let lookback_ms = self.query().lookback_ms;
+        let reach = self.selector.reach(steps.start_ms, steps.last_ms(), 0, lookback_ms);
+        let range = TimeRange::new(reach.start_ms, reach.end_ms);
+        let options = ReadOptions {
+            start_timestamps: self.want == Want::StartTimestamp,
+            histogram_stats_only: self.selector.stats_only,
+        };
+        for (i, &row) in rows.iter().enumerate() {
+            let columns = &mut worker.columns;
+            self.source.read(row, range, options, columns)?;
+            let mut walk = Walk::new(columns);
+            for step in 0..steps.count {
+                let at_ms = self.selector.reference_ms(steps.at(step));
+                walk.advance(at_ms);
+                let Some(found) = walk.current(at_ms, lookback_ms) else { continue };
+                let cell = i * steps.count + step;
+                match (found.value, self.want) {
+                    (Found::Float(v), _) if is_stale_nan(v) => {}
+                    (Found::Histogram(at), _) if columns.histograms[at].is_stale() => {}
+                    (Found::Histogram(at), Want::Value) => {
+                        let samples = histogram_samples(&columns.histograms[at]);
+                        tally.add(step, samples, samples);
+                        out.set_hist(cell, walk.shared(at));
+                    }
+                    (Found::Histogram(_), Want::InfoTimestamp) => return Err(self.info_histogram(row)),
+                    (_, Want::StartTimestamp) => {
+                        tally.add(step, 1, 1);
+                        let st = columns.start_timestamps_ms.get(found.sample).copied().unwrap_or(0);
+                        out.set_float(cell, st as f64 / 1000.0);
+                    }
+                    (Found::Float(v), _) => {
+                        tally.add(step, 1, 1);
+                        out.set_float(cell, self.wanted(v, found.timestamp_ms));
+                    }
+                    (Found::Histogram(_), _) => {
+                        tally.add(step, 1, 1);
+                        out.set_float(cell, found.timestamp_ms as f64 / 1000.0);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `smoothed`: on the line between the neighbours of each step.
+    fn smoothed(&self, rows: &[u32], worker: &mut Worker, out: &mut Batch) -> Result<()> {
+        let steps = self.ctx.steps;
+        let lookback_ms = self.query().lookback_ms;
+        let reach = self.selector.reach(steps.start_ms, steps.last_ms(), 0, lookback_ms);
+        let range = TimeRange::new(reach.start_ms, reach.end_ms);
+        for (i, &row) in rows.iter().enumerate() {
+            self.source.read(row, range, ReadOptions::default(), &mut worker.columns)?;
+            worker.series.load(&mut worker.columns);
+            let metric = || {
+                let rows = self.metric_rows.as_ref().map(|rows| rows.row(row as usize));
+                self.query().dictionary.labels(rows.unwrap_or_default()).metric_name().to_owned()
+            };
+            let mut cursor = Cursor::default();
+            for step in 0..steps.count {
+                let at_ms = self.selector.reference_ms(steps.at(step));
+                cursor.slide(
+                    &worker.series,
+                    at_ms.saturating_sub(lookback_ms),
+                    at_ms.saturating_add(lookback_ms),
+                );
+                let mut remarks =
+                    Remarks { metric: &metric, pos: self.pos, annotations: &mut worker.annotations };
+                match smooth_at(&cursor.window(&worker.series), at_ms, &mut remarks) {
+                    Some(Answer::Float(v)) => out.set_float(i * steps.count + step, v),
+                    Some(Answer::Hist(h)) => out.set_hist(i * steps.count + step, h),
+                    None => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+enum Found {
+    Float(f64),
+    Histogram(usize),
+}
+
+struct FoundSample {
+    sample: usize,
+    timestamp_ms: i64,
+    value: Found,
+}
+
+/// Walks along decoded columns, knowing at each sample where its value stands.
+struct Walk<'a> {
+    columns: &'a Columns,
+    /// Samples at or before the time asked for.
+    passed: usize,
+    run: usize,
+    run_end: usize,
+    floats: usize,
+    histograms: usize,
+    last: Option<(usize, super::batch::Hist)>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(columns: &'a Columns) -> Walk<'a> {
+        let run_end = columns.runs.first().map_or(0, |run| run.len);
+        Walk { columns, passed: 0, run: 0, run_end, floats: 0, histograms: 0, last: None }
+    }
+
+    fn advance(&mut self, at_ms: i64) {
+        let timestamps = &self.columns.timestamps_ms;
+        if self.columns.histograms.is_empty() {
+            let mut near = 0;
+            while self.passed < timestamps.len() && timestamps[self.passed] <= at_ms {
+                self.passed += 1;
+                near += 1;
+                if near == 16 {
+                    self.passed += timestamps[self.passed..].partition_point(|&t| t <= at_ms);
+                    break;
+                }
+            }
+            self.floats = self.passed;
+            return;
+        }
+        while self.passed < timestamps.len() && timestamps[self.passed] <= at_ms {
+            while self.passed >= self.run_end && self.run + 1 < self.columns.runs.len() {
+                self.run += 1;
+                self.run_end += self.columns.runs[self.run].len;
+            }
+            match self.columns.runs[self.run].kind {
+                SampleKind::Float => self.floats += 1,
+                SampleKind::Histogram => self.histograms += 1,
+            }
+            self.passed += 1;
+        }
+    }
+
+    /// The newest sample at or before `at_ms`, if it is inside the lookback.
+    fn current(&self, at_ms: i64, lookback_ms: i64) -> Option<FoundSample> {
+        let sample = self.passed.checked_sub(1)?;
+        let timestamp_ms = self.columns.timestamps_ms[sample];
+        if timestamp_ms <= at_ms.saturating_sub(lookback_ms) {
+            return None;
+        }
+        let histogram = !self.columns.histograms.is_empty()
+            && self.columns.runs[self.run].kind == SampleKind::Histogram;
+        let value = if histogram {
+            Found::Histogram(self.histograms - 1)
+        } else {
+            Found::Float(self.columns.floats[self.floats - 1])
+        };
+        Some(FoundSample { sample, timestamp_ms, value })
+    }
+
+    /// The histogram at a position, shared between the steps that see it.
+    fn shared(&mut self, at: usize) -> super::batch::Hist {
+        match &self.last {
+            Some((have, h)) if *have == at => h.clone(),
+            _ => {
+                let h = Arc::new(self.columns.histograms[at].clone());
+                self.last = Some((at, h.clone()));
+                h
+            }
+        }
+    }
+}

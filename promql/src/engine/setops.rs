@@ -1,0 +1,209 @@
+//! `and`, `or`, `unless`: which series stay depends on whether the other side
+//! has any of the same group at that step.
+
+
+use super::batch::Batch;
+use super::context::{EvalContext, Reservation};
+use super::error::Result;
+use super::join::signature_filter;
+use super::labels::merged;
+use super::node::{Node, Vectors, Worker, explain};
+use super::repeat::held;
+use super::rows::{HashMap, LabelFilter, Pairs, Rows};
+use crate::ast::BinaryOp;
+use crate::plan::Binary;
+use crate::stats::ExplainNode;
+
+/// A set operator between two vectors.
+pub(crate) fn vectors(ctx: &EvalContext, e: &Binary) -> Result<Vectors> {
+    let lhs = super::build::vectors(ctx, &e.lhs)?;
+    let rhs = super::build::vectors(ctx, &e.rhs)?;
+    let filter = signature_filter(ctx, &e.matching);
+    match e.op {
+        BinaryOp::Or => or(ctx, lhs, rhs, &filter),
+        op => filtered(ctx, lhs, rhs, &filter, op == BinaryOp::And),
+    }
+}
+
+/// Numbers the groups of one side; `find` those of the other.
+struct Signatures {
+    ids: HashMap<Pairs, u32>,
+}
+
+impl Signatures {
+    fn of(rows: &Rows, filter: &LabelFilter) -> (Signatures, Vec<u32>) {
+        let mut ids: HashMap<Pairs, u32> = HashMap::default();
+        let of_row = (0..rows.len())
+            .map(|i| {
+                let next = ids.len() as u32;
+                *ids.entry(filter.apply(rows.row(i))).or_insert(next)
+            })
+            .collect();
+        (Signatures { ids }, of_row)
+    }
+
+    fn find(&self, rows: &Rows, filter: &LabelFilter) -> Vec<Option<u32>> {
+        (0..rows.len()).map(|i| self.ids.get(&filter.apply(rows.row(i))).copied()).collect()
+    }
+}
+
+/// At which steps a group has any sample.
+struct Presence {
+    steps: usize,
+    bits: Vec<u64>,
+    words: usize,
+}
+
+impl Presence {
+    fn new(groups: usize, steps: usize) -> Presence {
+        let words = steps.div_ceil(64);
+        Presence { steps, bits: vec![0; groups * words], words }
+    }
+
+    fn note(&mut self, group: u32, batch: &Batch, row: usize) {
+        for step in 0..self.steps {
+            if batch.is_present(row * self.steps + step) {
+                self.bits[group as usize * self.words + step / 64] |= 1 << (step % 64);
+            }
+        }
+    }
+
+    fn has(&self, group: u32, step: usize) -> bool {
+        self.bits[group as usize * self.words + step / 64] >> (step % 64) & 1 == 1
+    }
+}
+
+/// Rows of `input` whose cells pass or not as their group is present elsewhere.
+struct Masked {
+    input: Vectors,
+    /// The input row of each output row, with its group on the other side.
+    rows: Vec<(u32, Option<u32>)>,
+    presence: Presence,
+    /// Whether samples stay where the group is present, or where it is not.
+    keep_present: bool,
+    name: &'static str,
+}
+
+impl Node for Masked {
+    fn eval(&self, rows: &[u32], worker: &mut Worker, out: &mut Batch) -> Result<()> {
+        let inputs: Vec<u32> = rows.iter().map(|&row| self.rows[row as usize].0).collect();
+        self.input.eval(&inputs, worker, out)?;
+        let steps = self.presence.steps;
+        for (i, &row) in rows.iter().enumerate() {
+            let group = self.rows[row as usize].1;
+            for step in 0..steps {
+                let present = group.is_some_and(|group| self.presence.has(group, step));
+                if present != self.keep_present {
+                    out.remove(i * steps + step);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn explain(&self) -> ExplainNode {
+        explain(self.name, "", vec![self.input.explain()])
+    }
+}
+
+fn filtered(ctx: &EvalContext, lhs: Vectors, rhs: Vectors, filter: &LabelFilter, and: bool) -> Result<Vectors> {
+    let (signatures, of_left) = Signatures::of(&lhs.rows, filter);
+    let of_right = signatures.find(&rhs.rows, filter);
+    let mut presence = Presence::new(signatures.ids.len(), ctx.steps.count);
+    let memory = Reservation::new(&ctx.query, presence.bits.len() as u64 * 8)?;
+    let mut on_right = vec![false; signatures.ids.len()];
+    let relevant: Vec<u32> = (0..rhs.len() as u32).filter(|&row| of_right[row as usize].is_some()).collect();
+    for group in of_right.iter().flatten() {
+        on_right[*group as usize] = true;
+    }
+    rhs.for_each(Some(&relevant), |rows, batch| {
+        for (i, &row) in rows.iter().enumerate() {
+            if let Some(group) = of_right[row as usize] {
+                presence.note(group, batch, i);
+            }
+        }
+        Ok(())
+    })?;
+    drop(rhs);
+    drop(memory);
+    let mut out_rows = Rows::default();
+    let mut kept = Vec::new();
+    for (row, &group) in of_left.iter().enumerate() {
+        if !and || on_right[group as usize] {
+            kept.push((row as u32, Some(group)));
+            out_rows.push(lhs.rows.row(row).iter().copied(), lhs.rows.drop_name[row]);
+        }
+    }
+    let chain = lhs.chain();
+    let name = if and { "and" } else { "unless" };
+    let node = Masked { input: lhs, rows: kept, presence, keep_present: and, name };
+    Ok(Vectors::new(ctx, out_rows, node)?.on_top_of(chain))
+}
+
+/// All of the left, and of the right what has no partner there.
+fn or(ctx: &EvalContext, lhs: Vectors, rhs: Vectors, filter: &LabelFilter) -> Result<Vectors> {
+    let (signatures, of_right) = Signatures::of(&rhs.rows, filter);
+    let of_left = signatures.find(&lhs.rows, filter);
+    let mut presence = Presence::new(signatures.ids.len(), ctx.steps.count);
+    let lhs = if of_left.iter().any(Option::is_some) {
+        // The left is needed twice: to know where it is, and as output. It is kept.
+        let mut memory = Reservation::new(&ctx.query, presence.bits.len() as u64 * 8)?;
+        let all = lhs.collect(&mut memory)?;
+        for (row, group) in of_left.iter().enumerate() {
+            if let Some(group) = group {
+                presence.note(*group, &all, row);
+            }
+        }
+        let rows = lhs.rows.clone();
+        let explained = vec![lhs.explain()];
+        drop(lhs);
+        held(ctx, "keep", rows, all, explained)?
+    } else {
+        lhs
+    };
+    let mut rows = lhs.rows.clone();
+    for row in 0..rhs.len() {
+        rows.push(rhs.rows.row(row).iter().copied(), rhs.rows.drop_name[row]);
+    }
+    let kept = (0..rhs.len()).map(|row| (row as u32, Some(of_right[row]))).collect();
+    let chain = lhs.chain().max(rhs.chain());
+    let right_rows = rhs.rows.clone();
+    let masked = Masked { input: rhs, rows: kept, presence, keep_present: false, name: "unmatched" };
+    let right = Vectors::new(ctx, right_rows, masked)?.on_top_of(chain);
+    let node = Union { split: lhs.len() as u32, lhs, rhs: right, steps: ctx.steps.count };
+    let vectors = Vectors::new(ctx, rows, node)?.on_top_of(chain.saturating_add(1));
+    merged(ctx, vectors)
+}
+
+struct Union {
+    lhs: Vectors,
+    rhs: Vectors,
+    split: u32,
+    steps: usize,
+}
+
+impl Node for Union {
+    fn eval(&self, rows: &[u32], worker: &mut Worker, out: &mut Batch) -> Result<()> {
+        for (side, from_left) in [(&self.lhs, true), (&self.rhs, false)] {
+            let places: Vec<usize> =
+                (0..rows.len()).filter(|&i| (rows[i] < self.split) == from_left).collect();
+            if places.is_empty() {
+                continue;
+            }
+            let shift = if from_left { 0 } else { self.split };
+            let inputs: Vec<u32> = places.iter().map(|&i| rows[i] - shift).collect();
+            let mut batch = worker.take_batch(inputs.len(), self.steps);
+            let result = side.eval(&inputs, worker, &mut batch);
+            for (from, &to) in places.iter().enumerate() {
+                out.copy_row(to, &batch, from);
+            }
+            worker.put_batch(batch);
+            result?;
+        }
+        Ok(())
+    }
+
+    fn explain(&self) -> ExplainNode {
+        explain("or", "", vec![self.lhs.explain(), self.rhs.explain()])
+    }
+}

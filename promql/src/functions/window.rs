@@ -1,0 +1,265 @@
+//! The samples of one series, and windows that slide over them.
+
+use std::sync::Arc;
+
+use model::query::SampleKind;
+use model::{Columns, FloatHistogram, is_stale_nan};
+
+use crate::annotations::{Annotation, Annotations};
+use crate::ast::PositionRange;
+
+/// Samples of one series without staleness markers, floats and histograms apart.
+#[derive(Debug, Default)]
+pub(crate) struct SeriesData {
+    pub(crate) float_ts: Vec<i64>,
+    pub(crate) floats: Vec<f64>,
+    /// As long as `floats` where start timestamps are in use, else empty.
+    pub(crate) float_sts: Vec<i64>,
+    pub(crate) hist_ts: Vec<i64>,
+    pub(crate) hists: Vec<Arc<FloatHistogram>>,
+    pub(crate) hist_sts: Vec<i64>,
+    /// Floats that are smaller than the one before, by position, ascending.
+    drops: Vec<u32>,
+}
+
+impl SeriesData {
+    pub(crate) fn clear(&mut self) {
+        self.float_ts.clear();
+        self.floats.clear();
+        self.float_sts.clear();
+        self.hist_ts.clear();
+        self.hists.clear();
+        self.hist_sts.clear();
+        self.drops.clear();
+    }
+
+    /// Takes over what was read from a store.
+    pub(crate) fn load(&mut self, columns: &mut Columns) {
+        self.clear();
+        let start_timestamps = !columns.start_timestamps_ms.is_empty();
+        if columns.histograms.is_empty() && !start_timestamps {
+            if !columns.floats.iter().any(|&v| is_stale_nan(v)) {
+                std::mem::swap(&mut self.float_ts, &mut columns.timestamps_ms);
+                std::mem::swap(&mut self.floats, &mut columns.floats);
+            } else {
+                for (&t, &v) in columns.timestamps_ms.iter().zip(&columns.floats) {
+                    if !is_stale_nan(v) {
+                        self.push_float(t, v);
+                    }
+                }
+            }
+            self.find_drops();
+            return;
+        }
+        let mut sample = 0;
+        let mut float = 0;
+        let mut hists = columns.histograms.drain(..);
+        for run in &columns.runs {
+            for _ in 0..run.len {
+                let t = columns.timestamps_ms[sample];
+                let st = if start_timestamps { Some(columns.start_timestamps_ms[sample]) } else { None };
+                sample += 1;
+                match run.kind {
+                    SampleKind::Float => {
+                        let v = columns.floats[float];
+                        float += 1;
+                        if !is_stale_nan(v) {
+                            self.push_float(t, v);
+                            self.float_sts.extend(st);
+                        }
+                    }
+                    SampleKind::Histogram => {
+                        let Some(h) = hists.next() else { continue };
+                        if !h.is_stale() {
+                            self.hist_ts.push(t);
+                            self.hists.push(Arc::new(h));
+                            self.hist_sts.extend(st);
+                        }
+                    }
+                }
+            }
+        }
+        self.find_drops();
+    }
+
+    pub(crate) fn push_float(&mut self, t: i64, v: f64) {
+        self.float_ts.push(t);
+        self.floats.push(v);
+    }
+
+    pub(crate) fn push_hist(&mut self, t: i64, h: Arc<FloatHistogram>) {
+        self.hist_ts.push(t);
+        self.hists.push(h);
+    }
+
+    /// Notes where floats fall. Call once all are in.
+    pub(crate) fn find_drops(&mut self) {
+        self.drops.clear();
+        for (i, pair) in self.floats.windows(2).enumerate() {
+            if pair[1] < pair[0] {
+                self.drops.push(i as u32 + 1);
+            }
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.floats.is_empty() && self.hists.is_empty()
+    }
+}
+
+/// Positions in the samples of a series that a window covers; it only moves right.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cursor {
+    float_start: usize,
+    float_end: usize,
+    hist_start: usize,
+    hist_end: usize,
+}
+
+impl Cursor {
+    /// Moves to the window `(start, end]`.
+    pub(crate) fn slide(&mut self, series: &SeriesData, start_ms: i64, end_ms: i64) {
+        advance(&mut self.float_start, &series.float_ts, start_ms);
+        advance(&mut self.float_end, &series.float_ts, end_ms);
+        advance(&mut self.hist_start, &series.hist_ts, start_ms);
+        advance(&mut self.hist_end, &series.hist_ts, end_ms);
+    }
+
+    pub(crate) fn window<'a>(&self, series: &'a SeriesData) -> Samples<'a> {
+        let floats = self.float_start..self.float_end.max(self.float_start);
+        let hists = self.hist_start..self.hist_end.max(self.hist_start);
+        let first_drop = series.drops.partition_point(|&i| (i as usize) <= floats.start);
+        let end_drop = series.drops.partition_point(|&i| (i as usize) < floats.end);
+        Samples {
+            drops: &series.drops[first_drop..end_drop.max(first_drop)],
+            first: floats.start,
+            float_ts: &series.float_ts[floats.clone()],
+            floats: &series.floats[floats.clone()],
+            float_sts: if series.float_sts.is_empty() { &[] } else { &series.float_sts[floats] },
+            hist_ts: &series.hist_ts[hists.clone()],
+            hists: &series.hists[hists.clone()],
+            hist_sts: if series.hist_sts.is_empty() { &[] } else { &series.hist_sts[hists] },
+        }
+    }
+}
+
+/// Moves `at` to the first timestamp after `bound`.
+fn advance(at: &mut usize, timestamps: &[i64], bound: i64) {
+    // Windows move by few samples a step; a far jump is searched.
+    let mut steps = 0;
+    while *at < timestamps.len() && timestamps[*at] <= bound {
+        *at += 1;
+        steps += 1;
+        if steps == 16 {
+            *at += timestamps[*at..].partition_point(|&t| t <= bound);
+            return;
+        }
+    }
+}
+
+/// The samples inside a window.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Samples<'a> {
+    pub(crate) float_ts: &'a [i64],
+    pub(crate) floats: &'a [f64],
+    pub(crate) float_sts: &'a [i64],
+    pub(crate) hist_ts: &'a [i64],
+    pub(crate) hists: &'a [Arc<FloatHistogram>],
+    pub(crate) hist_sts: &'a [i64],
+    drops: &'a [u32],
+    first: usize,
+}
+
+impl<'a> Samples<'a> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.floats.is_empty() && self.hists.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.floats.len() + self.hists.len()
+    }
+
+    /// Positions in `floats`, ascending, of those smaller than the one before.
+    pub(crate) fn drops(&self) -> impl Iterator<Item = usize> + 'a {
+        let first = self.first;
+        self.drops.iter().map(move |&i| i as usize - first)
+    }
+}
+
+/// One call of a range function.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window<'a> {
+    pub(crate) samples: Samples<'a>,
+    /// Where the window starts (outside) and ends (inside), in ms; `anchored`
+    /// and `smoothed` see samples beyond it.
+    pub(crate) start_ms: i64,
+    pub(crate) end_ms: i64,
+    /// Its width in ms.
+    pub(crate) range_ms: i64,
+    /// The evaluation time in ms.
+    pub(crate) at_ms: i64,
+}
+
+/// A float or a histogram that a function answers.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    Float(f64),
+    Hist(Arc<FloatHistogram>),
+}
+
+/// Where a function leaves its remarks.
+pub(crate) struct Remarks<'a> {
+    /// Gives the metric's name when a remark needs it.
+    pub(crate) metric: &'a dyn Fn() -> String,
+    /// Where the range argument stands.
+    pub(crate) pos: PositionRange,
+    pub(crate) annotations: &'a mut Annotations,
+}
+
+impl Remarks<'_> {
+    pub(crate) fn add(&mut self, annotation: Annotation) {
+        self.annotations.add(annotation);
+    }
+
+    pub(crate) fn mixed_floats_histograms(&mut self) {
+        self.add(Annotation::mixed_floats_histograms(&(self.metric)(), self.pos));
+    }
+
+    pub(crate) fn histograms_ignored(&mut self) {
+        self.add(Annotation::histograms_ignored_in_mixed_range(&(self.metric)(), self.pos));
+    }
+
+    pub(crate) fn mixed_exponential_custom(&mut self) {
+        self.add(Annotation::mixed_exponential_custom(&(self.metric)(), self.pos));
+    }
+
+    pub(crate) fn not_counter(&mut self) {
+        self.add(Annotation::not_counter(&(self.metric)(), self.pos));
+    }
+
+    pub(crate) fn not_gauge(&mut self) {
+        self.add(Annotation::not_gauge(&(self.metric)(), self.pos));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_open_on_the_left() {
+        let mut series = SeriesData::default();
+        for (t, v) in [(0, 1.0), (10, 5.0), (20, 3.0), (30, 4.0)] {
+            series.push_float(t, v);
+        }
+        series.find_drops();
+        let mut cursor = Cursor::default();
+        cursor.slide(&series, 0, 20);
+        let window = cursor.window(&series);
+        assert_eq!(window.floats, [5.0, 3.0]);
+        assert_eq!(window.drops().collect::<Vec<_>>(), [1]);
+        cursor.slide(&series, 10, 30);
+        assert_eq!(cursor.window(&series).floats, [3.0, 4.0]);
+        assert_eq!(cursor.window(&series).drops().count(), 0, "the drop is at the window's first sample");
+    }
+}

@@ -1,0 +1,173 @@
+//! The logical plan: the syntax tree with all that the query's times settle.
+//!
+//! ```text
+//! Expr ──lower──▶ Plan     durations computed, start() and end() known,
+//!                          parentheses gone, parts that do not change from
+//!                          step to step marked (Invariant)
+//! ```
+
+mod duration;
+mod lower;
+
+use model::Matcher;
+
+use crate::ast::{AggregateOp, BinaryOp, PositionRange, ValueType, VectorMatching};
+
+pub(crate) use lower::{QueryTimes, lower};
+
+/// An expression ready to be evaluated.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) kind: Kind,
+    pub(crate) pos: PositionRange,
+    pub(crate) value_type: ValueType,
+}
+
+/// What a plan node does.
+#[derive(Clone, Debug)]
+pub(crate) enum Kind {
+    Number(f64),
+    String(String),
+    Negate(Box<Plan>),
+    /// `+x`, which changes nothing.
+    Same(Box<Plan>),
+    Binary(Box<Binary>),
+    Aggregate(Box<Aggregate>),
+    Call(Box<Call>),
+    Selector(Box<Selector>),
+    Matrix(Box<Matrix>),
+    Subquery(Box<Subquery>),
+    /// Evaluated once; the result stands at every step.
+    Invariant(Box<Plan>),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Binary {
+    pub(crate) op: BinaryOp,
+    pub(crate) lhs: Plan,
+    pub(crate) rhs: Plan,
+    pub(crate) matching: VectorMatching,
+    pub(crate) return_bool: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Aggregate {
+    pub(crate) op: AggregateOp,
+    pub(crate) expr: Plan,
+    pub(crate) param: Option<Plan>,
+    pub(crate) grouping: Vec<String>,
+    pub(crate) without: bool,
+    pub(crate) pos: PositionRange,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) func: &'static str,
+    pub(crate) args: Vec<Plan>,
+}
+
+/// Series, and the time they are looked at relative to the step.
+#[derive(Clone, Debug)]
+pub(crate) struct Selector {
+    pub(crate) matchers: Vec<Matcher>,
+    pub(crate) offset_ms: i64,
+    /// `@` in ms.
+    pub(crate) at_ms: Option<i64>,
+    pub(crate) anchored: bool,
+    pub(crate) smoothed: bool,
+    /// Only count and sum of histograms are asked for.
+    pub(crate) stats_only: bool,
+    /// The function or aggregation around it, for the store.
+    pub(crate) func: Option<&'static str>,
+    /// Labels that the aggregation around it groups by (true) or drops (false).
+    pub(crate) grouping: Option<(Vec<String>, bool)>,
+}
+
+impl Selector {
+    /// The time it looks at when the step is at `step_ms`.
+    pub(crate) fn reference_ms(&self, step_ms: i64) -> i64 {
+        self.at_ms.unwrap_or(step_ms).saturating_sub(self.offset_ms)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Matrix {
+    pub(crate) selector: Selector,
+    pub(crate) range_ms: i64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Subquery {
+    pub(crate) expr: Plan,
+    pub(crate) range_ms: i64,
+    /// 0 for the default.
+    pub(crate) step_ms: i64,
+    pub(crate) offset_ms: i64,
+    pub(crate) at_ms: Option<i64>,
+}
+
+/// The widest range of times that any selector of a plan may read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reach {
+    pub(crate) start_ms: i64,
+    pub(crate) end_ms: i64,
+}
+
+impl Plan {
+    /// What the selectors below read when the plan is evaluated from `start_ms`
+    /// to `end_ms`; `None` where there is none.
+    pub(crate) fn reach(&self, start_ms: i64, end_ms: i64, lookback_ms: i64) -> Option<Reach> {
+        let of = |plan: &Plan| plan.reach(start_ms, end_ms, lookback_ms);
+        match &self.kind {
+            Kind::Number(_) | Kind::String(_) => None,
+            Kind::Negate(e) | Kind::Same(e) => of(e),
+            Kind::Invariant(e) => of(e),
+            Kind::Binary(e) => join(of(&e.lhs), of(&e.rhs)),
+            Kind::Aggregate(e) => join(of(&e.expr), e.param.as_ref().and_then(of)),
+            Kind::Call(e) => {
+                let mut reach = e.args.iter().map(of).fold(None, join);
+                // `info` selects its info metrics at the time of its input.
+                if e.func == "info" {
+                    reach = reach.map(|r| Reach { start_ms: r.start_ms.saturating_sub(lookback_ms), ..r });
+                }
+                reach
+            }
+            Kind::Selector(e) => Some(e.reach(start_ms, end_ms, 0, lookback_ms)),
+            Kind::Matrix(e) => Some(e.selector.reach(start_ms, end_ms, e.range_ms, lookback_ms)),
+            Kind::Subquery(e) => {
+                let (start, end) = match e.at_ms {
+                    Some(at) => (at, at.saturating_add(end_ms.saturating_sub(start_ms))),
+                    None => (start_ms, end_ms),
+                };
+                let start = start.saturating_sub(e.offset_ms).saturating_sub(e.range_ms);
+                e.expr.reach(start, end.saturating_sub(e.offset_ms), lookback_ms)
+            }
+        }
+    }
+}
+
+impl Selector {
+    /// The times read when the selector is evaluated from `start_ms` to `end_ms`
+    /// with windows of `range_ms` (0 for an instant selector).
+    pub(crate) fn reach(&self, start_ms: i64, end_ms: i64, range_ms: i64, lookback_ms: i64) -> Reach {
+        let back = match range_ms {
+            0 => lookback_ms,
+            range if self.anchored || self.smoothed => range.saturating_add(lookback_ms),
+            range => range,
+        };
+        let ahead = if self.smoothed { lookback_ms } else { 0 };
+        Reach {
+            start_ms: self.reference_ms(start_ms).saturating_sub(back).saturating_add(1),
+            end_ms: self.reference_ms(end_ms).saturating_add(ahead),
+        }
+    }
+}
+
+fn join(a: Option<Reach>, b: Option<Reach>) -> Option<Reach> {
+    match (a, b) {
+        (Some(a), Some(b)) => {
+            Some(Reach { start_ms: a.start_ms.min(b.start_ms), end_ms: a.end_ms.max(b.end_ms) })
+        }
+        (a, b) => a.or(b),
+    }
+}

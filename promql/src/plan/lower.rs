@@ -1,0 +1,252 @@
+//! From syntax tree to plan.
+
+use crate::ast::{AtModifier, BinaryOp, CallExpr, Expr, PositionRange, ValueType, VectorSelector};
+use crate::engine::error::Result;
+use crate::functions::rate::seconds;
+
+use super::{Aggregate, Binary, Call, Kind, Matrix, Plan, Selector, Subquery, duration};
+
+/// The times of a query.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueryTimes {
+    pub(crate) start_ms: i64,
+    pub(crate) end_ms: i64,
+    /// 0 for instant queries.
+    pub(crate) step_ms: i64,
+}
+
+/// Functions whose value depends on the evaluation time itself, so that pinned
+/// arguments do not make them constant.
+/// Source: Prometheus `promql/functions.go`, `AtModifierUnsafeFunctions`.
+const TIME_DEPENDENT: [&str; 15] = [
+    "days_in_month",
+    "day_of_month",
+    "day_of_week",
+    "day_of_year",
+    "end",
+    "hour",
+    "minute",
+    "month",
+    "year",
+    "predict_linear",
+    "range",
+    "start",
+    "step",
+    "time",
+    "timestamp",
+];
+
+/// Lowers a checked expression for a query at the given times.
+///
+/// # Errors
+/// A duration expression has no usable value.
+pub(crate) fn lower(expr: &Expr, times: &QueryTimes) -> Result<Plan> {
+    let lowered = Lowering { times }.expr(expr, &Around::default())?;
+    Ok(lowered.finish())
+}
+
+/// What stands around a selector.
+#[derive(Clone, Debug, Default)]
+struct Around {
+    func: Option<&'static str>,
+    grouping: Option<(Vec<String>, bool)>,
+    stats_only: Stats,
+}
+
+/// Whether histograms below need only count and sum: the nearest word decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Stats {
+    #[default]
+    Undecided,
+    Only,
+    Whole,
+}
+
+/// A lowered expression, whether it is the same at every step, and whether it
+/// is to be wrapped so.
+struct Lowered {
+    plan: Plan,
+    invariant: bool,
+    wrap: bool,
+}
+
+impl Lowered {
+    fn finish(self) -> Plan {
+        if self.wrap { invariant(self.plan) } else { self.plan }
+    }
+}
+
+fn invariant(plan: Plan) -> Plan {
+    let (pos, value_type) = (plan.pos, plan.value_type);
+    Plan { kind: Kind::Invariant(Box::new(plan)), pos, value_type }
+}
+
+struct Lowering<'a> {
+    times: &'a QueryTimes,
+}
+
+impl Lowering<'_> {
+    fn expr(&self, expr: &Expr, around: &Around) -> Result<Lowered> {
+        let plan = |kind| Plan { kind, pos: expr.pos(), value_type: expr.value_type() };
+        let constant = |kind| Lowered { plan: plan(kind), invariant: true, wrap: false };
+        Ok(match expr {
+            Expr::Number(e) => constant(Kind::Number(e.value)),
+            Expr::String(e) => constant(Kind::String(e.value.clone())),
+            Expr::Duration(_) => constant(Kind::Number(duration::resolve(expr, self.times, true)? as f64)),
+            Expr::Paren(e) => {
+                // Operators show the place of what they were given with its
+                // parentheses, functions and aggregations without them.
+                self.expr(&e.expr, around)?
+            }
+            Expr::Unary(e) => {
+                let Lowered { plan: inner, invariant, wrap } = self.expr(&e.expr, around)?;
+                let kind = if e.negative { Kind::Negate } else { Kind::Same };
+                Lowered { plan: plan(kind(Box::new(inner))), invariant, wrap }
+            }
+            Expr::Binary(e) => {
+                let mut inner = Around { stats_only: around.stats_only, ..Around::default() };
+                if matches!(e.op, BinaryOp::TrimUpper | BinaryOp::TrimLower) {
+                    inner.stats_only = Stats::Whole;
+                }
+                let lhs = self.expr(&e.lhs, &inner)?;
+                let rhs = self.expr(&e.rhs, &inner)?;
+                let both = lhs.invariant && rhs.invariant;
+                let (lhs, rhs) =
+                    if both { (lhs.plan, rhs.plan) } else { (lhs.finish(), rhs.finish()) };
+                let kind = Kind::Binary(Box::new(Binary {
+                    op: e.op,
+                    lhs,
+                    rhs,
+                    matching: e.matching.clone().unwrap_or_default(),
+                    return_bool: e.return_bool,
+                }));
+                Lowered { plan: plan(kind), invariant: both, wrap: both }
+            }
+            Expr::Aggregate(e) => {
+                let inner = Around {
+                    func: Some(e.op.as_str()),
+                    grouping: Some((e.grouping.clone(), !e.without)),
+                    stats_only: around.stats_only,
+                };
+                let Lowered { plan: inner, invariant, wrap } = self.expr(&e.expr, &inner)?;
+                let param = match &e.param {
+                    Some(param) => Some(self.expr(param, &Around::default())?.finish()),
+                    None => None,
+                };
+                let kind = Kind::Aggregate(Box::new(Aggregate {
+                    op: e.op,
+                    expr: inner,
+                    param,
+                    grouping: e.grouping.clone(),
+                    without: e.without,
+                    pos: e.pos,
+                }));
+                Lowered { plan: plan(kind), invariant, wrap }
+            }
+            Expr::Call(e) => self.call(expr, e, around)?,
+            Expr::VectorSelector(e) => {
+                let selector = self.selector(e, around)?;
+                let pinned = selector.at_ms.is_some();
+                let kind = Kind::Selector(Box::new(selector));
+                Lowered { plan: plan(kind), invariant: pinned, wrap: pinned }
+            }
+            Expr::MatrixSelector(e) => {
+                let selector = self.selector(&e.selector, around)?;
+                let range_ms = match &e.range_expr {
+                    Some(expr) => duration::resolve(expr, self.times, false)?,
+                    None => e.range_ms,
+                };
+                let invariant = selector.at_ms.is_some();
+                let kind = Kind::Matrix(Box::new(Matrix { selector, range_ms }));
+                Lowered { plan: plan(kind), invariant, wrap: false }
+            }
+            Expr::Subquery(e) => {
+                let resolved = |expr: &Option<Box<Expr>>, literal, may_be_negative| match expr {
+                    Some(expr) => duration::resolve(expr, self.times, may_be_negative),
+                    None => Ok(literal),
+                };
+                let offset_ms = resolved(&e.offset_expr, e.offset_ms, true)?;
+                let step_ms = resolved(&e.step_expr, e.step_ms, false)?;
+                let range_ms = resolved(&e.range_expr, e.range_ms, false)?;
+                let inner = self.expr(&e.expr, &Around { stats_only: Stats::Whole, ..Around::default() })?;
+                let inner = if inner.invariant { invariant(inner.plan) } else { inner.plan };
+                let at_ms = self.at(e.at);
+                let kind = Kind::Subquery(Box::new(Subquery {
+                    expr: inner,
+                    range_ms,
+                    step_ms,
+                    offset_ms,
+                    at_ms,
+                }));
+                Lowered { plan: plan(kind), invariant: at_ms.is_some(), wrap: false }
+            }
+        })
+    }
+
+    fn call(&self, expr: &Expr, e: &CallExpr, around: &Around) -> Result<Lowered> {
+        let times = self.times;
+        let number = |value| {
+            let plan =
+                Plan { kind: Kind::Number(value), pos: e.pos, value_type: ValueType::Scalar };
+            Ok(Lowered { plan, invariant: true, wrap: false })
+        };
+        match e.func.name {
+            "start" => return number(times.start_ms as f64 / 1000.0),
+            "end" => return number(times.end_ms as f64 / 1000.0),
+            "range" => return number(seconds(times.end_ms.saturating_sub(times.start_ms))),
+            "step" if times.start_ms == times.end_ms => return number(0.0),
+            "step" => return number(seconds(times.step_ms)),
+            _ => {}
+        }
+        let stats_only = match e.func.name {
+            // The nearest of these decides; what is further out does not count.
+            "histogram_quantile" | "histogram_quantiles" | "histogram_fraction" => Stats::Whole,
+            "histogram_count" | "histogram_sum" | "histogram_avg" if around.stats_only != Stats::Whole => {
+                Stats::Only
+            }
+            _ => around.stats_only,
+        };
+        let inner = Around { func: Some(e.func.name), grouping: None, stats_only };
+        let mut args = Vec::with_capacity(e.args.len());
+        let mut invariant = !TIME_DEPENDENT.contains(&e.func.name);
+        let mut pinned_timestamp = e.func.name == "timestamp";
+        for arg in &e.args {
+            let arg = self.expr(arg, &inner)?;
+            invariant &= arg.invariant;
+            pinned_timestamp &= arg.invariant && matches!(arg.plan.kind, Kind::Selector(_));
+            args.push(arg);
+        }
+        let whole = invariant || pinned_timestamp;
+        let args =
+            args.into_iter().map(|arg| if whole { arg.plan } else { arg.finish() }).collect::<Vec<_>>();
+        let pos: PositionRange = e.pos;
+        let kind = Kind::Call(Box::new(Call { func: e.func.name, args }));
+        let plan = Plan { kind, pos, value_type: expr.value_type() };
+        Ok(Lowered { plan, invariant: whole, wrap: whole })
+    }
+
+    fn selector(&self, e: &VectorSelector, around: &Around) -> Result<Selector> {
+        let offset_ms = match &e.offset_expr {
+            Some(expr) => duration::resolve(expr, self.times, true)?,
+            None => e.offset_ms,
+        };
+        Ok(Selector {
+            matchers: e.matchers.clone(),
+            offset_ms,
+            at_ms: self.at(e.at),
+            anchored: e.anchored,
+            smoothed: e.smoothed,
+            stats_only: around.stats_only == Stats::Only,
+            func: around.func,
+            grouping: around.grouping.clone(),
+        })
+    }
+
+    fn at(&self, at: Option<AtModifier>) -> Option<i64> {
+        at.map(|at| match at {
+            AtModifier::Timestamp(ms) => ms,
+            AtModifier::Start => self.times.start_ms,
+            AtModifier::End => self.times.end_ms,
+        })
+    }
+}

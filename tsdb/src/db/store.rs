@@ -1,0 +1,285 @@
+//! What appenders, queriers and upkeep share, and how a batch goes through it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use model::{Env, Exemplar, SeriesRef, StorageError};
+use parking_lot::Mutex;
+
+use super::commits::Commits;
+use super::log::Log;
+use super::options::DbOptions;
+use super::records::{Records, encode_batch, encode_late, join_runs};
+use crate::exemplars::Exemplars;
+use crate::head::append::Batch;
+use crate::head::commit::LateSample;
+use crate::head::deleted::Deleted;
+use crate::head::labels;
+use crate::head::ooo::{self, OooSample};
+use crate::head::open::ClosedChunk;
+use crate::head::page::{FullChunk, flag};
+use crate::head::slots::place;
+use crate::head::{Head, HeadRules};
+use crate::head_chunks::{ChunkData, HeadChunkFiles, HeadChunkRef};
+use crate::wal::record::{RefMmapMarker, put_mmap_markers, put_series};
+
+/// What appenders, queriers and upkeep share.
+pub(crate) struct Store {
+    pub(crate) env: Env,
+    pub(crate) options: DbOptions,
+    pub(crate) head: Head,
+    pub(crate) exemplars: Exemplars,
+    pub(crate) tombstones: Deleted,
+    /// The log; unset until the replay is over.
+    pub(crate) wal: OnceLock<Log>,
+    /// The out-of-order log, made when it is first needed.
+    pub(crate) wbl: OnceLock<Log>,
+    /// Full chunks in files.
+    pub(crate) chunks: HeadChunkFiles,
+    closing: Mutex<()>,
+    /// Segments that followers of the log still need, by their names.
+    pub(crate) wal_holds: Mutex<BTreeMap<String, u64>>,
+    pub(crate) commits: Commits,
+    pub(crate) closed: AtomicBool,
+    pub(crate) corruptions: AtomicU64,
+}
+
+impl Store {
+    /// A store without data.
+    pub(crate) fn new(options: DbOptions, env: Env, head: Head, chunks: HeadChunkFiles) -> Store {
+        let exemplars = Exemplars::default();
+        if options.exemplar_storage {
+            exemplars.resize(options.runtime.max_exemplars);
+        }
+        Store {
+            env,
+            options,
+            head,
+            exemplars,
+            tombstones: Deleted::default(),
+            wal: OnceLock::new(),
+            wbl: OnceLock::new(),
+            chunks,
+            closing: Mutex::default(),
+            wal_holds: Mutex::default(),
+            commits: Commits::default(),
+            closed: AtomicBool::new(false),
+            corruptions: AtomicU64::new(0),
+        }
+    }
+
+    /// Logs a batch and makes it visible.
+    ///
+    /// # Errors
+    /// The log cannot be written: nothing of the batch is visible.
+    pub(crate) fn commit(&self, mut batch: Batch) -> Result<(), StorageError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(StorageError::NotReady);
+        }
+        let wal = self.wal.get().ok_or(StorageError::NotReady)?;
+        join_runs(&mut batch);
+        let rules = self.head.rules.load_full();
+        let mut records = Records::default();
+        let with_starts = self.options.start_timestamp_storage;
+        encode_batch(&batch, with_starts, self.options.metadata_storage, &mut records);
+        let packed = wal.pack(&records);
+        drop(records);
+
+        let mut writer = wal.lock();
+        // Series of other batches too: whoever writes first writes them all, so
+        // that no sample comes before its series.
+        let unlogged = std::mem::take(&mut *self.head.unlogged.lock());
+        let mut series = Records::default();
+        if !unlogged.is_empty() {
+            series.add(|out| put_series(out, unlogged.iter().map(|(series_ref, labels)| (*series_ref, labels))));
+        }
+        let series = wal.pack(&series);
+        if let Err(error) = wal.write(&mut writer, &[&series, &packed]) {
+            self.head.unlogged.lock().splice(0..0, unlogged);
+            return Err(error);
+        }
+        // From the log's lock to memory's, so that both have the same order.
+        let apply = self.head.apply.lock();
+        drop(writer);
+        let (late, closing) = self.head.apply(&mut batch, &rules);
+        let late_result = if late.is_empty() { Ok(()) } else { self.apply_late(late, &rules) };
+        drop(apply);
+        for pending in batch.exemplars.drain(..) {
+            self.add_exemplar(pending.slot, pending.exemplar);
+        }
+        self.commits.add();
+        self.write_closing(&closing)?;
+        late_result
+    }
+
+    /// Stores out-of-order samples, in memory and in their log. Callers hold `apply`.
+    fn apply_late(&self, late: Vec<LateSample>, rules: &HeadRules) -> Result<(), StorageError> {
+        let wbl = self.wbl()?;
+        let with_starts = self.options.start_timestamp_storage;
+        let mut records = Records::default();
+        let mut logged: Vec<LateSample> = Vec::new();
+        for late in late {
+            if let Some(marker) = self.make_room(late.slot, late.series_ref, rules)? {
+                // What came before the marker is in the chunk.
+                encode_late(&logged, with_starts, &mut records);
+                logged.clear();
+                records.add(|out| put_mmap_markers(out, marker));
+            }
+            if self.insert_late(&late) {
+                logged.push(late);
+            }
+        }
+        encode_late(&logged, with_starts, &mut records);
+        wbl.log(&records)
+    }
+
+    /// Encodes the open out-of-order samples of a series if no more fit. The
+    /// markers of the chunks that they went to.
+    fn make_room(
+        &self,
+        slot: u32,
+        series_ref: u64,
+        rules: &HeadRules,
+    ) -> Result<Option<Vec<RefMmapMarker>>, StorageError> {
+        let (page, i) = self.head.slots.of(slot);
+        {
+            let mut page = page.lock();
+            let page = &mut *page;
+            let Some(ooo) = page.cold[i].extra.as_mut().and_then(|extra| extra.ooo.as_mut()) else {
+                return Ok(None);
+            };
+            if !ooo.is_full() {
+                return Ok(None);
+            }
+            let chunks = ooo::encode(series_ref, &ooo.open, &rules.chunks);
+            ooo.open = Vec::new();
+            page.closing.extend(chunks.into_iter().map(|chunk| (i as u16, Arc::new(chunk))));
+        }
+        let before = self.late_chunks(slot).len();
+        self.write_closing(&[place(slot).0 as u32])?;
+        let written = self.late_chunks(slot).split_off(before);
+        let markers = written.iter().map(|chunk| RefMmapMarker {
+            series: SeriesRef(series_ref),
+            chunk: chunk.file() << 32 | chunk.offset(),
+        });
+        Ok(Some(markers.collect()))
+    }
+
+    fn late_chunks(&self, slot: u32) -> Vec<FullChunk> {
+        let (page, i) = self.head.slots.of(slot);
+        let page = page.lock();
+        page.cold[i].ooo().map(|ooo| ooo.full.clone()).unwrap_or_default()
+    }
+
+    fn insert_late(&self, late: &LateSample) -> bool {
+        let (page, i) = self.head.slots.of(late.slot);
+        let mut page = page.lock();
+        if page.hot[i].series_ref != late.series_ref {
+            return false;
+        }
+        let inserted = page.cold[i].extra_mut().ooo.get_or_insert_default().insert(late.sample.clone());
+        page.hot[i].flags |= flag::OUT_OF_ORDER;
+        drop(page);
+        if inserted {
+            let counts = &self.head.counts;
+            match late.sample.value {
+                ooo::OooValue::Float(_) => counts.ooo_floats_appended.fetch_add(1, Ordering::Relaxed),
+                ooo::OooValue::Histogram(_) => counts.ooo_histograms_appended.fetch_add(1, Ordering::Relaxed),
+            };
+            self.head.late_times.extend(late.sample.t, late.sample.t);
+        }
+        inserted
+    }
+
+    /// Stores one sample of the out-of-order log again.
+    pub(crate) fn restore_late(&self, slot: u32, sample: OooSample) -> Result<(), StorageError> {
+        let rules = self.head.rules.load_full();
+        let (page, i) = self.head.slots.of(slot);
+        let series_ref = page.lock().hot[i].series_ref;
+        self.make_room(slot, series_ref, &rules)?;
+        self.insert_late(&LateSample { slot, series_ref, sample });
+        Ok(())
+    }
+
+    /// The out-of-order log.
+    pub(crate) fn wbl(&self) -> Result<&Log, StorageError> {
+        if let Some(wbl) = self.wbl.get() {
+            return Ok(wbl);
+        }
+        let dir = self.options.dir.join("wbl");
+        let segment_bytes = self.options.wal_segment_bytes;
+        let log = Log::open(self.env.fs.clone(), &dir, segment_bytes, self.options.wal_compression)?;
+        // Two first commits cannot race: both hold `apply`.
+        let _ = self.wbl.set(log);
+        self.wbl.get().ok_or(StorageError::NotReady)
+    }
+
+    /// Adds an exemplar to the series of a slot.
+    pub(crate) fn add_exemplar(&self, slot: u32, exemplar: Exemplar) {
+        let (page, i) = self.head.slots.of(slot);
+        let series_ref = page.lock().hot[i].series_ref;
+        let window = self.head.rules.load().ooo_window_ms;
+        let labels = || {
+            let tables = self.head.symbols.read();
+            let page = page.lock();
+            labels::to_labels(&tables, page.pairs(i))
+        };
+        // A refused one was counted; its batch was not wrong.
+        let _ = self.exemplars.add(series_ref, labels, exemplar, window);
+    }
+
+    /// Notes a deleted interval of a series.
+    pub(crate) fn mark_deleted(&self, slot: u32, min_ms: i64, max_ms: i64) {
+        let (page, i) = self.head.slots.of(slot);
+        let mut page = page.lock();
+        page.hot[i].flags |= flag::DELETED;
+        self.tombstones.add(page.hot[i].series_ref, min_ms, max_ms);
+    }
+
+    /// Writes full chunks of pages to files; afterwards memory holds only where
+    /// they are. What cannot be written stays in memory and is tried again.
+    pub(crate) fn write_closing(&self, pages: &[u32]) -> Result<(), StorageError> {
+        if pages.is_empty() {
+            return Ok(());
+        }
+        let _one_at_a_time = self.closing.lock();
+        for &number in pages {
+            let Some(page) = self.head.slots.page(number as usize) else { continue };
+            let waiting: Vec<(u16, Arc<ClosedChunk>)> = page.lock().closing.clone();
+            let mut written = Vec::with_capacity(waiting.len());
+            let mut failed = None;
+            for (slot, chunk) in waiting {
+                let times = (chunk.min_ms, chunk.max_ms);
+                let series = SeriesRef(chunk.series_ref);
+                match self.chunks.write(series, times, chunk.encoding, chunk.out_of_order, &chunk.bytes) {
+                    Ok(place) => {
+                        let full = FullChunk::new(
+                            u64::from(place.file()),
+                            u64::from(place.offset()),
+                            chunk.min_ms,
+                            chunk.max_ms,
+                        );
+                        written.push((slot, full, chunk));
+                    }
+                    Err(error) => {
+                        failed = Some(error);
+                        break;
+                    }
+                }
+            }
+            self.head.counts.mmap_chunks.fetch_add(written.len() as u64, Ordering::Relaxed);
+            page.lock().chunks_written(written);
+            if let Some(error) = failed {
+                tracing::error!(%error, "full chunks cannot be written and stay in memory");
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes of a full chunk of the head.
+    pub(crate) fn head_chunk(&self, chunk: FullChunk) -> Result<ChunkData, StorageError> {
+        Ok(self.chunks.read(HeadChunkRef::new(chunk.file() as u32, chunk.offset() as u32))?)
+    }
+}

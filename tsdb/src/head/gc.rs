@@ -1,0 +1,220 @@
+//! What the head no longer needs goes away: chunks that are in blocks, series
+//! without samples, their labels.
+//!
+//! Nothing is taken from under a reader or an appender. A truncation names the
+//! time and is carried out when no reader from before it is left; a series that
+//! has nothing left is condemned, and falls when no appender from before that
+//! is left and nobody touched it meanwhile.
+
+use std::sync::atomic::Ordering;
+
+use roaring::RoaringBitmap;
+
+use super::Head;
+use super::lookup::labels_hash;
+use super::labels;
+use super::page::{PageData, flag};
+
+/// Truncations under way.
+#[derive(Default)]
+pub(crate) struct Collection {
+    /// (time, number after which readers know of it), rising.
+    truncations: Vec<(i64, u64)>,
+    /// Slots that were condemned under a number.
+    condemned: Option<(u64, RoaringBitmap)>,
+    /// A truncation was carried out and series may have nothing left.
+    sweep_due: bool,
+}
+
+/// What a collection did.
+#[derive(Debug, Default)]
+pub(crate) struct Collected {
+    /// Numbers of the series that fell.
+    pub(crate) removed: Vec<u64>,
+    /// No chunk of an earlier head chunk file is in use; `None` where nothing was looked at.
+    pub(crate) oldest_file: Option<u64>,
+    /// Whether everything that was due is done.
+    pub(crate) done: bool,
+}
+
+impl Head {
+    /// A number that rises: readers and appenders that start later know of
+    /// everything that happened before the call.
+    fn tick(&self) -> u64 {
+        let _apply = self.apply.lock();
+        let number = self.isolation.published() + 1;
+        self.isolation.publish(number);
+        number
+    }
+
+    /// Says that in-order samples before `mint` are in blocks. Readers that
+    /// start from here on do not ask the head for them.
+    pub(crate) fn truncate_before(&self, mint: i64) {
+        self.times.raise_min_valid(mint);
+        if self.times.is_initialised() && self.times.min() < mint {
+            self.times.set_min(mint);
+        }
+        let number = self.tick();
+        self.collection.lock().truncations.push((mint, number));
+    }
+
+    /// Carries out what can be carried out now.
+    pub(crate) fn collect(&self) -> Collected {
+        let mut collection = self.collection.lock();
+        let mut collected = Collected { done: true, ..Collected::default() };
+        let oldest_reader = self.isolation.oldest_reader();
+        let due = collection.truncations.iter().filter(|(_, number)| *number <= oldest_reader).count();
+        if due > 0 {
+            let mint = collection.truncations.drain(..due).map(|(mint, _)| mint).max().unwrap_or(i64::MIN);
+            collected.oldest_file = Some(self.drop_chunks(mint));
+            collection.sweep_due = true;
+        }
+        if !collection.truncations.is_empty() {
+            collected.done = false;
+        }
+        if collection.sweep_due && collection.condemned.is_none() {
+            collection.sweep_due = false;
+            let condemned = self.condemn();
+            if !condemned.is_empty() {
+                collection.condemned = Some((self.tick(), condemned));
+            }
+        }
+        let ready = collection.condemned.as_ref().is_some_and(|(number, _)| *number <= self.isolation.oldest_appender());
+        if ready && let Some((_, slots)) = collection.condemned.take() {
+            collected.removed = self.sweep(&slots);
+        }
+        collected.done &= collection.condemned.is_none();
+        let oldest_reader = self.isolation.oldest_reader();
+        {
+            let mut tables = self.symbols.write();
+            tables.names.reclaim(oldest_reader);
+            tables.values.reclaim(oldest_reader);
+        }
+        collected
+    }
+
+    /// Forgets full chunks that end before `mint`; answers the oldest head chunk
+    /// file that is still in use.
+    fn drop_chunks(&self, mint: i64) -> u64 {
+        let mut oldest = u64::MAX;
+        let mut dropped = 0u64;
+        for (_, page) in self.slots.pages() {
+            let mut page = page.lock();
+            let page = &mut *page;
+            for i in 0..page.hot.len() {
+                if page.hot[i].series_ref == 0 {
+                    continue;
+                }
+                dropped += page.drop_chunks(i, mint);
+                let full = page.cold[i].full.iter().map(|chunk| chunk.file());
+                let late = page.cold[i].ooo().into_iter().flat_map(|ooo| ooo.full.iter().map(|chunk| chunk.file()));
+                oldest = full.chain(late).fold(oldest, u64::min);
+            }
+        }
+        self.counts.chunks.fetch_sub(dropped as i64, Ordering::Relaxed);
+        self.counts.chunks_removed.fetch_add(dropped, Ordering::Relaxed);
+        oldest
+    }
+
+    /// Marks series that hold no sample.
+    fn condemn(&self) -> RoaringBitmap {
+        let mut condemned = RoaringBitmap::new();
+        for (first, page) in self.slots.pages() {
+            let mut page = page.lock();
+            for i in 0..page.hot.len() {
+                if page.hot[i].series_ref != 0 && page.is_bare(i) {
+                    page.hot[i].flags |= flag::CONDEMNED;
+                    condemned.insert(first + i as u32);
+                }
+            }
+        }
+        condemned
+    }
+
+    /// Removes the series that are still condemned.
+    fn sweep(&self, slots: &RoaringBitmap) -> Vec<u64> {
+        let mut creation = self.creation.lock();
+        let mut gone = RoaringBitmap::new();
+        let mut pairs: Vec<(u32, u32)> = Vec::new();
+        let mut released: Vec<(u32, u32)> = Vec::new();
+        let mut removed = Vec::new();
+        let mut stale = 0i64;
+        for slot in slots {
+            let tables = self.symbols.read();
+            let (page, i) = self.slots.of(slot);
+            let mut page = page.lock();
+            let hot = &page.hot[i];
+            if hot.series_ref == 0 || hot.flags & flag::CONDEMNED == 0 || !page.is_bare(i) {
+                continue;
+            }
+            stale += i64::from(hot.flags & flag::STALE != 0);
+            removed.push(hot.series_ref);
+            // Out of the look-up first: from here on nobody finds it.
+            let labels = labels::to_labels(&tables, page.pairs(i));
+            self.lookup.remove(labels_hash(&labels), slot);
+            released.extend(page.pairs(i));
+            gone.insert(slot);
+            page.evict(i);
+        }
+        if gone.is_empty() {
+            return removed;
+        }
+        pairs.extend_from_slice(&released);
+        self.postings.remove(&gone, &mut pairs);
+        let number = self.tick();
+        {
+            let mut tables = self.symbols.write();
+            for &(name, value) in &released {
+                tables.names.release(name, number);
+                tables.values.release(value, number);
+            }
+        }
+        creation.vacant.extend(gone.iter().map(|slot| (number, slot)));
+        self.lookup.shrink();
+        for (_, page) in self.slots.pages() {
+            page.lock().compact_labels();
+        }
+        let n = removed.len() as u64;
+        self.counts.series.fetch_sub(n, Ordering::Relaxed);
+        self.counts.series_removed.fetch_add(n, Ordering::Relaxed);
+        self.counts.stale_series.fetch_sub(stale, Ordering::Relaxed);
+        removed
+    }
+}
+
+impl PageData {
+    /// Forgets the chunks of series `i` that end before `mint`; answers how many.
+    fn drop_chunks(&mut self, i: usize, mint: i64) -> u64 {
+        let mut dropped = 0;
+        let full = &self.cold[i].full;
+        let gone = full.partition_point(|chunk| chunk.max_bound_ms() < mint);
+        // A bound may lie a second behind the last sample; a chunk never crosses
+        // the end of a block, so its neighbour's start tells as well.
+        let gone = (gone..full.len())
+            .take_while(|&n| full.get(n + 1).is_some_and(|next| next.min_ms <= mint && full[n].min_ms < mint))
+            .last()
+            .map_or(gone, |n| n + 1);
+        let open_ends = self.last_t(i);
+        let all_over = open_ends < mint;
+        let keep = if all_over { full.len() } else { gone };
+        if keep > 0 {
+            self.cold[i].full = full[keep..].into();
+            dropped += keep as u64;
+        }
+        let before = self.closing.len();
+        self.closing.retain(|(slot, chunk)| usize::from(*slot) != i || chunk.out_of_order || chunk.max_ms >= mint);
+        dropped += (before - self.closing.len()) as u64;
+        if all_over && self.close_open(i).is_some() {
+            dropped += 1;
+        }
+        dropped
+    }
+
+    /// Whether series `i` holds no sample.
+    fn is_bare(&self, i: usize) -> bool {
+        self.cold[i].full.is_empty()
+            && self.open_min(i).is_none()
+            && self.cold[i].ooo().is_none_or(|ooo| ooo.is_empty())
+            && self.closing.iter().all(|(slot, _)| usize::from(*slot) != i)
+    }
+}

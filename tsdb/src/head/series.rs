@@ -1,0 +1,144 @@
+//! How a series is found and made.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+
+use model::{AppendError, Labels, SeriesHandle, SeriesRef};
+
+use super::Head;
+use super::labels::{self, Pairs};
+use super::lookup::labels_hash;
+use super::page::{flag, generation};
+
+/// What making series needs.
+#[derive(Default)]
+pub(super) struct Creation {
+    /// The highest number given to a series.
+    pub(super) last_ref: u64,
+    /// Vacant slots with the epoch in which they fell vacant.
+    pub(super) vacant: VecDeque<(u64, u32)>,
+}
+
+/// A series that was found or made.
+#[derive(Clone, Copy)]
+pub(crate) struct Found {
+    /// Its handle.
+    pub(crate) handle: SeriesHandle,
+    /// Its number on disk.
+    pub(crate) series_ref: SeriesRef,
+    /// Whether it was made just now.
+    pub(crate) created: bool,
+}
+
+impl Head {
+    /// The series with these labels, if it exists.
+    pub(crate) fn find(&self, labels: &Labels) -> Option<Found> {
+        self.find_hashed(labels, labels_hash(labels))
+    }
+
+    fn find_hashed(&self, labels: &Labels, hash: u64) -> Option<Found> {
+        let candidates = self.lookup.candidates(hash);
+        if candidates.is_empty() {
+            return None;
+        }
+        let tables = self.symbols.read();
+        candidates.into_iter().find_map(|slot| {
+            let (page, i) = self.slots.of(slot);
+            let mut page = page.lock();
+            let series_ref = page.hot[i].series_ref;
+            if series_ref == 0 || !labels::equal(&tables, page.packed_labels(i), labels) {
+                return None;
+            }
+            page.hot[i].flags &= !flag::CONDEMNED;
+            let handle = SeriesHandle { slot, generation: generation(series_ref) };
+            Some(Found { handle, series_ref: SeriesRef(series_ref), created: false })
+        })
+    }
+
+    /// The series with these labels, made if it does not exist and noted as
+    /// not logged.
+    pub(crate) fn find_or_create(&self, labels: &Labels) -> Result<Found, AppendError> {
+        if labels.is_empty() {
+            return Err(AppendError::EmptyLabels);
+        }
+        let hash = labels_hash(labels);
+        if let Some(found) = self.find_hashed(labels, hash) {
+            return Ok(found);
+        }
+        if let Some(name) = labels.duplicate_name() {
+            return Err(AppendError::DuplicateLabel(name.to_owned()));
+        }
+        let mut creation = self.creation.lock();
+        if let Some(found) = self.find_hashed(labels, hash) {
+            return Ok(found);
+        }
+        let series = self.counts.series.load(Ordering::Relaxed);
+        if let Some(max) = self.rules.load().max_series.filter(|&max| series >= max) {
+            return Err(AppendError::Refused(format!("{series} series of at most {max} exist")));
+        }
+        let series_ref = creation.last_ref + 1;
+        self.create(&mut creation, labels, hash, series_ref, true)
+    }
+
+    /// The series with these labels, made under a number from the log if it
+    /// does not exist. For replay.
+    pub(crate) fn find_or_restore(&self, labels: &Labels, series_ref: u64) -> Result<Found, AppendError> {
+        let hash = labels_hash(labels);
+        let mut creation = self.creation.lock();
+        creation.last_ref = creation.last_ref.max(series_ref);
+        if let Some(found) = self.find_hashed(labels, hash) {
+            return Ok(found);
+        }
+        self.create(&mut creation, labels, hash, series_ref, false)
+    }
+
+    /// Makes sure that numbers up to `series_ref` are not given again.
+    pub(crate) fn reserve_refs(&self, series_ref: u64) {
+        let mut creation = self.creation.lock();
+        creation.last_ref = creation.last_ref.max(series_ref);
+    }
+
+    /// The highest number given to a series.
+    pub(crate) fn last_ref(&self) -> u64 {
+        self.creation.lock().last_ref
+    }
+
+    fn create(
+        &self,
+        creation: &mut Creation,
+        labels: &Labels,
+        hash: u64,
+        series_ref: u64,
+        log: bool,
+    ) -> Result<Found, AppendError> {
+        let oldest_reader = self.isolation.oldest_reader();
+        let slot = match creation.vacant.front() {
+            Some(&(epoch, slot)) if epoch <= oldest_reader => {
+                creation.vacant.pop_front();
+                slot
+            }
+            _ => self
+                .slots
+                .grow()
+                .ok_or_else(|| AppendError::Refused("the table of series is full".to_owned()))?,
+        };
+        creation.last_ref = creation.last_ref.max(series_ref);
+        let pairs: Pairs = {
+            let mut tables = self.symbols.write();
+            labels.iter().map(|l| (tables.names.acquire(l.name), tables.values.acquire(l.value))).collect()
+        };
+        let (page, i) = self.slots.of(slot);
+        page.lock().settle(i, series_ref, &pairs);
+        if log {
+            // Before anybody can find the series, so that its record is written
+            // before any sample of it.
+            self.unlogged.lock().push((SeriesRef(series_ref), labels.clone()));
+        }
+        self.postings.add(slot, &pairs);
+        self.lookup.insert(hash, slot);
+        self.counts.series.fetch_add(1, Ordering::Relaxed);
+        self.counts.series_created.fetch_add(1, Ordering::Relaxed);
+        let handle = SeriesHandle { slot, generation: generation(series_ref) };
+        Ok(Found { handle, series_ref: SeriesRef(series_ref), created: true })
+    }
+}

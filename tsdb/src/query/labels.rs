@@ -1,0 +1,68 @@
+//! Names and values of labels: answered from tables and postings, no sample read.
+
+use std::collections::BTreeSet;
+
+use model::query::LabelList;
+use model::{Matcher, StorageError, TimeRange};
+use roaring::RoaringBitmap;
+
+use super::matchers::matching_slots;
+use crate::head::Head;
+use crate::head::slots::place;
+
+/// Whether the head may have a sample in the range.
+pub(crate) fn head_overlaps(head: &Head, range: TimeRange) -> bool {
+    head.times.min() <= range.end_ms && range.start_ms <= head.times.max()
+}
+
+fn matching_any(head: &Head, matcher_sets: &[Vec<Matcher>]) -> RoaringBitmap {
+    matcher_sets.iter().fold(RoaringBitmap::new(), |all, set| all | matching_slots(head, set))
+}
+
+/// Adds the label names of the head.
+pub(crate) fn head_names(head: &Head, matcher_sets: &[Vec<Matcher>], names: &mut BTreeSet<String>) {
+    if matcher_sets.is_empty() {
+        names.extend(head.symbols.read().names.iter().map(|(_, name)| name.to_owned()));
+        return;
+    }
+    let mut found = RoaringBitmap::new();
+    let mut slots = matching_any(head, matcher_sets).into_iter().peekable();
+    while let Some(&first) = slots.peek() {
+        let (page_number, _) = place(first);
+        let (page, _) = head.slots.of(first);
+        let page = page.lock();
+        while let Some(slot) = slots.next_if(|&slot| place(slot).0 == page_number) {
+            let (_, i) = place(slot);
+            if page.hot[i].series_ref != 0 {
+                found.extend(page.pairs(i).map(|(name, _)| name));
+            }
+        }
+    }
+    let tables = head.symbols.read();
+    names.extend(found.iter().map(|name| tables.names.text(name).to_owned()));
+}
+
+/// Adds the values of a label in the head.
+pub(crate) fn head_values(
+    head: &Head,
+    name: &str,
+    matcher_sets: &[Vec<Matcher>],
+    values: &mut BTreeSet<String>,
+) {
+    let matching = (!matcher_sets.is_empty()).then(|| matching_any(head, matcher_sets));
+    let tables = head.symbols.read();
+    let Some(postings) = tables.names.find(name).and_then(|name| head.postings.name(name)) else { return };
+    postings.for_each(|value, list| {
+        if matching.as_ref().is_none_or(|slots| list.touches(slots)) {
+            values.insert(tables.values.text(value).to_owned());
+        }
+    });
+}
+
+/// What was found as an answer, cut to a limit (0: none).
+pub(crate) fn answer(found: BTreeSet<String>, limit: usize) -> Result<LabelList, StorageError> {
+    let truncated = limit > 0 && found.len() > limit;
+    let keep = if limit > 0 { limit } else { usize::MAX };
+    let warnings = if truncated { vec!["results truncated due to limit".to_owned()] } else { Vec::new() };
+    Ok(LabelList { values: found.into_iter().take(keep).collect(), truncated, warnings })
+}

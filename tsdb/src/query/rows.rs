@@ -1,0 +1,252 @@
+//! Label rows in label order: sorting those of the head, merging those of
+//! several sources.
+
+use std::cmp::Ordering;
+
+use hashbrown::HashMap;
+use model::query::DictionaryReader;
+use model::{Dictionary, LabelTable, SymbolId};
+
+use crate::head::symbols::{SymbolTable, Tables};
+
+/// Rows of symbol numbers on their way to a sorted table.
+#[derive(Default)]
+pub(crate) struct HeadRows {
+    pairs: Vec<(u32, u32)>,
+    ends: Vec<u32>,
+}
+
+/// For each symbol number in use: its place in the order of texts, and its
+/// number in the query's dictionary.
+struct Ranks {
+    by_number: Translation,
+    ids: Vec<SymbolId>,
+}
+
+/// Dense where most numbers are in use, else a map.
+enum Translation {
+    Dense(Vec<u32>),
+    Sparse(HashMap<u32, u32, rapidhash::fast::RandomState>),
+}
+
+impl Translation {
+    fn get(&self, number: u32) -> u32 {
+        match self {
+            Translation::Dense(ranks) => ranks[number as usize],
+            Translation::Sparse(ranks) => ranks.get(&number).copied().unwrap_or(u32::MAX),
+        }
+    }
+}
+
+impl Ranks {
+    fn new(table: &SymbolTable, numbers: impl Iterator<Item = u32> + Clone, n: usize, dictionary: &Dictionary) -> Ranks {
+        let dense = table.id_bound() <= n * 8;
+        let mut distinct: Vec<u32> = Vec::new();
+        let mut by_number = if dense {
+            let mut seen = vec![u32::MAX; table.id_bound()];
+            for number in numbers {
+                if seen[number as usize] == u32::MAX {
+                    seen[number as usize] = 0;
+                    distinct.push(number);
+                }
+            }
+            Translation::Dense(seen)
+        } else {
+            let mut seen: HashMap<u32, u32, _> = HashMap::default();
+            for number in numbers {
+                if seen.insert(number, 0).is_none() {
+                    distinct.push(number);
+                }
+            }
+            Translation::Sparse(seen)
+        };
+        distinct.sort_unstable_by(|&a, &b| table.text(a).cmp(table.text(b)));
+        let mut writer = dictionary.write();
+        let ids = distinct.iter().map(|&number| writer.intern(table.text(number))).collect();
+        for (rank, &number) in distinct.iter().enumerate() {
+            match &mut by_number {
+                Translation::Dense(ranks) => ranks[number as usize] = rank as u32,
+                Translation::Sparse(ranks) => {
+                    ranks.insert(number, rank as u32);
+                }
+            }
+        }
+        Ranks { by_number, ids }
+    }
+}
+
+impl HeadRows {
+    /// Adds a row.
+    pub(crate) fn push(&mut self, pairs: impl Iterator<Item = (u32, u32)>) {
+        self.pairs.extend(pairs);
+        self.ends.push(u32::try_from(self.pairs.len()).expect("a select has fewer than 2^32 labels"));
+    }
+
+    /// How many rows there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The rows in label order as ids of the dictionary, and for each the
+    /// number under which it was pushed.
+    pub(crate) fn sorted(self, tables: &Tables, dictionary: &Dictionary) -> (LabelTable, Vec<u32>) {
+        let HeadRows { pairs, ends } = self;
+        let n = pairs.len();
+        let names = Ranks::new(&tables.names, pairs.iter().map(|pair| pair.0), n, dictionary);
+        let values = Ranks::new(&tables.values, pairs.iter().map(|pair| pair.1), n, dictionary);
+        let keys: Vec<u64> = pairs
+            .iter()
+            .map(|&(name, value)| u64::from(names.by_number.get(name)) << 32 | u64::from(values.by_number.get(value)))
+            .collect();
+        drop(pairs);
+        let row = |i: u32| {
+            let start = if i == 0 { 0 } else { ends[i as usize - 1] as usize };
+            &keys[start..ends[i as usize] as usize]
+        };
+        let mut order: Vec<u32> = (0..ends.len() as u32).collect();
+        order.sort_unstable_by(|&a, &b| row(a).cmp(row(b)));
+        let mut table = LabelTable::new();
+        for &i in &order {
+            table.push(row(i).iter().map(|key| (names.ids[(key >> 32) as usize], values.ids[*key as u32 as usize])));
+        }
+        (table, order)
+    }
+}
+
+/// Label order of two rows of one dictionary.
+pub(crate) fn compare(
+    texts: &DictionaryReader<'_>,
+    a: &[(SymbolId, SymbolId)],
+    b: &[(SymbolId, SymbolId)],
+) -> Ordering {
+    for (a, b) in a.iter().zip(b) {
+        if a.0 != b.0 {
+            return texts.text(a.0).cmp(texts.text(b.0));
+        }
+        if a.1 != b.1 {
+            return texts.text(a.1).cmp(texts.text(b.1));
+        }
+    }
+    a.len().cmp(&b.len())
+}
+
+/// Where the samples of a merged row come from: source number and row there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Number of the source.
+    pub(crate) source: u32,
+    /// Row in it.
+    pub(crate) row: u32,
+}
+
+/// Several sorted tables as one.
+#[derive(Default)]
+pub(crate) struct Merged {
+    /// The rows.
+    pub(crate) labels: LabelTable,
+    parts: Vec<Part>,
+    ends: Vec<u32>,
+}
+
+impl Merged {
+    /// The parts of a row, in order of sources.
+    pub(crate) fn parts(&self, row: usize) -> &[Part] {
+        let start = if row == 0 { 0 } else { self.ends[row - 1] as usize };
+        &self.parts[start..self.ends[row] as usize]
+    }
+
+    fn push(&mut self, row: &[(SymbolId, SymbolId)]) {
+        self.labels.push(row.iter().copied());
+        self.ends.push(self.parts.len() as u32);
+    }
+
+    /// Keeps the first rows only; answers whether any was dropped.
+    pub(crate) fn truncate(&mut self, limit: usize) -> bool {
+        if limit == 0 || self.labels.len() <= limit {
+            return false;
+        }
+        let mut cut = Merged::default();
+        for row in 0..limit {
+            cut.parts.extend_from_slice(self.parts(row));
+            cut.push(self.labels.row(row));
+        }
+        *self = cut;
+        true
+    }
+}
+
+/// Merges sorted tables whose rows are ids of one dictionary; equal rows become one.
+pub(crate) fn merge(tables: &[LabelTable], dictionary: &Dictionary) -> Merged {
+    if let [only] = tables {
+        return Merged {
+            labels: only.clone(),
+            parts: (0..only.len() as u32).map(|row| Part { source: 0, row }).collect(),
+            ends: (1..=only.len() as u32).collect(),
+        };
+    }
+    let texts = dictionary.read();
+    let mut next: Vec<usize> = vec![0; tables.len()];
+    let mut merged = Merged::default();
+    loop {
+        let mut least: Option<usize> = None;
+        for (source, table) in tables.iter().enumerate() {
+            if next[source] == table.len() {
+                continue;
+            }
+            let is_less = least.is_none_or(|least| {
+                compare(&texts, table.row(next[source]), tables[least].row(next[least])) == Ordering::Less
+            });
+            if is_less {
+                least = Some(source);
+            }
+        }
+        let Some(least) = least else { break };
+        let row = tables[least].row(next[least]);
+        for (source, table) in tables.iter().enumerate().skip(least) {
+            if next[source] < table.len() && table.row(next[source]) == row {
+                merged.parts.push(Part { source: source as u32, row: next[source] as u32 });
+                next[source] += 1;
+            }
+        }
+        merged.push(row);
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(dictionary: &Dictionary, rows: &[&[(&str, &str)]]) -> LabelTable {
+        let mut table = LabelTable::new();
+        for row in rows {
+            table.push(row.iter().map(|(n, v)| (dictionary.intern(n), dictionary.intern(v))));
+        }
+        table
+    }
+
+    #[test]
+    fn equal_rows_of_several_sources_become_one() {
+        let dictionary = Dictionary::new();
+        let a = table(&dictionary, &[&[("a", "1")], &[("a", "1"), ("b", "2")], &[("c", "3")]]);
+        let b = table(&dictionary, &[&[("a", "1"), ("b", "2")], &[("a", "2")]]);
+        let merged = merge(&[a, b], &dictionary);
+        assert_eq!(merged.labels.len(), 4);
+        let parts: Vec<usize> = (0..4).map(|row| merged.parts(row).len()).collect();
+        assert_eq!(parts, [1, 2, 1, 1]);
+    }
+
+    #[test]
+    fn head_rows_are_sorted_by_text() {
+        let mut tables = Tables::default();
+        let mut rows = HeadRows::default();
+        for (name, value) in [("b", "1"), ("a", "zz"), ("a", "z")] {
+            let pair = (tables.names.acquire(name), tables.values.acquire(value));
+            rows.push([pair].into_iter());
+        }
+        let dictionary = Dictionary::new();
+        let (table, order) = rows.sorted(&tables, &dictionary);
+        assert_eq!(order, [2, 1, 0]);
+        assert_eq!(dictionary.labels(table.row(0)).to_string(), r#"{a="z"}"#);
+    }
+}

@@ -1,0 +1,256 @@
+//! Puts records into segments.
+//!
+//! A batch of records is framed into one buffer and handed to the file in one
+//! write, so that a commit costs one system call. Nothing is synced here unless
+//! asked: see [`LogWriter::sync`].
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use model::Fs;
+use model::env::FsFile;
+
+use super::WalPosition;
+use super::compression::Payload;
+use super::segment::{
+    FRAGMENT_HEADER_LEN, PAGE_BYTES, SEGMENT_BYTES, fragment, list_segments, segment_path,
+};
+use crate::corruption::FileError;
+use crate::crc::crc32c;
+
+/// How a log is written.
+#[derive(Clone, Copy, Debug)]
+pub struct LogWriterOptions {
+    /// Bytes of a segment, a multiple of [`PAGE_BYTES`].
+    pub segment_bytes: u64,
+}
+
+impl Default for LogWriterOptions {
+    fn default() -> LogWriterOptions {
+        LogWriterOptions { segment_bytes: SEGMENT_BYTES }
+    }
+}
+
+/// Writes the newest segment of a log.
+pub struct LogWriter {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    segment_bytes: u64,
+    segment: u64,
+    file: Box<dyn FsFile>,
+    /// Bytes of the segment that are written and well formed.
+    offset: u64,
+    /// Framed, not yet written.
+    pending: Vec<u8>,
+    /// Earlier segments that were not synced yet.
+    unsynced: Vec<(u64, Box<dyn FsFile>)>,
+    /// A write failed: the segment's end is unknown and nothing may follow in it.
+    broken: bool,
+}
+
+impl LogWriter {
+    /// Opens a log for writing: makes the folder where it is missing and starts
+    /// a new segment behind all there are, as every start does.
+    ///
+    /// # Errors
+    /// The folder cannot be listed or the segment not be made.
+    ///
+    /// # Panics
+    /// The segment size is not a multiple of the page size.
+    pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: LogWriterOptions) -> Result<LogWriter, FileError> {
+        assert!(
+            options.segment_bytes > 0 && options.segment_bytes.is_multiple_of(PAGE_BYTES as u64),
+            "segments are whole pages"
+        );
+        fs.create_dir_all(dir).map_err(|source| FileError::io("create", dir, source))?;
+        let segment = list_segments(&*fs, dir)?.last().map_or(0, |last| last.number + 1);
+        let file = create_segment(&*fs, dir, segment)?;
+        Ok(LogWriter {
+            fs,
+            dir: dir.to_path_buf(),
+            segment_bytes: options.segment_bytes,
+            segment,
+            file,
+            offset: 0,
+            pending: Vec::new(),
+            unsynced: Vec::new(),
+            broken: false,
+        })
+    }
+
+    /// The folder of the log.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The number of the newest segment.
+    pub fn segment(&self) -> u64 {
+        self.segment
+    }
+
+    /// Where the next record will start.
+    pub fn position(&self) -> WalPosition {
+        WalPosition { segment: self.segment, offset: self.offset }
+    }
+
+    /// Logs a batch of records, in order, and answers the position behind them.
+    /// When it returns, they are with the system: they survive the end of the
+    /// process, though not yet a power cut.
+    ///
+    /// # Errors
+    /// The file could not be written. Records of the batch may be in the log or
+    /// not; the next batch goes to a new segment.
+    ///
+    /// # Panics
+    /// A record does not fit a whole segment.
+    pub fn log<'a>(
+        &mut self,
+        records: impl IntoIterator<Item = Payload<'a>>,
+    ) -> Result<WalPosition, FileError> {
+        if self.broken {
+            self.next_segment()?;
+        }
+        for record in records {
+            if self.page_left() < FRAGMENT_HEADER_LEN {
+                self.pad_page();
+            }
+            if record.bytes.len() as u64 > self.segment_left() {
+                self.flush()?;
+                self.next_segment()?;
+                assert!(record.bytes.len() as u64 <= self.segment_left(), "a record fits a segment");
+            }
+            self.frame(record);
+        }
+        self.flush()?;
+        Ok(self.position())
+    }
+
+    /// Where the framed bytes end.
+    fn end(&self) -> u64 {
+        self.offset + self.pending.len() as u64
+    }
+
+    fn page_left(&self) -> usize {
+        PAGE_BYTES - (self.end() % PAGE_BYTES as u64) as usize
+    }
+
+    /// Data that still fits the segment.
+    fn segment_left(&self) -> u64 {
+        let pages_behind = (self.segment_bytes / PAGE_BYTES as u64).saturating_sub(self.end() / PAGE_BYTES as u64 + 1);
+        (self.page_left() as u64).saturating_sub(FRAGMENT_HEADER_LEN as u64)
+            + pages_behind * (PAGE_BYTES - FRAGMENT_HEADER_LEN) as u64
+    }
+
+    fn pad_page(&mut self) {
+        let left = self.page_left();
+        if left < PAGE_BYTES {
+            self.pending.resize(self.pending.len() + left, 0);
+        }
+    }
+
+    fn frame(&mut self, record: Payload<'_>) {
+        let mut rest = record.bytes;
+        let mut is_first = true;
+        loop {
+            let fits = (self.page_left() - FRAGMENT_HEADER_LEN).min(rest.len());
+            let (part, behind) = rest.split_at(fits);
+            let kind = match (is_first, behind.is_empty()) {
+                (true, true) => fragment::FULL,
+                (true, false) => fragment::FIRST,
+                (false, true) => fragment::LAST,
+                (false, false) => fragment::MIDDLE,
+            };
+            self.pending.push(kind | record.compression.flag());
+            self.pending.extend_from_slice(&(part.len() as u16).to_be_bytes());
+            self.pending.extend_from_slice(&crc32c(part).to_be_bytes());
+            self.pending.extend_from_slice(part);
+            if self.page_left() < FRAGMENT_HEADER_LEN {
+                self.pad_page();
+            }
+            rest = behind;
+            is_first = false;
+            if rest.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), FileError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let result = self.file.write_all(&self.pending);
+        let written = self.pending.len() as u64;
+        self.pending.clear();
+        match result {
+            Ok(()) => {
+                self.offset += written;
+                Ok(())
+            }
+            Err(source) => {
+                self.broken = true;
+                // Half a record in the middle of the log would end it for
+                // upstream. If this fails too, the reader passes over it.
+                let _ = self.file.set_len(self.offset);
+                Err(FileError::io("write", &segment_path(&self.dir, self.segment), source))
+            }
+        }
+    }
+
+    /// Ends the segment, its last page padded, and starts the next.
+    ///
+    /// # Errors
+    /// The page could not be padded or the file not be made.
+    pub fn next_segment(&mut self) -> Result<u64, FileError> {
+        if !self.broken && !self.end().is_multiple_of(PAGE_BYTES as u64) {
+            self.pad_page();
+            self.flush()?;
+        }
+        let next = self.segment + 1;
+        let file = create_segment(&*self.fs, &self.dir, next)?;
+        let ended = std::mem::replace(&mut self.file, file);
+        self.unsynced.push((self.segment, ended));
+        self.segment = next;
+        self.offset = 0;
+        self.broken = false;
+        Ok(next)
+    }
+
+    /// Makes everything logged so far survive a power cut.
+    ///
+    /// # Errors
+    /// A file could not be synced: what it held may be lost, and the log goes on
+    /// in a new segment.
+    pub fn sync(&mut self) -> Result<(), FileError> {
+        while let Some((segment, mut file)) = self.unsynced.pop() {
+            file.sync().map_err(|source| FileError::io("sync", &segment_path(&self.dir, segment), source))?;
+        }
+        self.file.sync().map_err(|source| {
+            self.broken = true;
+            FileError::io("sync", &segment_path(&self.dir, self.segment), source)
+        })
+    }
+
+    /// Removes all segments below a number.
+    ///
+    /// # Errors
+    /// A file cannot be removed; lower ones are gone.
+    pub fn truncate(&mut self, keep_from: u64) -> Result<(), FileError> {
+        let below = keep_from.min(self.segment);
+        self.unsynced.retain(|(segment, _)| *segment >= below);
+        for segment in list_segments(&*self.fs, &self.dir)? {
+            if segment.number < below {
+                let path = segment_path(&self.dir, segment.number);
+                self.fs.remove_file(&path).map_err(|source| FileError::io("remove", &path, source))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn create_segment(fs: &dyn Fs, dir: &Path, number: u64) -> Result<Box<dyn FsFile>, FileError> {
+    let path = segment_path(dir, number);
+    let file = fs.create(&path).map_err(|source| FileError::io("create", &path, source))?;
+    fs.sync_dir(dir).map_err(|source| FileError::io("sync", dir, source))?;
+    Ok(file)
+}
