@@ -1,1 +1,15 @@
 //! The HTTP client block and the server's TLS, authentication and limits.
+//!
+//! ```text
+//! config::HttpClientConfig ─▶ HttpClient ─▶ targets, Alertmanagers, remote storage
+//! listeners ─▶ TLS ─▶ limits ─▶ basic auth ─▶ the web's router
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod error;
+mod secrets;
+
+pub use client::{ClientOptions, HttpClient, ProxyEnvironment};
+pub use error::{BuildError, ConnectError, Fault, HttpError};

@@ -53,7 +53,10 @@ pub fn page(time_ms: i64) -> String {
     }
     let count = bucket(5, time_ms);
     page.push_str(&format!("kit_seconds_bucket{{le=\"+Inf\"}} {count} {time_ms}\n"));
-    page.push_str(&format!("kit_seconds_sum {} {time_ms}\nkit_seconds_count {count} {time_ms}\n", count / 2.0));
+    page.push_str(&format!(
+        "kit_seconds_sum {} {time_ms}\nkit_seconds_count {count} {time_ms}\n",
+        count / 2.0
+    ));
     page
 }
 

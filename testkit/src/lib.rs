@@ -6,6 +6,7 @@
 mod clock;
 mod conformance;
 pub mod exporter;
+pub mod http;
 mod seed;
 
 pub use clock::TestClock;

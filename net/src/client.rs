@@ -1,0 +1,346 @@
+//! The HTTP client for everything that has an `http_config`.
+//!
+//! ```text
+//! send ─▶ headers, authorization ─▶ pool ─▶ connector: proxy │ unix │ tcp, TLS
+//!   ▲                                              │
+//!   └── redirect (credentials stay behind when the host changes)
+//! ```
+//!
+//! Clones share connections. Files of TLS are watched: a change builds a new
+//! pool, connections in use end with their requests.
+
+mod auth;
+mod connector;
+mod dial;
+mod jwt;
+mod oauth2;
+mod proxy;
+mod redirect;
+mod stream;
+mod tls;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use config::HttpClientConfig;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::{self, Client};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use model::Clock;
+use parking_lot::Mutex;
+
+use crate::error::{BuildError, ConnectError, Fault, HttpError};
+use auth::Authenticator;
+use connector::Connector;
+use redirect::Hop;
+use tls::{FileStamps, TlsSettings};
+
+pub use proxy::ProxyEnvironment;
+
+/// What a client needs beside its block.
+#[derive(Clone)]
+pub struct ClientOptions {
+    /// The `User-Agent` of all requests.
+    pub user_agent: String,
+    /// Time for tokens and file checks.
+    pub clock: Arc<dyn Clock>,
+    /// What `proxy_from_environment` means.
+    pub proxies: Arc<ProxyEnvironment>,
+    /// A socket that all connections go to, whatever the URL's host.
+    pub unix_socket: Option<PathBuf>,
+    /// Whether connections are kept for further requests.
+    pub keep_alive: bool,
+    /// How long an unused connection is kept.
+    pub idle_timeout: Duration,
+    /// Whether each connection picks one of the host's addresses by turns.
+    pub round_robin_dns: bool,
+    /// A `Host` header instead of the URL's.
+    pub host: Option<String>,
+}
+
+impl ClientOptions {
+    /// Upstream's choices: connections kept for five minutes.
+    pub fn new(user_agent: impl Into<String>, clock: Arc<dyn Clock>) -> ClientOptions {
+        ClientOptions {
+            user_agent: user_agent.into(),
+            clock,
+            proxies: Arc::new(ProxyEnvironment::default()),
+            unix_socket: None,
+            keep_alive: true,
+            idle_timeout: Duration::from_secs(300),
+            round_robin_dns: false,
+            host: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for ClientOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientOptions").field("user_agent", &self.user_agent).finish_non_exhaustive()
+    }
+}
+
+/// An HTTP client as one block describes it. Clones share it.
+#[derive(Clone)]
+pub struct HttpClient {
+    inner: Arc<Inner>,
+}
+
+type Pool = Client<Connector, Full<Bytes>>;
+
+struct Inner {
+    options: ClientOptions,
+    follow_redirects: bool,
+    http2: bool,
+    user_agent: HeaderValue,
+    host: Option<HeaderValue>,
+    authenticator: Authenticator,
+    headers: Vec<(HeaderName, HeaderSource)>,
+    tls: TlsSettings,
+    proxy: Arc<proxy::ProxyRules>,
+    pool: ArcSwap<Pool>,
+    watch: Mutex<Watch>,
+}
+
+/// When the files of TLS were last looked at, and what they were.
+struct Watch {
+    stamps: FileStamps,
+    checked: Duration,
+}
+
+/// Files of TLS are looked at no more often than this.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Upstream's limit of unused connections to one host.
+const IDLE_PER_HOST_MAX: usize = 1000;
+/// A connection's read buffer: what an idle target costs most.
+const READ_BUFFER_BYTES: usize = 8 * 1024;
+
+enum HeaderSource {
+    Fixed(HeaderValue),
+    File(PathBuf),
+}
+
+impl std::fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpClient").field("options", &self.inner.options).finish_non_exhaustive()
+    }
+}
+
+impl HttpClient {
+    /// A client as the block describes it.
+    ///
+    /// # Errors
+    /// A file cannot be read, TLS cannot be set up, or a secret manager is asked for.
+    pub fn new(config: &HttpClientConfig, options: ClientOptions) -> Result<HttpClient, BuildError> {
+        let tls = TlsSettings::new(&config.tls_config)?;
+        let stamps = tls.stamps();
+        let proxy = Arc::new(proxy::ProxyRules::new(&config.proxy, &options.proxies)?);
+        let pool = new_pool(&tls, &proxy, &options, config.enable_http2)?;
+        let header = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
+        let watch = Watch { stamps, checked: options.clock.monotonic() };
+        Ok(HttpClient {
+            inner: Arc::new(Inner {
+                follow_redirects: config.follow_redirects,
+                http2: config.enable_http2,
+                user_agent: header(&options.user_agent),
+                host: options.host.as_deref().map(header),
+                authenticator: Authenticator::new(config, &options)?,
+                headers: configured_headers(config),
+                tls,
+                proxy,
+                pool: ArcSwap::from_pointee(pool),
+                watch: Mutex::new(watch),
+                options,
+            }),
+        })
+    }
+
+    /// Sends a request and yields the answer once its head is there; the body
+    /// streams. The caller bounds the time.
+    ///
+    /// # Errors
+    /// No answer came. Any status is an answer.
+    pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Incoming>, HttpError> {
+        let (mut parts, body) = request.into_parts();
+        auth::take_userinfo(&mut parts);
+        let mut hop = Hop::new(parts.method, parts.uri, parts.headers, body);
+        loop {
+            let outcome = self.send_hop(&hop).await;
+            let response = outcome.map_err(|fault| hop.error(fault))?;
+            if !self.inner.follow_redirects {
+                return Ok(response);
+            }
+            let next = hop.next(&response).map_err(|fault| hop.error(fault))?;
+            match next {
+                Some(next) => hop = next,
+                None => return Ok(response),
+            }
+        }
+    }
+
+    async fn send_hop(&self, hop: &Hop) -> Result<Response<Incoming>, Fault> {
+        let inner = &self.inner;
+        check_uri(&hop.uri)?;
+        self.reload_changed_files()?;
+        let mut headers = hop.headers.clone();
+        headers.insert(http::header::USER_AGENT, inner.user_agent.clone());
+        if let Some(host) = &inner.host {
+            headers.insert(http::header::HOST, host.clone());
+        }
+        if !hop.left_host {
+            self.add_configured_headers(&mut headers)?;
+            if !headers.contains_key(http::header::AUTHORIZATION)
+                && let Some(value) = inner.authenticator.authorization().await?
+            {
+                headers.insert(http::header::AUTHORIZATION, value);
+            }
+        }
+        if let Some(value) = inner.proxy.authorization_for(&hop.uri) {
+            headers.insert(http::header::PROXY_AUTHORIZATION, value);
+        }
+        if !inner.options.keep_alive {
+            headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        self.exchange(hop, headers).await
+    }
+
+    /// A connection that was kept may have ended just now: what may be repeated
+    /// is tried once more.
+    async fn exchange(&self, hop: &Hop, headers: HeaderMap) -> Result<Response<Incoming>, Fault> {
+        let first = self.attempt(hop, headers.clone()).await;
+        match first {
+            Err(Fault::Closed) if hop.method.is_idempotent() => self.attempt(hop, headers).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn attempt(&self, hop: &Hop, headers: HeaderMap) -> Result<Response<Incoming>, Fault> {
+        let mut request = Request::new(Full::new(hop.body.clone()));
+        *request.method_mut() = hop.method.clone();
+        *request.uri_mut() = hop.uri.clone();
+        *request.headers_mut() = headers;
+        let pool = self.inner.pool.load_full();
+        pool.request(request).await.map_err(|error| fault_of(&error))
+    }
+
+    fn add_configured_headers(&self, headers: &mut HeaderMap) -> Result<(), Fault> {
+        for (name, source) in &self.inner.headers {
+            let value = match source {
+                HeaderSource::Fixed(value) => value.clone(),
+                HeaderSource::File(path) => {
+                    let text = std::fs::read_to_string(path).map_err(|error| Fault::Secret {
+                        what: "headers file",
+                        why: format!("open {}: {}", path.display(), crate::error::io_text(&error)),
+                    })?;
+                    let value = HeaderValue::from_str(text.trim());
+                    value.map_err(|_| Fault::HeaderValue(name.to_string()))?
+                }
+            };
+            headers.append(name.clone(), value);
+        }
+        Ok(())
+    }
+
+    /// Builds a new pool where a file of TLS changed.
+    fn reload_changed_files(&self) -> Result<(), Fault> {
+        let inner = &self.inner;
+        if !inner.tls.has_files() {
+            return Ok(());
+        }
+        let now = inner.options.clock.monotonic();
+        let mut watch = inner.watch.lock();
+        if now.saturating_sub(watch.checked) < WATCH_INTERVAL {
+            return Ok(());
+        }
+        watch.checked = now;
+        let stamps = inner.tls.stamps();
+        if stamps == watch.stamps {
+            return Ok(());
+        }
+        let pool = new_pool(&inner.tls, &inner.proxy, &inner.options, inner.http2)?;
+        inner.pool.store(Arc::new(pool));
+        watch.stamps = stamps;
+        Ok(())
+    }
+}
+
+fn new_pool(
+    tls: &TlsSettings,
+    proxy: &Arc<proxy::ProxyRules>,
+    options: &ClientOptions,
+    http2: bool,
+) -> Result<Pool, BuildError> {
+    let connector = Connector::new(tls.client_config(http2)?, tls.server_name(), Arc::clone(proxy), options);
+    let idle = if options.keep_alive { IDLE_PER_HOST_MAX } else { 0 };
+    Ok(Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .timer(TokioTimer::new())
+        .pool_idle_timeout(options.idle_timeout)
+        .pool_max_idle_per_host(idle)
+        .http1_read_buf_exact_size(READ_BUFFER_BYTES)
+        .http1_title_case_headers(true)
+        .http2_adaptive_window(false)
+        .http2_keep_alive_interval(Duration::from_secs(60))
+        .build(connector))
+}
+
+fn configured_headers(config: &HttpClientConfig) -> Vec<(HeaderName, HeaderSource)> {
+    let mut out = Vec::new();
+    for (name, header) in config.http_headers.iter().flatten() {
+        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { continue };
+        let texts = header.values.iter().map(String::as_str);
+        let secrets = header.secrets.iter().map(config::Secret::expose);
+        let values = texts.chain(secrets).filter_map(|text| HeaderValue::from_str(text).ok());
+        out.extend(values.map(|value| (name.clone(), HeaderSource::Fixed(value))));
+        out.extend(header.files.iter().map(|file| (name.clone(), HeaderSource::File(PathBuf::from(file)))));
+    }
+    out
+}
+
+fn check_uri(uri: &Uri) -> Result<(), Fault> {
+    match uri.scheme_str() {
+        Some("http" | "https") => {}
+        other => return Err(ConnectError::Scheme(other.unwrap_or("").to_owned()).into()),
+    }
+    if uri.host().unwrap_or("").is_empty() {
+        return Err(ConnectError::NoHost.into());
+    }
+    Ok(())
+}
+
+/// What a failed exchange comes down to.
+fn fault_of(error: &legacy::Error) -> Fault {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
+    let mut deepest = String::new();
+    while let Some(inner) = source {
+        if let Some(connect) = inner.downcast_ref::<ConnectError>() {
+            return Fault::Connect(connect.clone());
+        }
+        if let Some(hyper) = inner.downcast_ref::<hyper::Error>() {
+            if hyper.is_incomplete_message() || hyper.is_canceled() || hyper.is_closed() {
+                return Fault::Closed;
+            }
+            if hyper.is_parse() {
+                return Fault::Malformed;
+            }
+        }
+        if let Some(io) = inner.downcast_ref::<std::io::Error>() {
+            return match io.kind() {
+                std::io::ErrorKind::UnexpectedEof => Fault::Closed,
+                std::io::ErrorKind::ConnectionReset => {
+                    Fault::Exchange("read: connection reset by peer".to_owned())
+                }
+                _ => Fault::Exchange(crate::error::io_text(io)),
+            };
+        }
+        deepest = inner.to_string();
+        source = inner.source();
+    }
+    Fault::Exchange(if deepest.is_empty() { error.to_string() } else { deepest })
+}

@@ -1,0 +1,144 @@
+//! One request of a chain of redirects.
+//! Source: Go `net/http/client.go`; prometheus/common `config/http_config.go`.
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName};
+use http::{Method, Response, StatusCode, Uri};
+
+use crate::error::{Fault, HttpError};
+
+/// Requests of a chain, the first included.
+const HOPS_MAX: usize = 10;
+
+/// Headers that stay behind when a redirect leaves the host.
+const SENSITIVE: [HeaderName; 5] = [
+    header::AUTHORIZATION,
+    header::WWW_AUTHENTICATE,
+    header::COOKIE,
+    header::PROXY_AUTHORIZATION,
+    header::PROXY_AUTHENTICATE,
+];
+
+/// One request of a chain.
+pub(super) struct Hop {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    /// Whether the chain has left its first host; it stays so.
+    pub(super) left_host: bool,
+    first_host: String,
+    n_hops: usize,
+}
+
+impl Hop {
+    pub(super) fn new(method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Hop {
+        let first_host = uri.host().unwrap_or("").to_ascii_lowercase();
+        Hop { method, uri, headers, body, left_host: false, first_host, n_hops: 1 }
+    }
+
+    pub(super) fn error(&self, fault: Fault) -> HttpError {
+        HttpError { method: self.method.clone(), url: self.uri.to_string(), fault }
+    }
+
+    /// The request that an answer leads to; `None` where the answer is final.
+    pub(super) fn next<B>(&self, response: &Response<B>) -> Result<Option<Hop>, Fault> {
+        let keeps_method = match response.status() {
+            StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER => {
+                matches!(self.method, Method::GET | Method::HEAD)
+            }
+            StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => true,
+            _ => return Ok(None),
+        };
+        let Some(location) = response.headers().get(header::LOCATION) else { return Ok(None) };
+        if self.n_hops >= HOPS_MAX {
+            return Err(Fault::Redirects(HOPS_MAX));
+        }
+        let uri = self.resolve(location.as_bytes())?;
+        let mut headers = self.headers.clone();
+        let mut body = self.body.clone();
+        let mut method = self.method.clone();
+        if !keeps_method {
+            method = Method::GET;
+            body = Bytes::new();
+            for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CONTENT_ENCODING] {
+                headers.remove(name);
+            }
+        }
+        let host = uri.host().unwrap_or("").to_ascii_lowercase();
+        let left_host = self.left_host || !is_domain_or_subdomain(&host, &self.first_host);
+        if left_host {
+            SENSITIVE.iter().for_each(|name| drop(headers.remove(name)));
+            headers.remove("cookie2");
+            headers.remove(header::HOST);
+        }
+        Ok(Some(Hop {
+            method,
+            uri,
+            headers,
+            body,
+            left_host,
+            first_host: self.first_host.clone(),
+            n_hops: self.n_hops + 1,
+        }))
+    }
+
+    fn resolve(&self, location: &[u8]) -> Result<Uri, Fault> {
+        let bad = |why: String| Fault::Location(why);
+        let location = std::str::from_utf8(location).map_err(|_| bad("not text".to_owned()))?;
+        let base = url::Url::parse(&self.uri.to_string()).map_err(|error| bad(error.to_string()))?;
+        let mut target = base.join(location).map_err(|error| bad(error.to_string()))?;
+        target.set_fragment(None);
+        target.as_str().parse().map_err(|error: http::uri::InvalidUri| bad(error.to_string()))
+    }
+}
+
+fn is_domain_or_subdomain(host: &str, parent: &str) -> bool {
+    if parent.is_empty() {
+        return false;
+    }
+    if host == parent {
+        return true;
+    }
+    if host.contains([':', '%']) {
+        return false;
+    }
+    host.strip_suffix(parent).is_some_and(|front| front.ends_with('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redirected(status: u16, method: Method, from: &str, to: &str) -> Hop {
+        let headers = [(header::AUTHORIZATION, "x".parse().unwrap())].into_iter().collect();
+        let hop = Hop::new(method, from.parse().unwrap(), headers, Bytes::from_static(b"body"));
+        let response = Response::builder().status(status).header("location", to).body(()).unwrap();
+        hop.next(&response).unwrap().unwrap()
+    }
+
+    #[test]
+    fn credentials_stay_behind_when_the_host_changes() {
+        assert!(redirected(302, Method::GET, "http://a/", "/b").headers.contains_key("authorization"));
+        assert!(redirected(302, Method::GET, "http://a/", "http://x.a/").headers.contains_key("authorization"));
+        for to in ["http://b/", "http://ba/", "//b/c", "http://evil-a/"] {
+            let hop = redirected(302, Method::GET, "http://a/", to);
+            assert!(hop.left_host && !hop.headers.contains_key("authorization"), "{to}");
+        }
+    }
+
+    #[test]
+    fn a_post_becomes_a_get_unless_the_status_says_otherwise() {
+        let hop = redirected(303, Method::POST, "http://a/x", "y");
+        assert_eq!((hop.method, hop.body.len(), hop.uri.to_string()), (Method::GET, 0, "http://a/y".to_owned()));
+        let hop = redirected(307, Method::POST, "http://a/x", "y");
+        assert_eq!((hop.method, hop.body.len()), (Method::POST, 4));
+    }
+
+    #[test]
+    fn leaving_the_host_is_remembered() {
+        let away = redirected(302, Method::GET, "http://a/", "http://b/");
+        let response = Response::builder().status(302).header("location", "http://a/").body(()).unwrap();
+        assert!(away.next(&response).unwrap().unwrap().left_host);
+    }
+}
