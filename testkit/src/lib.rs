@@ -5,10 +5,14 @@
 
 mod clock;
 mod conformance;
+pub mod disk;
 pub mod exporter;
 pub mod http;
+pub mod memory_store;
+pub mod promqltest;
 mod seed;
 
 pub use clock::TestClock;
 pub use conformance::{conformance_dir, json_lines};
+pub use memory_store::MemoryStore;
 pub use seed::Rng;

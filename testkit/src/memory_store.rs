@@ -2,8 +2,8 @@
 //! what stands on storage, and as the plain answer to compare a real store with.
 //!
 //! Like the real one it tells a histogram's reset hint anew: samples that go
-//! on a run of histograms are known not to follow a reset, the first of a run
-//! is unknown, unless it begins with one.
+//! go on a run of histograms are known not to follow a reset, the first of a run
+//! is unknown, unless it was written as one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +33,6 @@ struct Sample {
 
 #[derive(Clone, Debug)]
 struct Series {
-    labels: Labels,
     samples: Vec<Sample>,
 }
 
@@ -120,21 +119,17 @@ fn stored_hint(h: &FloatHistogram, previous: Option<&Value>) -> CounterResetHint
     if previous.is_stale() {
         return CounterResetHint::Unknown;
     }
-    if h.count < previous.count {
-        return CounterResetHint::CounterReset;
-    }
+    // Where a run ends, by a reset or by another layout, the next one's first
+    // sample reads as unknown.
     let same_layout = h.schema == previous.schema
         && h.zero_threshold == previous.zero_threshold
         && h.custom_values == previous.custom_values;
-    if !same_layout {
-        return CounterResetHint::Unknown;
-    }
     let bare = |h: &FloatHistogram| FloatHistogram {
         counter_reset_hint: CounterResetHint::Unknown,
         ..h.clone()
     };
-    if bare(h).detect_reset(&bare(previous)) {
-        CounterResetHint::CounterReset
+    if !same_layout || bare(h).detect_reset(&bare(previous)) {
+        CounterResetHint::Unknown
     } else {
         CounterResetHint::NotCounterReset
     }
@@ -150,7 +145,7 @@ impl Appender for Batch {
         }
         let data = Arc::make_mut(&mut self.data);
         let slot = u32::try_from(data.series.len()).expect("tests have fewer than 2^32 series");
-        data.series.push(Series { labels: labels.clone(), samples: Vec::new() });
+        data.series.push(Series { samples: Vec::new() });
         data.by_labels.insert(labels.clone(), slot);
         Ok(SeriesHandle { slot, generation: 0 })
     }
