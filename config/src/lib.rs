@@ -33,6 +33,7 @@ pub mod storage;
 pub mod tls;
 pub mod tree;
 pub mod values;
+pub mod web;
 pub mod yaml;
 
 pub use alerting::{AlertingConfig, AlertmanagerConfig};
@@ -49,3 +50,4 @@ pub use secret::Secret;
 pub use storage::{OtlpConfig, StorageConfig, TracingConfig};
 pub use tls::{TlsConfig, TlsVersion};
 pub use values::{ByteSize, Duration, Url};
+pub use web::WebConfig;

@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 
+use model::float::format_g;
 use model::labels::go_quote;
 
 use crate::ast::PositionRange;
-use crate::functions::format::{format_g, format_g_digits, format_rfc3339_seconds};
+use crate::functions::format::{format_g_digits, format_rfc3339_seconds};
 
 /// How serious an annotation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,7 +168,11 @@ impl Annotation {
         )
     }
 
-    pub(crate) fn forced_monotonicity(metric: &str, pos: PositionRange, at: ForcedMonotonicity) -> Annotation {
+    pub(crate) fn forced_monotonicity(
+        metric: &str,
+        pos: PositionRange,
+        at: ForcedMonotonicity,
+    ) -> Annotation {
         let text = "input to histogram_quantile needed to be fixed for monotonicity \
                     (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)";
         Annotation {
@@ -227,8 +232,7 @@ impl Annotation {
     }
 
     pub(crate) fn fraction_nans(metric: &str, pos: PositionRange) -> Annotation {
-        let text =
-            "input to histogram_fraction has NaN observations, which are excluded from all fractions";
+        let text = "input to histogram_fraction has NaN observations, which are excluded from all fractions";
         info(pos, with_metric(text, metric))
     }
 

@@ -11,7 +11,7 @@ mod lower;
 
 use model::Matcher;
 
-use crate::ast::{AggregateOp, BinaryOp, PositionRange, ValueType, VectorMatching};
+use crate::ast::{AggregateOp, BinaryOp, PositionRange, StringLiteral, ValueType, VectorMatching};
 
 pub(crate) use lower::{QueryTimes, lower};
 
@@ -27,7 +27,7 @@ pub(crate) struct Plan {
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
     Number(f64),
-    String(String),
+    String(StringLiteral),
     Negate(Box<Plan>),
     /// `+x`, which changes nothing.
     Same(Box<Plan>),

@@ -196,7 +196,11 @@ impl TargetCache {
         too_large
     }
 
-    /// Entries, dropped ones too.
+    /// Entries after the last good scrape, dropped ones too.
+    pub(crate) fn good_len(&self) -> usize {
+        self.good_entries
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()

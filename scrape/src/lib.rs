@@ -9,7 +9,27 @@
 
 #![forbid(unsafe_code)]
 
+mod append;
+mod cache;
 pub mod exposition;
+mod failure_log;
+pub mod fetch;
 pub mod job;
+mod labelling;
+pub mod manager;
 pub mod metadata;
+mod metrics;
+mod page_pool;
+mod pool;
+mod report;
+mod scrape_loop;
+mod synthesis;
 pub mod target;
+
+pub use append::{AppendOptions, PageError};
+pub use failure_log::{FailureLog, FailureLogError};
+pub use fetch::NetFetchFactory;
+pub use labelling::LabelError;
+pub use manager::{ManagerOptions, ScrapeManager};
+pub use pool::PoolTargets;
+pub use target::Target;

@@ -14,8 +14,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use model::env::{DirEntry, FsFile, Mapped};
 use model::Fs;
+use model::env::{DirEntry, FsFile, Mapped};
 use parking_lot::Mutex;
 
 use crate::Rng;
@@ -172,7 +172,9 @@ impl SimDisk {
         let state = self.state.lock();
         match unsynced {
             Unsynced::Kept => SimDisk::from_entries(&state.live, |inode| state.inodes[inode].live.clone()),
-            Unsynced::Lost => SimDisk::from_entries(&state.durable, |inode| state.inodes[inode].durable.clone()),
+            Unsynced::Lost => {
+                SimDisk::from_entries(&state.durable, |inode| state.inodes[inode].durable.clone())
+            }
             Unsynced::Mixed(seed) => {
                 let mut rng = Rng::new(seed);
                 let mut names = state.durable.clone();
@@ -188,15 +190,22 @@ impl SimDisk {
                 }
                 // A name without the folders above it cannot be reached.
                 let all = names.clone();
-                names.retain(|path, _| path.ancestors().skip(1).all(|dir| {
-                    dir.as_os_str().is_empty() || dir == Path::new("/") || matches!(all.get(dir), Some(Entry::Dir))
-                }));
+                names.retain(|path, _| {
+                    path.ancestors().skip(1).all(|dir| {
+                        dir.as_os_str().is_empty()
+                            || dir == Path::new("/")
+                            || matches!(all.get(dir), Some(Entry::Dir))
+                    })
+                });
                 SimDisk::from_entries(&names, |inode| mixed(&state.inodes[inode], &mut rng))
             }
         }
     }
 
-    fn from_entries(entries: &BTreeMap<PathBuf, Entry>, mut bytes: impl FnMut(usize) -> Arc<Vec<u8>>) -> SimDisk {
+    fn from_entries(
+        entries: &BTreeMap<PathBuf, Entry>,
+        mut bytes: impl FnMut(usize) -> Arc<Vec<u8>>,
+    ) -> SimDisk {
         let mut state = State::default();
         let mut numbers = BTreeMap::new();
         for (path, entry) in entries {
@@ -217,7 +226,12 @@ impl SimDisk {
     /// Every file's path, for tests that damage one.
     pub fn files(&self) -> Vec<PathBuf> {
         let state = self.state.lock();
-        state.live.iter().filter(|(_, entry)| matches!(entry, Entry::File(_))).map(|(path, _)| path.clone()).collect()
+        state
+            .live
+            .iter()
+            .filter(|(_, entry)| matches!(entry, Entry::File(_)))
+            .map(|(path, _)| path.clone())
+            .collect()
     }
 
     /// Changes a file's bytes behind the program's back, durable ones included.
@@ -444,8 +458,12 @@ impl Fs for SimDisk {
             if !state.live.contains_key(from) {
                 return Err(not_found(from));
             }
-            let moved: Vec<(PathBuf, Entry)> =
-                state.live.iter().filter(|(path, _)| path.starts_with(from)).map(|(p, e)| (p.clone(), *e)).collect();
+            let moved: Vec<(PathBuf, Entry)> = state
+                .live
+                .iter()
+                .filter(|(path, _)| path.starts_with(from))
+                .map(|(p, e)| (p.clone(), *e))
+                .collect();
             for (path, entry) in moved {
                 state.live.remove(&path);
                 let rest = path.strip_prefix(from).unwrap_or(Path::new(""));

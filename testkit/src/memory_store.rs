@@ -2,7 +2,7 @@
 //! what stands on storage, and as the plain answer to compare a real store with.
 //!
 //! Like the real one it tells a histogram's reset hint anew: samples that go
-//! go on a run of histograms are known not to follow a reset, the first of a run
+//! on with a run of histograms are known not to follow a reset, the first of a run
 //! is unknown, unless it was written as one.
 
 use std::collections::BTreeMap;
@@ -124,10 +124,8 @@ fn stored_hint(h: &FloatHistogram, previous: Option<&Value>) -> CounterResetHint
     let same_layout = h.schema == previous.schema
         && h.zero_threshold == previous.zero_threshold
         && h.custom_values == previous.custom_values;
-    let bare = |h: &FloatHistogram| FloatHistogram {
-        counter_reset_hint: CounterResetHint::Unknown,
-        ..h.clone()
-    };
+    let bare =
+        |h: &FloatHistogram| FloatHistogram { counter_reset_hint: CounterResetHint::Unknown, ..h.clone() };
     if !same_layout || bare(h).detect_reset(&bare(previous)) {
         CounterResetHint::Unknown
     } else {

@@ -170,10 +170,7 @@ fn evaluate(eval: &Eval, engine: &Engine, store: &dyn Queryable, runs: Runs) -> 
 }
 
 /// The output, `None` where the query failed as it should.
-fn check_failure(
-    eval: &Eval,
-    result: Result<Output, promql::QueryError>,
-) -> Result<Option<Output>, String> {
+fn check_failure(eval: &Eval, result: Result<Output, promql::QueryError>) -> Result<Option<Output>, String> {
     match (result, &eval.fail) {
         (Ok(output), None) => Ok(Some(output)),
         (Ok(_), Some(_)) => Err(format!("expected error evaluating query {:?} but got none", eval.text)),

@@ -32,11 +32,6 @@ impl<'a> Cursor<'a> {
         self.rest.is_empty()
     }
 
-    /// What was not read yet.
-    pub(crate) fn rest(&self) -> &'a [u8] {
-        self.rest
-    }
-
     /// The next `count` bytes.
     pub(crate) fn take(&mut self, count: usize, what: &'static str) -> Result<&'a [u8], Damage> {
         match self.rest.split_at_checked(count) {

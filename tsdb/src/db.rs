@@ -2,14 +2,23 @@
 //!
 //! [`Db`] is the door; `store::Store` is what appenders, queriers and upkeep share.
 
+mod accounts;
+mod admin;
+mod blocks;
+mod checkpoint;
 mod commits;
+mod cut;
 mod log;
+mod metrics;
 mod open;
 mod options;
 mod progress;
+mod random;
 mod records;
+mod status;
 mod store;
 mod tail;
+mod upkeep;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,7 +35,11 @@ pub use crate::wal::Compression;
 pub use open::OpenError;
 pub use options::DbOptions;
 pub use progress::ReplayCell;
+pub(crate) use blocks::Block;
 pub(crate) use store::Store;
+
+use accounts::Accounts;
+use metrics::Instruments;
 
 use crate::head::append::HeadAppender;
 use crate::query::{DbQuerier, labels};
@@ -36,6 +49,7 @@ pub struct Db {
     store: Arc<Store>,
     lock: Mutex<Option<open::DirLock>>,
     progress: Arc<ReplayCell>,
+    accounts: Accounts,
 }
 
 impl Db {
@@ -47,12 +61,22 @@ impl Db {
     pub fn open(
         options: DbOptions,
         env: Env,
-        _accountant: Accountant,
-        _registry: &Registry,
+        accountant: Accountant,
+        registry: &Registry,
         progress: Arc<ReplayCell>,
     ) -> Result<Arc<Db>, OpenError> {
-        let opened = open::open(options, env, &progress)?;
-        let db = Db { store: opened.store, lock: Mutex::new(opened.lock), progress };
+        let opened = open::open(options, env, Instruments::new(registry), &progress)?;
+        let metrics = &opened.store.metrics;
+        metrics.data_replay_seconds.set(opened.replay_seconds);
+        metrics.clean_start.set(match &opened.lock {
+            None => -1.0,
+            Some(lock) if lock.replaced => 0.0,
+            Some(_) => 1.0,
+        });
+        metrics::register(&opened.store, registry);
+        let accounts = Accounts::new(&accountant);
+        accounts.refresh(&opened.store);
+        let db = Db { store: opened.store, lock: Mutex::new(opened.lock), progress, accounts };
         db.progress.finish();
         Ok(Arc::new(db))
     }
@@ -88,6 +112,24 @@ impl Db {
         Ok(())
     }
 
+    /// One round of upkeep: full chunks to files, blocks looked at, the head cut
+    /// where it is due, late samples cut, the log shortened, what nobody needs
+    /// collected. Takes its time from the environment's clock alone.
+    ///
+    /// # Errors
+    /// Something could not be read or written; it is tried again next time.
+    pub fn maintain(&self) -> Result<(), StorageError> {
+        let result = self.store.maintain();
+        self.refresh_accounts();
+        result
+    }
+
+    /// Reports what is held, by owner, to the account given at open. Visits every
+    /// series: for once in a while.
+    pub fn refresh_accounts(&self) {
+        self.accounts.refresh(&self.store);
+    }
+
     fn check_open(&self) -> Result<(), StorageError> {
         if self.store.closed.load(Ordering::Acquire) { Err(StorageError::NotReady) } else { Ok(()) }
     }
@@ -116,6 +158,9 @@ impl LabelQueryable for Db {
     ) -> Result<LabelList, StorageError> {
         self.check_open()?;
         let mut names = BTreeSet::new();
+        for block in self.store.blocks_in(range) {
+            labels::block_names(&block, matcher_sets, &mut names)?;
+        }
         if labels::head_overlaps(&self.store.head, range) {
             labels::head_names(&self.store.head, matcher_sets, &mut names);
         }
@@ -131,6 +176,9 @@ impl LabelQueryable for Db {
     ) -> Result<LabelList, StorageError> {
         self.check_open()?;
         let mut values = BTreeSet::new();
+        for block in self.store.blocks_in(range) {
+            labels::block_values(&block, name, matcher_sets, &mut values)?;
+        }
         if labels::head_overlaps(&self.store.head, range) {
             labels::head_values(&self.store.head, name, matcher_sets, &mut values);
         }

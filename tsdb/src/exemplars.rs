@@ -33,7 +33,6 @@ struct Ring {
     heap_bytes: usize,
     appended: u64,
     out_of_order: u64,
-    last_ms: Option<i64>,
 }
 
 /// All exemplars of a store.
@@ -50,7 +49,6 @@ pub(crate) struct ExemplarStats {
     pub(crate) capacity: usize,
     pub(crate) appended: u64,
     pub(crate) out_of_order: u64,
-    pub(crate) last_ms: Option<i64>,
     pub(crate) heap_bytes: usize,
 }
 
@@ -103,7 +101,6 @@ impl Ring {
 
     fn insert(&mut self, series_ref: u64, labels: impl FnOnce() -> Labels, exemplar: Exemplar) {
         self.heap_bytes += entry_bytes(&exemplar);
-        self.last_ms = Some(exemplar.timestamp_ms);
         self.appended += 1;
         let entry = Entry { series_ref, exemplar };
         let place = if self.entries.len() < self.capacity {
@@ -161,12 +158,12 @@ impl Exemplars {
         let chains = std::mem::take(&mut ring.chains);
         ring.capacity = capacity;
         ring.heap_bytes = 0;
-        let (appended, last_ms) = (ring.appended, ring.last_ms);
+        let appended = ring.appended;
         for entry in entries {
             let labels = || chains.get(&entry.series_ref).map(|chain| chain.labels.clone()).unwrap_or_default();
             ring.insert(entry.series_ref, labels, entry.exemplar);
         }
-        (ring.appended, ring.last_ms) = (appended, last_ms);
+        ring.appended = appended;
     }
 
     /// Whether the exemplar may be added to its series.
@@ -238,6 +235,13 @@ impl Exemplars {
         old.iter().chain(new).map(|entry| (entry.series_ref, entry.exemplar.clone())).collect()
     }
 
+    /// Time of the oldest exemplar in the ring.
+    pub(crate) fn oldest_ms(&self) -> Option<i64> {
+        let ring = self.ring.lock();
+        let place = if ring.entries.len() < ring.capacity { 0 } else { ring.next };
+        ring.entries.get(place).map(|entry| entry.exemplar.timestamp_ms)
+    }
+
     /// Figures for metrics.
     pub(crate) fn stats(&self) -> ExemplarStats {
         let ring = self.ring.lock();
@@ -247,7 +251,6 @@ impl Exemplars {
             capacity: ring.capacity,
             appended: ring.appended,
             out_of_order: ring.out_of_order,
-            last_ms: ring.last_ms,
             heap_bytes: ring.heap_bytes + ring.chains.len() * size_of::<Chain>() + ring.entries.capacity() * 8,
         }
     }

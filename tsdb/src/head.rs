@@ -88,6 +88,12 @@ impl HeadTimes {
         self.min_valid.fetch_max(min_valid, Ordering::AcqRel);
     }
 
+    /// As if no sample had come.
+    pub(crate) fn reset(&self) {
+        self.min.store(i64::MAX, Ordering::Release);
+        self.max.store(i64::MIN, Ordering::Release);
+    }
+
     /// Whether any sample came yet.
     pub(crate) fn is_initialised(&self) -> bool {
         self.max() != i64::MIN

@@ -1,5 +1,6 @@
 //! The time-series database: head, write-ahead log, chunks, blocks, index, compaction, select.
 
+pub mod block;
 pub mod chunk;
 pub mod corruption;
 pub mod crc;
@@ -7,6 +8,8 @@ mod cursor;
 pub mod fs;
 pub mod head_chunks;
 pub mod index;
+pub mod snapshot_format;
+pub mod tombstones;
 pub mod wal;
 
 pub mod db;

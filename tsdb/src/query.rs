@@ -7,6 +7,7 @@
 //!     read ─ parts in order of time; overlapping ones merged, first wins
 //! ```
 
+pub(crate) mod block;
 pub(crate) mod head;
 
 pub(crate) mod labels;
@@ -24,6 +25,8 @@ use model::{
 };
 
 use crate::db::Store;
+use crate::index::BlockSeriesRef;
+use block::BlockView;
 use head::HeadView;
 use merge::merge_columns;
 use rows::{Merged, Part};
@@ -35,12 +38,15 @@ pub(crate) struct DbQuerier {
 }
 
 struct View {
+    /// Oldest first.
+    blocks: Vec<BlockView>,
     head: HeadView,
 }
 
-/// Numbers the sources of a select: the head comes behind all blocks.
-struct Source {
-    handles: Vec<SeriesHandle>,
+/// What a select found, by source: the head comes behind all blocks.
+struct Found {
+    blocks: Vec<Vec<BlockSeriesRef>>,
+    head: Vec<SeriesHandle>,
 }
 
 impl DbQuerier {
@@ -50,8 +56,9 @@ impl DbQuerier {
         // head's chunks, whoever starts later sees the new block.
         let mark = store.head.isolation.read();
         let min_ms = store.head.times.min();
+        let blocks = store.blocks_in(range).into_iter().map(|block| BlockView { block }).collect();
         let head = HeadView { store: store.clone(), mark, min_ms };
-        DbQuerier { view: Arc::new(View { head }), range }
+        DbQuerier { view: Arc::new(View { blocks, head }), range }
     }
 }
 
@@ -68,14 +75,22 @@ impl Querier for DbQuerier {
             ),
             ..request.clone()
         };
+        let mut tables = Vec::with_capacity(self.view.blocks.len() + 1);
+        let mut blocks = Vec::with_capacity(self.view.blocks.len());
+        for block in &self.view.blocks {
+            let (table, series) = block.select(&request, dictionary)?;
+            tables.push(table);
+            blocks.push(series);
+        }
         let (table, handles) = self.view.head.select(&request, dictionary)?;
-        let mut merged = rows::merge(&[table], dictionary);
+        tables.push(table);
+        let mut merged = rows::merge(&tables, dictionary);
         let mut warnings = Vec::new();
         if merged.truncate(request.limit) {
             warnings.push("results truncated due to limit".to_owned());
         }
         let labels = std::mem::take(&mut merged.labels);
-        let reader = DbReader { view: self.view.clone(), merged, head: Source { handles } };
+        let reader = DbReader { view: self.view.clone(), merged, found: Found { blocks, head: handles } };
         Ok(SelectedSeries { labels, reader: Arc::new(reader), warnings })
     }
 }
@@ -84,7 +99,7 @@ struct DbReader {
     view: Arc<View>,
     /// Rows without their labels.
     merged: Merged,
-    head: Source,
+    found: Found,
 }
 
 impl DbReader {
@@ -95,7 +110,11 @@ impl DbReader {
         options: ReadOptions,
         columns: &mut Columns,
     ) -> Result<ReadStats, StorageError> {
-        self.view.head.read(self.head.handles[part.row as usize], range, options, columns)
+        let (source, row) = (part.source as usize, part.row as usize);
+        match self.view.blocks.get(source) {
+            Some(block) => block.read(self.found.blocks[source][row], range, options, columns),
+            None => self.view.head.read(self.found.head[row], range, options, columns),
+        }
     }
 }
 
@@ -155,7 +174,10 @@ impl DbReader {
     fn newest(&self, series: usize, range: TimeRange) -> Option<Option<Latest>> {
         let parts = self.merged.parts(series);
         let last = parts.last()?;
-        let latest = self.view.head.newest(self.head.handles[last.row as usize], range)?;
+        if (last.source as usize) < self.view.blocks.len() {
+            return None;
+        }
+        let latest = self.view.head.newest(self.found.head[last.row as usize], range)?;
         // Where the head has nothing, a block may have.
         (latest.is_some() || parts.len() == 1).then_some(latest)
     }

@@ -44,7 +44,8 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate, param: Option<Vec<f64>>)
     input.for_each(None, |rows, batch| {
         for (i, &row) in rows.iter().enumerate() {
             let group = groups.of_row[row as usize] as usize;
-            let metric = || ctx.query.dictionary.labels(input.rows.row(row as usize)).metric_name().to_owned();
+            let metric =
+                || ctx.query.dictionary.labels(input.rows.row(row as usize)).metric_name().to_owned();
             let seen = folder.fold_row(batch, i * steps, group * steps, steps, &metric, &mut annotations);
             drop_name[group] |= seen && input.rows.drop_name[row as usize];
         }
@@ -281,12 +282,17 @@ impl Folder {
             annotations.add(Annotation::mixed_exponential_custom(&metric(), self.pos));
             state.incompatible = true;
         } else if std::mem::take(&mut sum.bounds_reconciled) {
-            annotations
-                .add(Annotation::mismatched_custom_buckets(HistogramOperation::Aggregation, self.pos));
+            annotations.add(Annotation::mismatched_custom_buckets(HistogramOperation::Aggregation, self.pos));
         }
     }
 
-    fn finish(&mut self, out: &mut Batch, steps: usize, param: Option<&[f64]>, annotations: &mut Annotations) {
+    fn finish(
+        &mut self,
+        out: &mut Batch,
+        steps: usize,
+        param: Option<&[f64]>,
+        annotations: &mut Annotations,
+    ) {
         use AggregateOp::*;
         for cell in 0..out.cells() {
             if !self.is_seen(cell) {

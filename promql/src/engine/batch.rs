@@ -46,10 +46,6 @@ impl Batch {
         self.hists.clear();
     }
 
-    pub(crate) fn rows(&self) -> usize {
-        self.rows
-    }
-
     pub(crate) fn steps(&self) -> usize {
         self.steps
     }

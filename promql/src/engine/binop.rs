@@ -85,9 +85,7 @@ pub(crate) fn elements(
             hist::trim(&mut result, r, op == TrimUpper);
             kept(Answer::Hist(Arc::new(result)))
         }
-        (Point::Hist(l), Point::Hist(r)) if matches!(op, Add | Sub) => {
-            combined(op, l, r, pos, note)
-        }
+        (Point::Hist(l), Point::Hist(r)) if matches!(op, Add | Sub) => combined(op, l, r, pos, note),
         (Point::Hist(l), Point::Hist(r)) if matches!(op, Eql | Neq) => {
             Outcome::Value { value: Answer::Hist(l.clone()), keep: hist::equals(l, r) == (op == Eql) }
         }

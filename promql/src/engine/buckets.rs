@@ -15,7 +15,6 @@ use super::node::{Node, Vectors, Worker, explain};
 use super::rows::{HashMap, Pairs, Rows, set_label, value_of};
 use crate::annotations::{Annotation, Annotations, ForcedMonotonicity};
 use crate::ast::PositionRange;
-use crate::functions::format::format_openmetrics;
 use crate::functions::histogram as hist;
 use crate::stats::ExplainNode;
 
@@ -74,7 +73,7 @@ pub(crate) fn vectors(ctx: &EvalContext, input: Vectors, ask: Ask, pos: Position
         for (q, _) in qs {
             let mut of_steps = Vec::with_capacity(q.len());
             for &q in q {
-                let text = format_openmetrics(q);
+                let text = model::float::format_open_metrics(q);
                 let at = label_texts.iter().position(|have| *have == text).unwrap_or_else(|| {
                     label_texts.push(text);
                     label_texts.len() - 1
@@ -131,8 +130,7 @@ fn units(ctx: &EvalContext, rows: &Rows) -> (Vec<Unit>, Vec<Pairs>) {
             }
         };
         let value = value_of(row, le);
-        let bound =
-            *bounds.entry(value).or_insert_with(|| model::float::parse(reader.text(value)).ok());
+        let bound = *bounds.entry(value).or_insert_with(|| model::float::parse(reader.text(value)).ok());
         let unit = &mut units[unit];
         match bound {
             Some(bound) => unit.buckets.push((i as u32, bound)),
@@ -273,8 +271,7 @@ impl Histograms {
         step: usize,
         annotations: &mut Annotations,
     ) -> Result<Option<f64>> {
-        let name =
-            || if self.ctx.query.delayed_name_removal { self.metric_name(row) } else { String::new() };
+        let name = || if self.ctx.query.delayed_name_removal { self.metric_name(row) } else { String::new() };
         if let Ask::Fraction { lower, upper } = &self.ask {
             let (fraction, has_nan) = hist::fraction(lower[step], upper[step], h);
             if has_nan {

@@ -9,8 +9,7 @@ use super::node::Vectors;
 use super::rows::Pairs;
 use super::selector::Want;
 use super::{
-    aggregate, count_values, info, join, labels, map, presence, range, rank, repeat, scalar, selector,
-    setops,
+    aggregate, count_values, info, join, labels, map, presence, range, rank, repeat, scalar, selector, setops,
 };
 use crate::annotations::{Annotation, Annotations};
 use crate::ast::{AggregateOp, ValueType};
@@ -34,15 +33,17 @@ pub(crate) fn vectors(ctx: &EvalContext, plan: &Plan) -> Result<Vectors> {
         Kind::Aggregate(e) => aggregation(ctx, e),
         Kind::Call(e) => call(ctx, plan, e),
         Kind::Number(_) | Kind::String(_) | Kind::Matrix(_) | Kind::Subquery(_) => {
-            Err(QueryError::execution(format!("expected an instant vector, got {}", plan.value_type.documented())))
+            Err(QueryError::execution(format!(
+                "expected an instant vector, got {}",
+                plan.value_type.documented()
+            )))
         }
     }
 }
 
 fn binary(ctx: &EvalContext, plan: &Plan, e: &Binary) -> Result<Vectors> {
     let with_scalar = |input: Vectors, scalar: Vec<f64>, swapped: bool| {
-        let how =
-            WithScalar { op: e.op, scalar, swapped, return_bool: e.return_bool, pos: plan.pos };
+        let how = WithScalar { op: e.op, scalar, swapped, return_bool: e.return_bool, pos: plan.pos };
         map::with_scalar(ctx, input, how)
     };
     match (e.lhs.value_type, e.rhs.value_type) {
@@ -85,7 +86,7 @@ fn call(ctx: &EvalContext, plan: &Plan, e: &Call) -> Result<Vectors> {
     let vector = |i: usize| vectors(ctx, arg(i)?);
     let column = |i: usize| scalar::column(ctx, arg(i)?);
     let text = |i: usize| match &arg(i)?.kind {
-        Kind::String(text) => Ok(text.as_str()),
+        Kind::String(text) => Ok(text),
         _ => Err(QueryError::execution(format!("expected a string argument in {}", e.func))),
     };
 
@@ -129,7 +130,7 @@ fn call(ctx: &EvalContext, plan: &Plan, e: &Call) -> Result<Vectors> {
             for i in 2..e.args.len() {
                 qs.push((column(i)?, arg(i)?.pos));
             }
-            let ask = Ask::Quantiles { label: text(1)?.to_owned(), qs };
+            let ask = Ask::Quantiles { label: text(1)?.value.clone(), qs };
             buckets::vectors(ctx, vector(0)?, ask, arg(0)?.pos)
         }
         "histogram_fraction" => {
@@ -144,7 +145,7 @@ fn call(ctx: &EvalContext, plan: &Plan, e: &Call) -> Result<Vectors> {
         }
         "label_join" => {
             let sources = (3..e.args.len()).map(text).collect::<Result<Vec<_>>>()?;
-            labels::join(ctx, || vector(0), text(1)?, text(2)?, &sources)
+            labels::join(ctx, || vector(0), text(1)?, &text(2)?.value, &sources)
         }
         "info" => info::vectors(ctx, e),
         other => Err(QueryError::execution(format!("unknown function {other}"))),
@@ -172,8 +173,9 @@ fn range_call(ctx: &EvalContext, e: &Call, function: range::RangeFunction) -> Re
 
 fn clamp(ctx: &EvalContext, e: &Call, input: Vectors, min: Vec<f64>, max: Vec<f64>) -> Result<Vectors> {
     map::samples(ctx, input, e.func, move |step, point| match point {
-        Point::Float(v) if !(max[step] < min[step]) => Some(math::clamp(v, min[step], max[step])),
-        _ => None,
+        Point::Hist(_) => None,
+        Point::Float(_) if max[step] < min[step] => None,
+        Point::Float(v) => Some(math::clamp(v, min[step], max[step])),
     })
 }
 
@@ -220,7 +222,7 @@ fn sort(ctx: &EvalContext, plan: &Plan, e: &Call) -> Result<Vectors> {
     let names: Vec<String> = e.args[1..]
         .iter()
         .filter_map(|arg| match &arg.kind {
-            Kind::String(name) => Some(name.clone()),
+            Kind::String(name) => Some(name.value.clone()),
             _ => None,
         })
         .collect();

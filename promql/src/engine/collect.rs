@@ -47,7 +47,7 @@ pub(crate) fn value(ctx: &EvalContext, plan: &Plan, instant: bool, watch: &Watch
 
 fn text(plan: &Plan) -> String {
     match &plan.kind {
-        Kind::String(text) => text.clone(),
+        Kind::String(text) => text.value.clone(),
         Kind::Invariant(inner) | Kind::Same(inner) => text(inner),
         _ => String::new(),
     }
@@ -82,11 +82,8 @@ fn vector(ctx: &EvalContext, vectors: Vectors) -> Result<Collected> {
         }
         memory.grow_to((table.heap_bytes() + values.capacity() * size_of::<SampleValue>()) as u64)
     })?;
-    let value = Value::Vector(Vector {
-        timestamp_ms: ctx.steps.start_ms,
-        labels: label_rows(ctx, table),
-        values,
-    });
+    let value =
+        Value::Vector(Vector { timestamp_ms: ctx.steps.start_ms, labels: label_rows(ctx, table), values });
     Ok(Collected { value, explain: vectors.explain(), sort: 0.0 })
 }
 
@@ -99,9 +96,8 @@ fn matrix(ctx: &EvalContext, vectors: Vectors, watch: &Watch) -> Result<Collecte
     vectors.for_each(None, |rows, batch| {
         for (i, &row) in rows.iter().enumerate() {
             let Some(one) = series_of(batch, i, row, &all_steps) else { continue };
-            bytes += (one.floats.capacity() * 8
-                + one.histograms.capacity() * 64
-                + size_of::<Series>()) as u64;
+            bytes +=
+                (one.floats.capacity() * 8 + one.histograms.capacity() * 64 + size_of::<Series>()) as u64;
             series.push(one);
         }
         memory.grow_to(bytes)

@@ -1,13 +1,12 @@
 //! `count_values`: how many series of a group have each value.
 
-
 use super::batch::{Batch, Point};
 use super::context::{EvalContext, Reservation};
 use super::error::{QueryError, Result};
+use super::labels::is_label_name;
 use super::node::Vectors;
 use super::repeat::held;
 use super::rows::{HashMap, Pairs, Rows, set_label};
-use crate::functions::format::format_plain;
 use crate::functions::histogram::to_text;
 use crate::plan::{Aggregate, Kind};
 
@@ -17,15 +16,15 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate) -> Result<Vectors> {
         Some(Kind::String(label)) => label.clone(),
         _ => return Err(QueryError::execution("expected a string as parameter of count_values")),
     };
-    if label.is_empty() {
-        return Err(QueryError::execution(format!("invalid label name {}", model::labels::go_quote(&label))));
+    if !is_label_name(&label) {
+        return Err(QueryError::execution(format!("invalid label name {}", label.quoted())));
     }
     let input = super::build::vectors(ctx, &e.expr)?;
     let dictionary = ctx.query.dictionary.clone();
-    let label_id = dictionary.intern(&label);
+    let label_id = dictionary.intern(&label.value);
     let mut grouping = e.grouping.clone();
     if !e.without {
-        grouping.push(label.clone());
+        grouping.push(label.value.clone());
     }
     let filter = super::aggregate::filter(ctx, &Aggregate { grouping, ..e.clone() });
     let steps = ctx.steps.count;
@@ -38,7 +37,7 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate) -> Result<Vectors> {
             for step in 0..steps {
                 let Some(point) = batch.get(i * steps + step) else { continue };
                 let text = match point {
-                    Point::Float(v) => format_plain(v),
+                    Point::Float(v) => model::float::format_f(v),
                     Point::Hist(h) => to_text(h),
                 };
                 let value = dictionary.intern(&text);

@@ -328,7 +328,8 @@ impl Newest<'_> {
             match best {
                 Some((_, newest)) if newest > time => {}
                 Some((have, newest)) if newest == time => {
-                    let text = |row: u32| self.ctx.query.dictionary.labels(self.rows.row(row as usize)).to_string();
+                    let text =
+                        |row: u32| self.ctx.query.dictionary.labels(self.rows.row(row as usize)).to_string();
                     return Err(QueryError::execution(format!(
                         "found duplicate series for info metric: existing {} @ {}, new {} @ {}",
                         text(have),

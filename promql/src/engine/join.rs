@@ -89,8 +89,8 @@ impl Joining {
 
     /// Labels of a result. Source: Prometheus `promql/engine.go`, `resultMetric`.
     fn labels(&self, query: &QueryContext, many: &[Pair], one: &[Pair]) -> Pairs {
-        let drop_name = binop::changes_meaning(self.e.op)
-            || (self.e.return_bool && !query.delayed_name_removal);
+        let drop_name =
+            binop::changes_meaning(self.e.op) || (self.e.return_bool && !query.delayed_name_removal);
         let one_to_one = self.e.matching.card == Cardinality::OneToOne;
         let mut row: Pairs = many
             .iter()
@@ -139,7 +139,9 @@ impl Joining {
                 let names: Vec<Pairs> = group
                     .many
                     .iter()
-                    .map(|&m| self.labels(&ctx.query, many.rows.row(m as usize), one.rows.row(one_row as usize)))
+                    .map(|&m| {
+                        self.labels(&ctx.query, many.rows.row(m as usize), one.rows.row(one_row as usize))
+                    })
                     .collect();
                 let unique = names.len() == 1
                     || (self.e.matching.card != Cardinality::OneToOne
@@ -309,11 +311,8 @@ impl Joining {
         let steps = ctx.steps.count;
         let matching = &self.e.matching;
         let one_to_one = matching.card == Cardinality::OneToOne;
-        let (fill_many, fill_one) = if self.swapped {
-            (matching.fill_right, matching.fill_left)
-        } else {
-            (matching.fill_left, matching.fill_right)
-        };
+        // Upstream's left and right are those after `group_right` swapped the sides.
+        let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
         let present = |batch: &Batch, count: usize| {
             (0..count).filter(|&i| batch.is_present(i * steps + step)).collect::<Vec<_>>()
         };

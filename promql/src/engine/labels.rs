@@ -9,6 +9,7 @@ use super::context::{EvalContext, QueryContext};
 use super::error::{QueryError, Result};
 use super::node::{Node, Vectors, Worker, explain};
 use super::rows::{Pairs, Rows, set_label, value_of};
+use crate::ast::StringLiteral;
 use crate::stats::ExplainNode;
 
 /// Rows whose name is gone: at once, or marked to go when the query ends.
@@ -101,7 +102,12 @@ impl Node for Relabelled {
 }
 
 /// The same values under other labels; rows that become equal are made one.
-pub(crate) fn relabelled(ctx: &EvalContext, input: Vectors, rows: Rows, name: &'static str) -> Result<Vectors> {
+pub(crate) fn relabelled(
+    ctx: &EvalContext,
+    input: Vectors,
+    rows: Rows,
+    name: &'static str,
+) -> Result<Vectors> {
     let chain = input.chain();
     let vectors = Vectors::new(ctx, rows, Relabelled { input, name })?.on_top_of(chain);
     merged(ctx, vectors)
@@ -111,20 +117,25 @@ pub(crate) fn relabelled(ctx: &EvalContext, input: Vectors, rows: Rows, name: &'
 pub(crate) fn replace(
     ctx: &EvalContext,
     input: impl FnOnce() -> Result<Vectors>,
-    [dst, replacement, src, pattern]: [&str; 4],
+    [dst, replacement, src, pattern]: [&StringLiteral; 4],
 ) -> Result<Vectors> {
-    let invalid = || {
-        QueryError::execution(format!("invalid regular expression in label_replace(): {pattern}"))
-    };
+    let (pattern, replacement) = (&pattern.value, &replacement.value);
+    let invalid =
+        || QueryError::execution(format!("invalid regular expression in label_replace(): {pattern}"));
     let regex = GoRegex::anchored(pattern).map_err(|_| invalid())?;
     check_label_name(dst, "destination", "label_replace")?;
     let input = input()?;
     let dictionary = ctx.query.dictionary.clone();
-    let (dst_id, src_id) = (dictionary.intern(dst), dictionary.intern(src));
-    let rows = relabel(&input.rows, dst_id, |row| {
-        let text = dictionary.read().text(value_of(row, src_id)).to_owned();
-        regex.captures(&text).map(|groups| groups.expand(replacement))
-    }, ctx);
+    let (dst_id, src_id) = (dictionary.intern(&dst.value), dictionary.intern(&src.value));
+    let rows = relabel(
+        &input.rows,
+        dst_id,
+        |row| {
+            let text = dictionary.read().text(value_of(row, src_id)).to_owned();
+            regex.captures(&text).map(|groups| groups.expand(replacement))
+        },
+        ctx,
+    );
     relabelled(ctx, input, rows, "label_replace")
 }
 
@@ -132,9 +143,9 @@ pub(crate) fn replace(
 pub(crate) fn join(
     ctx: &EvalContext,
     input: impl FnOnce() -> Result<Vectors>,
-    dst: &str,
+    dst: &StringLiteral,
     separator: &str,
-    sources: &[&str],
+    sources: &[&StringLiteral],
 ) -> Result<Vectors> {
     for src in sources {
         check_label_name(src, "source", "label_join")?;
@@ -142,21 +153,32 @@ pub(crate) fn join(
     check_label_name(dst, "destination", "label_join")?;
     let input = input()?;
     let dictionary = ctx.query.dictionary.clone();
-    let dst_id = dictionary.intern(dst);
-    let ids: Vec<SymbolId> = sources.iter().map(|src| dictionary.intern(src)).collect();
-    let rows = relabel(&input.rows, dst_id, |row| {
-        let reader = dictionary.read();
-        let parts: Vec<&str> = ids.iter().map(|&id| reader.text(value_of(row, id))).collect();
-        Some(parts.join(separator))
-    }, ctx);
+    let dst_id = dictionary.intern(&dst.value);
+    let ids: Vec<SymbolId> = sources.iter().map(|src| dictionary.intern(&src.value)).collect();
+    let rows = relabel(
+        &input.rows,
+        dst_id,
+        |row| {
+            let reader = dictionary.read();
+            let parts: Vec<&str> = ids.iter().map(|&id| reader.text(value_of(row, id))).collect();
+            Some(parts.join(separator))
+        },
+        ctx,
+    );
     relabelled(ctx, input, rows, "label_join")
 }
 
-fn check_label_name(name: &str, which: &str, function: &str) -> Result<()> {
-    if name.is_empty() {
-        return Err(QueryError::execution(format!("invalid {which} label name in {function}(): {name}")));
+/// Whether a text can name a label: any that is UTF-8 and not empty.
+pub(crate) fn is_label_name(name: &StringLiteral) -> bool {
+    !name.value.is_empty() && name.bytes.is_none()
+}
+
+fn check_label_name(name: &StringLiteral, which: &str, function: &str) -> Result<()> {
+    if is_label_name(name) {
+        return Ok(());
     }
-    Ok(())
+    let text = &name.value;
+    Err(QueryError::execution(format!("invalid {which} label name in {function}(): {text}")))
 }
 
 /// Sets a label of each row for which `value` has one.

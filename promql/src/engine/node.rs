@@ -104,10 +104,6 @@ impl Vectors {
         self.rows.len()
     }
 
-    pub(crate) fn counters(&self) -> &Arc<OperatorCounters> {
-        &self.counters
-    }
-
     /// Shares the counters with the node inside.
     pub(crate) fn with_counters(mut self, counters: Arc<OperatorCounters>) -> Vectors {
         self.counters = counters;

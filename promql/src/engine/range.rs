@@ -141,7 +141,7 @@ impl Shape {
 }
 
 enum Input {
-    Selector { source: Source, range: TimeRange, options: ReadOptions, detail: String },
+    Selector { source: Source, range: TimeRange, options: ReadOptions, stats_only: bool, detail: String },
     Subquery { vectors: Vectors, steps: Steps },
 }
 
@@ -173,8 +173,6 @@ pub(crate) fn vectors(
     let query = &ctx.query;
     let mut rows = node.rows.clone();
     if !function.keeps_name() {
-        rows = super::labels::without_name(query, rows);
-    } else if !query.delayed_name_removal && rows.drop_name.iter().any(|&d| d) {
         rows = super::labels::without_name(query, rows);
     }
     let counters = match &node.input {
@@ -220,16 +218,14 @@ fn node(
             let (rows, source) = select(ctx, &m.selector, reach, m.range_ms)?;
             let options = ReadOptions {
                 start_timestamps: query.use_start_timestamps && function.uses_start_timestamps(),
-                histogram_stats_only: m.selector.stats_only,
+                ..ReadOptions::default()
             };
-            let detail = format!(
-                "{}[{}]",
-                describe(&m.selector),
-                model::time::format_duration_ms(m.range_ms)
-            );
+            let detail =
+                format!("{}[{}]", describe(&m.selector), model::time::format_duration_ms(m.range_ms));
             let range = TimeRange::new(reach.start_ms, reach.end_ms);
             let shape = Shape::of_selector(&m.selector, m.range_ms);
-            (rows, shape, Input::Selector { source, range, options, detail })
+            let stats_only = m.selector.stats_only;
+            (rows, shape, Input::Selector { source, range, options, stats_only, detail })
         }
         Kind::Subquery(s) => {
             let (vectors, steps) = subquery(ctx, s, false)?;
@@ -249,15 +245,10 @@ fn node(
 
 /// Builds what stands inside a subquery, and the steps it is evaluated at.
 /// `alone`: it is the query's answer, not the argument of a function.
-pub(crate) fn subquery(
-    ctx: &EvalContext,
-    s: &Subquery,
-    alone: bool,
-) -> Result<(Vectors, Steps)> {
+pub(crate) fn subquery(ctx: &EvalContext, s: &Subquery, alone: bool) -> Result<(Vectors, Steps)> {
     let (start, end) = (ctx.steps.start_ms, ctx.steps.last_ms());
     let shift = s.at_ms.map_or(0, |at| at.saturating_sub(start)).saturating_sub(s.offset_ms);
-    let interval =
-        if s.step_ms > 0 { s.step_ms } else { ctx.query.default_subquery_interval_ms.max(1) };
+    let interval = if s.step_ms > 0 { s.step_ms } else { ctx.query.default_subquery_interval_ms.max(1) };
     let lower = start.saturating_add(shift).saturating_sub(s.range_ms);
     // The first multiple of the step behind the window's open start.
     let mut first = interval * (lower / interval);
@@ -283,8 +274,8 @@ impl RangeNode {
     /// Loads the samples of one series.
     fn load(&self, row: u32, worker: &mut Worker) -> Result<()> {
         match &self.input {
-            Input::Selector { source, range, options, .. } => {
-                source.read(row, *range, *options, &mut worker.columns)?;
+            Input::Selector { source, range, options, stats_only, .. } => {
+                source.read(row, *range, *options, *stats_only, &mut worker.columns)?;
                 worker.series.load(&mut worker.columns);
             }
             Input::Subquery { vectors, steps } => {
@@ -511,21 +502,16 @@ pub(crate) fn points(ctx: &EvalContext, plan: &Plan) -> Result<RangePoints> {
                     let (from, to) = shape.seen(ctx.steps.start_ms, query.lookback_ms);
                     cursor.slide(&data, from, to);
                     let samples = cursor.window(&data);
-                    let window = Window {
-                        samples,
-                        start_ms,
-                        end_ms,
-                        range_ms: m.range_ms,
-                        at_ms: ctx.steps.start_ms,
-                    };
+                    let window =
+                        Window { samples, start_ms, end_ms, range_ms: m.range_ms, at_ms: ctx.steps.start_ms };
                     let points = extended::points(&window, m.selector.smoothed);
                     data.clear();
                     for (t, v) in points {
                         data.push_float(t, v);
                     }
                 }
-                let count = data.floats.len() as u64
-                    + data.hists.iter().map(|h| histogram_samples(h)).sum::<u64>();
+                let count =
+                    data.floats.len() as u64 + data.hists.iter().map(|h| histogram_samples(h)).sum::<u64>();
                 query.budget.take(count)?;
                 worker.tally.start(&ctx.counters);
                 worker.tally.add(0, count, count);

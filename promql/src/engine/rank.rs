@@ -1,6 +1,8 @@
 //! Aggregations that choose among the series of a group at each step: `topk`,
 //! `bottomk`, `limitk`, `limit_ratio`.
 
+use model::float::format_g;
+
 use super::batch::{Batch, Hist, Point};
 use super::context::{EvalContext, Reservation};
 use super::error::{QueryError, Result};
@@ -9,7 +11,6 @@ use super::repeat::held;
 use super::rows::{Groups, Rows, label_hash};
 use crate::annotations::{Annotation, Annotations};
 use crate::ast::AggregateOp;
-use crate::functions::format::format_g;
 use crate::plan::Aggregate;
 use crate::stats::ExplainNode;
 
@@ -68,8 +69,7 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate, param: Vec<f64>) -> Resu
                         Chosen { value: 0.0, hist: Some(h.clone()), row }
                     }
                     Point::Hist(_) => {
-                        annotations
-                            .add(Annotation::histogram_ignored_in_aggregation(e.op.as_str(), e.pos));
+                        annotations.add(Annotation::histogram_ignored_in_aggregation(e.op.as_str(), e.pos));
                         continue;
                     }
                 };

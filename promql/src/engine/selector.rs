@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use model::query::{LatestValue, ReadOptions, SampleKind, SelectHints, SeriesReader};
-use model::{Columns, SelectRequest, TimeRange, is_stale_nan};
+use model::{Columns, CounterResetHint, FloatHistogram, SelectRequest, TimeRange, is_stale_nan};
 
 use super::batch::{Batch, histogram_samples};
 use super::context::{EvalContext, QueryContext};
@@ -37,7 +37,12 @@ pub(crate) struct Source {
 }
 
 /// Selects the series of a selector that may have samples within `reach`.
-pub(crate) fn select(ctx: &EvalContext, selector: &Selector, reach: Reach, range_ms: i64) -> Result<(Rows, Source)> {
+pub(crate) fn select(
+    ctx: &EvalContext,
+    selector: &Selector,
+    reach: Reach,
+    range_ms: i64,
+) -> Result<(Rows, Source)> {
     let query = &ctx.query;
     query.check()?;
     let request = SelectRequest {
@@ -60,18 +65,53 @@ pub(crate) fn select(ctx: &EvalContext, selector: &Selector, reach: Reach, range
 
 impl Source {
     /// Decodes one series into the worker's columns.
+    /// With `stats_only` histograms keep count and sum alone.
     pub(crate) fn read(
         &self,
         row: u32,
         range: TimeRange,
         options: ReadOptions,
+        stats_only: bool,
         columns: &mut Columns,
     ) -> Result<()> {
         let stats = self.reader.read(row as usize, range, options, columns)?;
         self.counters.samples.fetch_add(columns.len() as u64, Ordering::Relaxed);
         self.counters.chunks.fetch_add(stats.chunks, Ordering::Relaxed);
         self.counters.bytes.fetch_add(stats.bytes, Ordering::Relaxed);
+        if stats_only {
+            keep_statistics(&mut columns.histograms);
+        }
         Ok(())
+    }
+}
+
+/// Reduces histograms of one series to count and sum. What their buckets tell
+/// of resets is put into the hint first.
+/// Source: Prometheus `promql/histogram_stats_iterator.go`.
+fn keep_statistics(histograms: &mut [FloatHistogram]) {
+    let mut previous: Option<FloatHistogram> = None;
+    for h in histograms {
+        let mut hint = h.counter_reset_hint;
+        let stale = h.is_stale();
+        if let (CounterResetHint::Unknown, false, Some(previous)) = (hint, stale, &previous) {
+            hint = if h.detect_reset(previous) {
+                CounterResetHint::CounterReset
+            } else {
+                CounterResetHint::NotCounterReset
+            };
+        }
+        let reduced = FloatHistogram {
+            counter_reset_hint: hint,
+            schema: h.schema,
+            count: h.count,
+            sum: h.sum,
+            ..FloatHistogram::default()
+        };
+        let mut whole = std::mem::replace(h, reduced);
+        if !stale {
+            whole.counter_reset_hint = hint;
+            previous = Some(whole);
+        }
     }
 }
 
@@ -120,7 +160,8 @@ impl Node for InstantSelector {
         tally.start(&self.ctx.counters);
         let result = if self.selector.smoothed {
             self.smoothed(rows, worker, out)
-        } else if self.ctx.steps.count == 1 && self.want != Want::StartTimestamp {
+        } else if self.ctx.steps.count == 1 && self.want != Want::StartTimestamp && !self.selector.stats_only
+        {
             self.latest(rows, worker, out, &mut tally)
         } else {
             self.sweep(rows, worker, out, &mut tally)
@@ -224,13 +265,11 @@ impl InstantSelector {
         let lookback_ms = self.query().lookback_ms;
         let reach = self.selector.reach(steps.start_ms, steps.last_ms(), 0, lookback_ms);
         let range = TimeRange::new(reach.start_ms, reach.end_ms);
-        let options = ReadOptions {
-            start_timestamps: self.want == Want::StartTimestamp,
-            histogram_stats_only: self.selector.stats_only,
-        };
+        let options =
+            ReadOptions { start_timestamps: self.want == Want::StartTimestamp, ..ReadOptions::default() };
         for (i, &row) in rows.iter().enumerate() {
             let columns = &mut worker.columns;
-            self.source.read(row, range, options, columns)?;
+            self.source.read(row, range, options, self.selector.stats_only, columns)?;
             let mut walk = Walk::new(columns);
             for step in 0..steps.count {
                 let at_ms = self.selector.reference_ms(steps.at(step));
@@ -272,7 +311,7 @@ impl InstantSelector {
         let reach = self.selector.reach(steps.start_ms, steps.last_ms(), 0, lookback_ms);
         let range = TimeRange::new(reach.start_ms, reach.end_ms);
         for (i, &row) in rows.iter().enumerate() {
-            self.source.read(row, range, ReadOptions::default(), &mut worker.columns)?;
+            self.source.read(row, range, ReadOptions::default(), false, &mut worker.columns)?;
             worker.series.load(&mut worker.columns);
             let metric = || {
                 let rows = self.metric_rows.as_ref().map(|rows| rows.row(row as usize));
@@ -363,8 +402,8 @@ impl<'a> Walk<'a> {
         if timestamp_ms <= at_ms.saturating_sub(lookback_ms) {
             return None;
         }
-        let histogram = !self.columns.histograms.is_empty()
-            && self.columns.runs[self.run].kind == SampleKind::Histogram;
+        let histogram =
+            !self.columns.histograms.is_empty() && self.columns.runs[self.run].kind == SampleKind::Histogram;
         let value = if histogram {
             Found::Histogram(self.histograms - 1)
         } else {

@@ -1,7 +1,6 @@
 //! `and`, `or`, `unless`: which series stay depends on whether the other side
 //! has any of the same group at that step.
 
-
 use super::batch::Batch;
 use super::context::{EvalContext, Reservation};
 use super::error::Result;
@@ -106,7 +105,13 @@ impl Node for Masked {
     }
 }
 
-fn filtered(ctx: &EvalContext, lhs: Vectors, rhs: Vectors, filter: &LabelFilter, and: bool) -> Result<Vectors> {
+fn filtered(
+    ctx: &EvalContext,
+    lhs: Vectors,
+    rhs: Vectors,
+    filter: &LabelFilter,
+    and: bool,
+) -> Result<Vectors> {
     let (signatures, of_left) = Signatures::of(&lhs.rows, filter);
     let of_right = signatures.find(&rhs.rows, filter);
     let mut presence = Presence::new(signatures.ids.len(), ctx.steps.count);

@@ -251,7 +251,12 @@ fn only_floats<'a>(window: &Window<'a>, remarks: &mut Remarks<'_>) -> Option<Sam
 }
 
 /// `min_over_time` and `max_over_time`, or when that was (its last time).
-pub(crate) fn extreme(window: &Window<'_>, max: bool, when: bool, remarks: &mut Remarks<'_>) -> Option<Answer> {
+pub(crate) fn extreme(
+    window: &Window<'_>,
+    max: bool,
+    when: bool,
+    remarks: &mut Remarks<'_>,
+) -> Option<Answer> {
     let samples = only_floats(window, remarks)?;
     let mut best = samples.floats[0];
     let mut at = samples.float_ts[0];
@@ -316,7 +321,7 @@ pub(crate) fn double_exponential_smoothing(
         if factor <= 0.0 || factor >= 1.0 {
             return Err(format!(
                 "invalid {name} factor. Expected: 0 < {symbol} < 1, got: {}",
-                super::format::format_f(factor)
+                super::format::format_six_decimals(factor)
             ));
         }
     }

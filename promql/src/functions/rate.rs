@@ -146,7 +146,11 @@ fn histogram_rate(
 }
 
 /// Adds, and says in an annotation what went wrong or was reconciled.
-pub(crate) fn add(base: &mut FloatHistogram, other: &FloatHistogram, remarks: &mut Remarks<'_>) -> Option<()> {
+pub(crate) fn add(
+    base: &mut FloatHistogram,
+    other: &FloatHistogram,
+    remarks: &mut Remarks<'_>,
+) -> Option<()> {
     match hist::add(base, other) {
         Err(Mixed) => {
             remarks.mixed_exponential_custom();
@@ -162,7 +166,11 @@ pub(crate) fn add(base: &mut FloatHistogram, other: &FloatHistogram, remarks: &m
 }
 
 /// Subtracts, and says in an annotation what went wrong or was reconciled.
-pub(crate) fn sub(base: &mut FloatHistogram, other: &FloatHistogram, remarks: &mut Remarks<'_>) -> Option<()> {
+pub(crate) fn sub(
+    base: &mut FloatHistogram,
+    other: &FloatHistogram,
+    remarks: &mut Remarks<'_>,
+) -> Option<()> {
     match hist::sub(base, other) {
         Err(Mixed) => {
             remarks.mixed_exponential_custom();
@@ -280,9 +288,8 @@ impl Shape {
         let sampled = (self.last_ms - self.first_ms) as f64 / 1000.0;
         let average = if self.gaps > 0 { sampled / self.gaps as f64 } else { 0.0 };
         let threshold = average * 1.1;
-        let start = self.start_known.filter(|&st| {
-            counter && st != 0 && st > window.start_ms && st < self.first_ms
-        });
+        let start =
+            self.start_known.filter(|&st| counter && st != 0 && st > window.start_ms && st < self.first_ms);
         if start.is_none() && self.gaps == 0 {
             return Spread::TooFew;
         }

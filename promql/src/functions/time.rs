@@ -22,11 +22,8 @@ pub(crate) fn by_name(name: &str) -> Option<fn(i64) -> f64> {
 /// Seconds since the epoch of a float, as Go converts it on amd64: what does
 /// not fit becomes the smallest number.
 pub(crate) fn to_seconds(value: f64) -> i64 {
-    if value.is_nan() || value >= 9.223_372_036_854_776e18 || value < -9.223_372_036_854_776e18 {
-        i64::MIN
-    } else {
-        value as i64
-    }
+    const LIMIT: f64 = 9.223_372_036_854_776e18;
+    if (-LIMIT..LIMIT).contains(&value) { value as i64 } else { i64::MIN }
 }
 
 /// Year, month and day of a time: the proleptic Gregorian calendar, counted in

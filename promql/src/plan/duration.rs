@@ -15,8 +15,7 @@ use super::lower::QueryTimes;
 /// positive where it must be.
 pub(super) fn resolve(expr: &Expr, times: &QueryTimes, may_be_negative: bool) -> Result<i64, QueryError> {
     let pos = expr.pos();
-    let fail =
-        |text: &str| Err(QueryError::execution(format!("{}:{}: {text}", pos.start, pos.end)));
+    let fail = |text: &str| Err(QueryError::execution(format!("{}:{}: {text}", pos.start, pos.end)));
     let value = compute(expr, times)?;
     if value.is_nan() || value.is_infinite() {
         return fail("duration is NaN or infinite");

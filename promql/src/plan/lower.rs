@@ -91,7 +91,7 @@ impl Lowering<'_> {
         let constant = |kind| Lowered { plan: plan(kind), invariant: true, wrap: false };
         Ok(match expr {
             Expr::Number(e) => constant(Kind::Number(e.value)),
-            Expr::String(e) => constant(Kind::String(e.value.clone())),
+            Expr::String(e) => constant(Kind::String(e.clone())),
             Expr::Duration(_) => constant(Kind::Number(duration::resolve(expr, self.times, true)? as f64)),
             Expr::Paren(e) => {
                 // Operators show the place of what they were given with its
@@ -111,8 +111,7 @@ impl Lowering<'_> {
                 let lhs = self.expr(&e.lhs, &inner)?;
                 let rhs = self.expr(&e.rhs, &inner)?;
                 let both = lhs.invariant && rhs.invariant;
-                let (lhs, rhs) =
-                    if both { (lhs.plan, rhs.plan) } else { (lhs.finish(), rhs.finish()) };
+                let (lhs, rhs) = if both { (lhs.plan, rhs.plan) } else { (lhs.finish(), rhs.finish()) };
                 let kind = Kind::Binary(Box::new(Binary {
                     op: e.op,
                     lhs,
@@ -171,13 +170,8 @@ impl Lowering<'_> {
                 let inner = self.expr(&e.expr, &Around { stats_only: Stats::Whole, ..Around::default() })?;
                 let inner = if inner.invariant { invariant(inner.plan) } else { inner.plan };
                 let at_ms = self.at(e.at);
-                let kind = Kind::Subquery(Box::new(Subquery {
-                    expr: inner,
-                    range_ms,
-                    step_ms,
-                    offset_ms,
-                    at_ms,
-                }));
+                let kind =
+                    Kind::Subquery(Box::new(Subquery { expr: inner, range_ms, step_ms, offset_ms, at_ms }));
                 Lowered { plan: plan(kind), invariant: at_ms.is_some(), wrap: false }
             }
         })
@@ -186,8 +180,7 @@ impl Lowering<'_> {
     fn call(&self, expr: &Expr, e: &CallExpr, around: &Around) -> Result<Lowered> {
         let times = self.times;
         let number = |value| {
-            let plan =
-                Plan { kind: Kind::Number(value), pos: e.pos, value_type: ValueType::Scalar };
+            let plan = Plan { kind: Kind::Number(value), pos: e.pos, value_type: ValueType::Scalar };
             Ok(Lowered { plan, invariant: true, wrap: false })
         };
         match e.func.name {

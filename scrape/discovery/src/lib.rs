@@ -1,22 +1,31 @@
 //! Service discovery: one file per mechanism.
 //!
+//! ```text
+//! config blocks ─▶ registry ─▶ Manager ─▶ groups of every job ─▶ scraping, notifier
+//!                               │  ▲
+//!                        runs once │ updates
+//!                              mechanisms: static, file, dns, http, kubernetes, clouds …
+//! ```
+//!
 //! Every mechanism yields [`TargetGroup`]s: targets that one source names
 //! together. A group replaces the earlier one of the same source; a group
 //! without targets takes it away.
 
 #![forbid(unsafe_code)]
 
-pub mod static_config;
+mod group;
+mod manager;
+mod mechanism;
+mod metrics;
+mod refresh;
+mod registry;
 
-use model::Labels;
+mod dns;
+mod file;
+mod static_targets;
 
-/// Targets of one source.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TargetGroup {
-    /// Tells the groups of one mechanism apart.
-    pub source: String,
-    /// Labels that all targets have unless they have their own.
-    pub labels: Labels,
-    /// The labels of each target, `__address__` among them.
-    pub targets: Vec<Labels>,
-}
+pub use group::{ADDRESS_LABEL, GroupError, TargetGroup, parse_groups};
+pub use manager::{GroupsByJob, Manager, ManagerOptions};
+pub use mechanism::{Context, DiscoveryError, Mechanism, Updates};
+pub use metrics::DiscoveryMetrics;
+pub use registry::{mechanisms, without_effect};

@@ -233,7 +233,9 @@ fn check_time(labels: &Labels, i: usize, want: i64, have: i64) -> Result<(), Str
     if want == have {
         return Ok(());
     }
-    Err(format!("expected value at index {i} for {labels} to have timestamp {want}, but it had timestamp {have}"))
+    Err(format!(
+        "expected value at index {i} for {labels} to have timestamp {want}, but it had timestamp {have}"
+    ))
 }
 
 fn show(value: &SampleValue) -> String {
@@ -273,7 +275,8 @@ fn histograms_equal(a: &FloatHistogram, b: &FloatHistogram, hint: bool) -> bool 
     let (mut a, mut b) = (a.clone(), b.clone());
     a.compact(0);
     b.compact(0);
-    let all_equal = |a: &[f64], b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| floats_equal(*a, *b));
+    let all_equal =
+        |a: &[f64], b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| floats_equal(*a, *b));
     let spans = |spans: &[model::Span]| -> Vec<(i64, u32)> {
         let mut out: Vec<(i64, u32)> = Vec::new();
         let mut gap = 0i64;

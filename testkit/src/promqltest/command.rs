@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use model::Labels;
 use model::matcher::GoRegex;
 use model::time::parse_duration_ms;
-use model::{Labels, LabelsBuilder};
 use promql::{Features, SequenceValue, parse_series_description};
 
 use super::ScriptError;
@@ -61,7 +61,11 @@ pub(super) enum Expectation {
     Series(Vec<(Labels, Vec<SequenceValue>)>),
     Scalar(f64),
     String(String),
-    RangeVector { series: Vec<(Labels, Vec<SequenceValue>)>, start_ms: i64, end_ms: i64, step_ms: i64 },
+    RangeVector {
+        series: Vec<(Labels, Vec<SequenceValue>)>,
+        start_ms: i64,
+        step_ms: i64,
+    },
 }
 
 /// One evaluation.
@@ -80,11 +84,8 @@ pub(super) struct Eval {
 
 /// Parses a script: commands with the number of their first line.
 pub(super) fn parse(script: &str, features: Features) -> Result<Vec<(usize, Command)>, ScriptError> {
-    let lines: Vec<&str> = script
-        .lines()
-        .map(str::trim)
-        .map(|line| if line.starts_with('#') { "" } else { line })
-        .collect();
+    let lines: Vec<&str> =
+        script.lines().map(str::trim).map(|line| if line.starts_with('#') { "" } else { line }).collect();
     let mut commands = Vec::new();
     let mut at = 0;
     while at < lines.len() {
@@ -297,7 +298,6 @@ fn expectations(eval: &mut Eval, block: &mut Block<'_>) -> Result<(), String> {
         if eval.instant && range.is_none() && values.len() > 1 {
             return Err("expecting multiple values in instant evaluation not allowed".to_owned());
         }
-        let labels = expected_labels(line, labels);
         series_lines.push((labels, values));
     }
     for (annotations, name) in [(&eval.warn, "warn"), (&eval.info, "info")] {
@@ -306,8 +306,9 @@ fn expectations(eval: &mut Eval, block: &mut Block<'_>) -> Result<(), String> {
         }
     }
     if let Some((start_ms, end_ms, step_ms)) = range {
-        // The query looks back from the last point.
-        eval.expected = Expectation::RangeVector { series: series_lines, start_ms, end_ms, step_ms };
+        // Such a query is evaluated at the last point.
+        (eval.start_ms, eval.end_ms) = (end_ms, end_ms);
+        eval.expected = Expectation::RangeVector { series: series_lines, start_ms, step_ms };
     } else if let Expectation::Series(series) = &mut eval.expected {
         if !eval.instant {
             let points = (eval.end_ms - eval.start_ms) / eval.step_ms.max(1) + 1;
@@ -323,13 +324,6 @@ fn expectations(eval: &mut Eval, block: &mut Block<'_>) -> Result<(), String> {
         *series = series_lines;
     }
     Ok(())
-}
-
-/// A metric called `expect` is written `expect{}`.
-fn expected_labels(_line: &str, labels: Labels) -> Labels {
-    let mut builder = LabelsBuilder::new();
-    builder.reset(&labels);
-    builder.labels()
 }
 
 fn only_when_failing(eval: &Eval, what: &str) -> Result<(), String> {

@@ -20,6 +20,8 @@ pub(crate) struct Log {
     pub(crate) bytes_saved: AtomicU64,
     /// Writes that failed.
     pub(crate) writes_failed: AtomicU64,
+    /// Writes that reached the system.
+    pub(crate) writes: AtomicU64,
     /// Bytes that records took in the log, without framing.
     pub(crate) bytes_written: AtomicU64,
 }
@@ -55,6 +57,7 @@ impl Log {
             compressors: Mutex::default(),
             bytes_saved: AtomicU64::new(0),
             writes_failed: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
         })
     }
@@ -94,6 +97,7 @@ impl Log {
         let bytes: usize = packed.iter().map(|packed| packed.bytes.len()).sum();
         match result {
             Ok(position) => {
+                self.writes.fetch_add(1, Ordering::Relaxed);
                 self.bytes_written.fetch_add(bytes as u64, Ordering::Relaxed);
                 Ok(position)
             }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use model::{Env, Fs, StorageError};
 
 use super::log::Log;
+use super::metrics::Instruments;
 use super::options::DbOptions;
 use super::progress::ReplayCell;
 use super::store::Store;
@@ -97,7 +98,12 @@ pub(super) fn head_rules(options: &DbOptions) -> Result<HeadRules, OpenError> {
 }
 
 /// Opens a directory and replays its logs.
-pub(super) fn open(options: DbOptions, env: Env, progress: &ReplayCell) -> Result<Opened, OpenError> {
+pub(super) fn open(
+    options: DbOptions,
+    env: Env,
+    metrics: Instruments,
+    progress: &ReplayCell,
+) -> Result<Opened, OpenError> {
     let rules = head_rules(&options)?;
     let fs = env.fs.clone();
     let dir = options.dir.clone();
@@ -106,7 +112,12 @@ pub(super) fn open(options: DbOptions, env: Env, progress: &ReplayCell) -> Resul
     let started = env.clock.monotonic();
     let chunks_dir = dir.join("chunks_head");
     let (chunks, found) = open_head_chunks(&fs, &chunks_dir)?;
-    let store = Arc::new(Store::new(options, env, Head::new(rules), chunks));
+    let store = Arc::new(Store::new(options, env, Head::new(rules), chunks, metrics));
+    crate::block::remove_temporary(&*store.env.fs, &store.options.dir)?;
+    store.reload_blocks()?;
+    if let Some(covered) = store.covered_until() {
+        store.head.times.raise_min_valid(covered);
+    }
     replay(&store, found, progress)?;
     let seconds = store.env.clock.monotonic().saturating_sub(started).as_secs_f64();
     Ok(Opened { store, lock, replay_seconds: seconds })
@@ -205,6 +216,9 @@ fn replay(store: &Arc<Store>, found: FoundChunks, progress: &ReplayCell) -> Resu
     if with_wbl || store.head.rules.load().ooo_window_ms > 0 {
         store.wbl()?;
     }
+    // Any segment so far may name a series by its other number.
+    let aliases: Vec<u64> = replay.aliases.iter().map(|alias| alias.0).collect();
+    store.needed.until(&aliases, store.newest_segment());
     store.head.recount();
     Ok(())
 }

@@ -26,7 +26,7 @@ impl Records {
     }
 
     /// Adds the record that `put` appends, unless it answers that there is none.
-    fn add_if(&mut self, put: impl FnOnce(&mut Vec<u8>) -> bool) {
+    pub(crate) fn add_if(&mut self, put: impl FnOnce(&mut Vec<u8>) -> bool) {
         let before = self.bytes.len();
         if put(&mut self.bytes) {
             self.ends.push(self.bytes.len());
@@ -41,6 +41,11 @@ impl Records {
             let start = if i == 0 { 0 } else { self.ends[i - 1] };
             &self.bytes[start..self.ends[i]]
         })
+    }
+
+    /// Bytes of all records.
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Whether there is no record.

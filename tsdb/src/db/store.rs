@@ -4,17 +4,24 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use model::{Env, Exemplar, SeriesRef, StorageError};
+use arc_swap::ArcSwap;
+use model::admin::RuntimeSettings;
+use model::{Env, Exemplar, SeriesRef, StorageError, TimeRange};
 use parking_lot::Mutex;
 
+use super::blocks::Block;
+use super::checkpoint::Needed;
 use super::commits::Commits;
 use super::log::Log;
+use super::metrics::Instruments;
 use super::options::DbOptions;
+use super::random::Random;
 use super::records::{Records, encode_batch, encode_late, join_runs};
 use crate::exemplars::Exemplars;
 use crate::head::append::Batch;
 use crate::head::commit::LateSample;
 use crate::head::deleted::Deleted;
+use crate::head::gc::LateChunks;
 use crate::head::labels;
 use crate::head::ooo::{self, OooSample};
 use crate::head::open::ClosedChunk;
@@ -35,19 +42,29 @@ pub(crate) struct Store {
     pub(crate) wal: OnceLock<Log>,
     /// The out-of-order log, made when it is first needed.
     pub(crate) wbl: OnceLock<Log>,
+    /// The blocks, oldest first.
+    pub(crate) blocks: ArcSwap<Vec<Arc<Block>>>,
+    /// Held during a round of upkeep.
+    pub(crate) upkeep: Mutex<()>,
+    pub(crate) random: Mutex<Random>,
     /// Full chunks in files.
     pub(crate) chunks: HeadChunkFiles,
     closing: Mutex<()>,
     /// Segments that followers of the log still need, by their names.
     pub(crate) wal_holds: Mutex<BTreeMap<String, u64>>,
     pub(crate) commits: Commits,
+    pub(crate) needed: Needed,
+    pub(crate) metrics: Instruments,
+    pub(crate) runtime: Mutex<RuntimeSettings>,
     pub(crate) closed: AtomicBool,
     pub(crate) corruptions: AtomicU64,
 }
 
 impl Store {
     /// A store without data.
-    pub(crate) fn new(options: DbOptions, env: Env, head: Head, chunks: HeadChunkFiles) -> Store {
+    pub(crate) fn new(options: DbOptions, env: Env, head: Head, chunks: HeadChunkFiles, metrics: Instruments) -> Store {
+        let runtime = options.runtime.clone();
+        let random = Mutex::new(Random::new(env.seed ^ env.clock.now_ms().unsigned_abs()));
         let exemplars = Exemplars::default();
         if options.exemplar_storage {
             exemplars.resize(options.runtime.max_exemplars);
@@ -60,10 +77,16 @@ impl Store {
             tombstones: Deleted::default(),
             wal: OnceLock::new(),
             wbl: OnceLock::new(),
+            blocks: ArcSwap::default(),
+            upkeep: Mutex::default(),
+            random,
             chunks,
             closing: Mutex::default(),
             wal_holds: Mutex::default(),
             commits: Commits::default(),
+            needed: Needed::default(),
+            metrics,
+            runtime: Mutex::new(runtime),
             closed: AtomicBool::new(false),
             corruptions: AtomicU64::new(0),
         }
@@ -127,6 +150,7 @@ impl Store {
                 records.add(|out| put_mmap_markers(out, marker));
             }
             if self.insert_late(&late) {
+                self.needed.by_late_log(late.series_ref);
                 logged.push(late);
             }
         }
@@ -164,6 +188,61 @@ impl Store {
             chunk: chunk.file() << 32 | chunk.offset(),
         });
         Ok(Some(markers.collect()))
+    }
+
+    /// Encodes all open late samples and writes them to files; answers every late
+    /// chunk there is. Callers hold `apply`.
+    pub(crate) fn take_late(&self) -> Result<Vec<LateChunks>, StorageError> {
+        if self.head.is_late_pending() {
+            return Ok(Vec::new());
+        }
+        let rules = self.head.rules.load_full();
+        let mut taken = Vec::new();
+        for (number, (first, page)) in self.head.slots.pages().enumerate() {
+            let mut touched = false;
+            {
+                let mut page = page.lock();
+                let page = &mut *page;
+                for i in 0..page.hot.len() {
+                    let series_ref = page.hot[i].series_ref;
+                    let Some(ooo) = page.cold[i].extra.as_mut().and_then(|extra| extra.ooo.as_mut()) else {
+                        continue;
+                    };
+                    let chunks = ooo::encode(series_ref, &ooo.open, &rules.chunks);
+                    ooo.open = Vec::new();
+                    touched = true;
+                    page.closing.extend(chunks.into_iter().map(|chunk| (i as u16, Arc::new(chunk))));
+                }
+            }
+            if !touched {
+                continue;
+            }
+            self.write_closing(&[number as u32])?;
+            let page = page.lock();
+            for (i, cold) in page.cold.iter().enumerate() {
+                if let Some(ooo) = cold.ooo().filter(|ooo| !ooo.full.is_empty()) {
+                    let (slot, series_ref) = (first + i as u32, page.hot[i].series_ref);
+                    taken.push(LateChunks { slot, series_ref, chunks: ooo.full.clone() });
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Whether a late sample may lie in a range.
+    pub(crate) fn late_touches(&self, range: TimeRange) -> bool {
+        self.head.slots.pages().any(|(_, page)| {
+            let page = page.lock();
+            page.cold.iter().filter_map(|cold| cold.ooo()).any(|ooo| {
+                ooo.open.iter().any(|sample| range.contains(sample.t))
+                    || ooo.full.iter().any(|c| c.min_ms <= range.end_ms && c.max_bound_ms() >= range.start_ms)
+            })
+        })
+    }
+
+    /// The out-of-order log names only series that still have late samples.
+    pub(crate) fn forget_late_names(&self) {
+        self.needed.late_log_names_only(self.head.late_series());
     }
 
     fn late_chunks(&self, slot: u32) -> Vec<FullChunk> {
@@ -281,5 +360,21 @@ impl Store {
     /// The bytes of a full chunk of the head.
     pub(crate) fn head_chunk(&self, chunk: FullChunk) -> Result<ChunkData, StorageError> {
         Ok(self.chunks.read(HeadChunkRef::new(chunk.file() as u32, chunk.offset() as u32))?)
+    }
+
+    /// Oldest timestamp that a query may find: the first block's, else the head's.
+    pub(crate) fn start_time_ms(&self) -> i64 {
+        let blocks = self.blocks.load();
+        blocks.first().map_or_else(|| self.head.times.min(), |block| block.range().min_ms)
+    }
+
+    /// Bytes of the files of a folder, one level deep.
+    pub(crate) fn dir_bytes(&self, name: &str) -> u64 {
+        let dir = self.options.dir.join(name);
+        let sum = |dir: &std::path::Path| -> u64 {
+            self.env.fs.list(dir).map_or(0, |entries| entries.iter().filter(|e| !e.is_dir).map(|e| e.len).sum())
+        };
+        let inside = self.env.fs.list(&dir).unwrap_or_default();
+        sum(&dir) + inside.iter().filter(|entry| entry.is_dir).map(|e| sum(&dir.join(&e.name))).sum::<u64>()
     }
 }

@@ -13,7 +13,7 @@ use roaring::RoaringBitmap;
 use super::Head;
 use super::lookup::labels_hash;
 use super::labels;
-use super::page::{PageData, flag};
+use super::page::{FullChunk, PageData, flag};
 
 /// Truncations under way.
 #[derive(Default)]
@@ -24,6 +24,18 @@ pub(crate) struct Collection {
     condemned: Option<(u64, RoaringBitmap)>,
     /// A truncation was carried out and series may have nothing left.
     sweep_due: bool,
+    /// Late chunks that are in blocks, with the number after which readers know.
+    late: Option<(u64, Vec<LateChunks>)>,
+}
+
+/// Late chunks of a series that go into blocks.
+pub(crate) struct LateChunks {
+    /// The series' slot.
+    pub(crate) slot: u32,
+    /// Its number.
+    pub(crate) series_ref: u64,
+    /// The chunks.
+    pub(crate) chunks: Vec<FullChunk>,
 }
 
 /// What a collection did.
@@ -40,7 +52,7 @@ pub(crate) struct Collected {
 impl Head {
     /// A number that rises: readers and appenders that start later know of
     /// everything that happened before the call.
-    fn tick(&self) -> u64 {
+    pub(crate) fn tick(&self) -> u64 {
         let _apply = self.apply.lock();
         let number = self.isolation.published() + 1;
         self.isolation.publish(number);
@@ -69,7 +81,11 @@ impl Head {
             collected.oldest_file = Some(self.drop_chunks(mint));
             collection.sweep_due = true;
         }
-        if !collection.truncations.is_empty() {
+        if let Some((_, taken)) = collection.late.take_if(|(number, _)| *number <= oldest_reader) {
+            self.drop_late(&taken);
+            collection.sweep_due = true;
+        }
+        if !collection.truncations.is_empty() || collection.late.is_some() {
             collected.done = false;
         }
         if collection.sweep_due && collection.condemned.is_none() {
@@ -96,7 +112,10 @@ impl Head {
     /// Forgets full chunks that end before `mint`; answers the oldest head chunk
     /// file that is still in use.
     fn drop_chunks(&self, mint: i64) -> u64 {
+        // Held, so that no sample comes in below what is found to be the oldest.
+        let _apply = self.apply.lock();
         let mut oldest = u64::MAX;
+        let mut oldest_t = i64::MAX;
         let mut dropped = 0u64;
         for (_, page) in self.slots.pages() {
             let mut page = page.lock();
@@ -109,11 +128,71 @@ impl Head {
                 let full = page.cold[i].full.iter().map(|chunk| chunk.file());
                 let late = page.cold[i].ooo().into_iter().flat_map(|ooo| ooo.full.iter().map(|chunk| chunk.file()));
                 oldest = full.chain(late).fold(oldest, u64::min);
+                let first = page.cold[i].full.first().map(|chunk| chunk.min_ms).or_else(|| page.open_min(i));
+                oldest_t = first.map_or(oldest_t, |first| oldest_t.min(first));
             }
+            for (_, chunk) in page.closing.iter().filter(|(_, chunk)| !chunk.out_of_order) {
+                oldest_t = oldest_t.min(chunk.min_ms);
+            }
+        }
+        if self.times.is_initialised() && oldest_t != i64::MAX {
+            self.times.set_min(self.times.min().max(oldest_t));
         }
         self.counts.chunks.fetch_sub(dropped as i64, Ordering::Relaxed);
         self.counts.chunks_removed.fetch_add(dropped, Ordering::Relaxed);
         oldest
+    }
+
+    /// Says that late chunks are in blocks.
+    pub(crate) fn forget_late(&self, taken: Vec<LateChunks>) {
+        let number = self.tick();
+        self.collection.lock().late = Some((number, taken));
+    }
+
+    /// Whether late chunks that are in blocks are still here too.
+    pub(crate) fn is_late_pending(&self) -> bool {
+        self.collection.lock().late.is_some()
+    }
+
+    fn drop_late(&self, taken: &[LateChunks]) {
+        let _apply = self.apply.lock();
+        for LateChunks { slot, series_ref, chunks } in taken {
+            let (page, i) = self.slots.of(*slot);
+            let mut page = page.lock();
+            let page = &mut *page;
+            if page.hot[i].series_ref != *series_ref {
+                continue;
+            }
+            let Some(extra) = page.cold[i].extra.as_mut() else { continue };
+            let Some(ooo) = &mut extra.ooo else { continue };
+            ooo.full.retain(|chunk| !chunks.contains(chunk));
+            if ooo.is_empty() {
+                extra.ooo = None;
+                page.hot[i].flags &= !flag::OUT_OF_ORDER;
+            }
+        }
+        self.late_times.reset();
+        for (_, page) in self.slots.pages() {
+            for ooo in page.lock().cold.iter().filter_map(|cold| cold.ooo()) {
+                for sample in &ooo.open {
+                    self.late_times.extend(sample.t, sample.t);
+                }
+                for chunk in &ooo.full {
+                    self.late_times.extend(chunk.min_ms, chunk.max_bound_ms());
+                }
+            }
+        }
+    }
+
+    /// The numbers of series with late samples.
+    pub(crate) fn late_series(&self) -> roaring::RoaringTreemap {
+        let mut series = roaring::RoaringTreemap::new();
+        for (_, page) in self.slots.pages() {
+            let page = page.lock();
+            let late = page.hot.iter().zip(&page.cold).filter(|(_, cold)| cold.ooo().is_some_and(|o| !o.is_empty()));
+            series.extend(late.map(|(hot, _)| hot.series_ref));
+        }
+        series
     }
 
     /// Marks series that hold no sample.

@@ -274,6 +274,27 @@ impl PageData {
         histogram.map_or(NO_TIME, |histogram| histogram.last_t)
     }
 
+    /// Times of the first and the last sample of series `i`, out-of-order ones
+    /// included; [`NO_TIME`] as last where there is none. The first may be a
+    /// second early.
+    pub(crate) fn time_bounds(&self, i: usize) -> (i64, i64) {
+        let mut first = i64::MAX;
+        let mut last = self.last_t(i);
+        let full = self.cold[i].full.first().map(|chunk| chunk.min_ms);
+        let mine = self.closing.iter().filter(|(slot, _)| usize::from(*slot) == i);
+        for t in full.into_iter().chain(self.open_min(i)).chain(mine.clone().map(|(_, chunk)| chunk.min_ms)) {
+            first = first.min(t);
+        }
+        if let Some(ooo) = self.cold[i].ooo() {
+            for t in ooo.open.iter().map(|sample| sample.t).chain(ooo.full.iter().map(|chunk| chunk.min_ms)) {
+                first = first.min(t);
+            }
+            let newest = ooo.open.iter().map(|sample| sample.t).chain(ooo.full.iter().map(|c| c.max_bound_ms()));
+            last = newest.chain(mine.map(|(_, chunk)| chunk.max_ms)).fold(last, i64::max);
+        }
+        (first, last)
+    }
+
     /// Starts to keep what batch `batch` finds; `oldest_reader` may still ask for older ones.
     pub(crate) fn begin_batch(&mut self, batch: u64, oldest_reader: u64) {
         if self.before.last().is_some_and(|set| set.batch == batch) {

@@ -356,6 +356,7 @@ impl<'a> Replay<'a> {
             _ => Ok(()),
         };
         for (series_ref, sample) in late {
+            self.store.needed.by_late_log(series_ref);
             match self.refs.get(series_ref) {
                 Some(slot) => self.store.restore_late(slot, sample)?,
                 None => match sample.value {

@@ -6,9 +6,12 @@ use model::query::LabelList;
 use model::{Matcher, StorageError, TimeRange};
 use roaring::RoaringBitmap;
 
+use super::block::matching_series;
 use super::matchers::matching_slots;
+use crate::db::Block;
 use crate::head::Head;
 use crate::head::slots::place;
+use crate::index::BlockSeriesRef;
 
 /// Whether the head may have a sample in the range.
 pub(crate) fn head_overlaps(head: &Head, range: TimeRange) -> bool {
@@ -57,6 +60,64 @@ pub(crate) fn head_values(
             values.insert(tables.values.text(value).to_owned());
         }
     });
+}
+
+/// Adds the label names of a block.
+pub(crate) fn block_names(
+    block: &Block,
+    matcher_sets: &[Vec<Matcher>],
+    names: &mut BTreeSet<String>,
+) -> Result<(), StorageError> {
+    let index = block.reader.index();
+    if matcher_sets.is_empty() {
+        names.extend(index.label_names().filter(|name| !name.is_empty()).map(str::to_owned));
+        return Ok(());
+    }
+    let mut found = RoaringBitmap::new();
+    let mut labels = Vec::new();
+    for series in matching_in_block(block, matcher_sets)? {
+        index.series_labels(BlockSeriesRef(series), &mut labels)?;
+        found.extend(labels.iter().map(|label| label.0));
+    }
+    names.extend(found.iter().filter_map(|name| index.symbols().get(name)).map(str::to_owned));
+    Ok(())
+}
+
+/// Adds the values of a label in a block.
+pub(crate) fn block_values(
+    block: &Block,
+    name: &str,
+    matcher_sets: &[Vec<Matcher>],
+    values: &mut BTreeSet<String>,
+) -> Result<(), StorageError> {
+    let index = block.reader.index();
+    if matcher_sets.is_empty() {
+        index.label_values(name, |value, _| {
+            values.insert(value.to_owned());
+            true
+        })?;
+        return Ok(());
+    }
+    let matching = matching_in_block(block, matcher_sets)?;
+    let mut places = Vec::new();
+    index.label_values(name, |value, place| {
+        places.push((value, place));
+        true
+    })?;
+    for (value, place) in places {
+        if index.postings_at(place)?.iter().any(|series| matching.contains(series.0)) {
+            values.insert(value.to_owned());
+        }
+    }
+    Ok(())
+}
+
+fn matching_in_block(block: &Block, matcher_sets: &[Vec<Matcher>]) -> Result<RoaringBitmap, StorageError> {
+    let mut all = RoaringBitmap::new();
+    for set in matcher_sets {
+        all |= matching_series(block.reader.index(), set)?;
+    }
+    Ok(all)
 }
 
 /// What was found as an answer, cut to a limit (0: none).

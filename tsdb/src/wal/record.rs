@@ -349,6 +349,14 @@ pub fn decode_tombstones(record: &[u8], tombstones: &mut Vec<RefTombstone>) -> R
 /// Appends a record of exemplars.
 pub fn put_exemplars<'a>(out: &mut Vec<u8>, exemplars: impl IntoIterator<Item = &'a RefExemplar>) {
     out.push(RecordType::Exemplars as u8);
+    put_exemplar_entries(out, exemplars);
+}
+
+/// What stands behind the type byte.
+pub(crate) fn put_exemplar_entries<'a>(
+    out: &mut Vec<u8>,
+    exemplars: impl IntoIterator<Item = &'a RefExemplar>,
+) {
     let mut exemplars = exemplars.into_iter().peekable();
     let Some(&first) = exemplars.peek() else { return };
     put_base(out, first.series, first.timestamp_ms);
@@ -366,6 +374,14 @@ pub fn put_exemplars<'a>(out: &mut Vec<u8>, exemplars: impl IntoIterator<Item = 
 /// The record is damaged; what precedes the damage was appended.
 pub fn decode_exemplars(record: &[u8], exemplars: &mut Vec<RefExemplar>) -> Result<(), Damage> {
     let (_, mut cursor) = entries(record, &[RecordType::Exemplars])?;
+    take_exemplar_entries(&mut cursor, exemplars)
+}
+
+/// Reads what stands behind the type byte.
+pub(crate) fn take_exemplar_entries(
+    cursor: &mut Cursor<'_>,
+    exemplars: &mut Vec<RefExemplar>,
+) -> Result<(), Damage> {
     if cursor.is_empty() {
         return Ok(());
     }
@@ -378,7 +394,7 @@ pub fn decode_exemplars(record: &[u8], exemplars: &mut Vec<RefExemplar>) -> Resu
             series: ref_plus(series, reference),
             timestamp_ms: timestamp_ms.wrapping_add(time),
             value: cursor.be_f64("a value")?,
-            labels: take_labels(&mut cursor)?,
+            labels: take_labels(cursor)?,
         });
     }
     Ok(())

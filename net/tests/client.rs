@@ -1,0 +1,273 @@
+//! The client against servers in this process.
+
+mod servers;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use config::HttpClientConfig;
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use net::{ClientOptions, HttpClient};
+use servers::{Seen, Server, TlsFiles};
+use testkit::TestClock;
+
+fn options(clock: &Arc<TestClock>) -> ClientOptions {
+    ClientOptions::new("Prometheus/3.14.0", Arc::clone(clock) as Arc<dyn model::Clock>)
+}
+
+fn client(yaml: &str) -> HttpClient {
+    HttpClient::new(&HttpClientConfig::load(yaml).unwrap(), options(&clock())).unwrap()
+}
+
+fn clock() -> Arc<TestClock> {
+    Arc::new(TestClock::new(1_700_000_000_000))
+}
+
+fn get(url: &str) -> Request<Bytes> {
+    Request::get(url).body(Bytes::new()).unwrap()
+}
+
+async fn body(response: Response<hyper::body::Incoming>) -> String {
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+fn ok(text: &str) -> Response<String> {
+    Response::new(text.to_owned())
+}
+
+#[tokio::test]
+async fn requests_share_a_connection_and_say_who_sends_them() {
+    let server = Server::http(|_| ok("metrics")).await;
+    let client = client("http_headers: {X-Own: {values: [a], secrets: [b]}}");
+    for _ in 0..3 {
+        let response = client.send(get(&server.url("/m"))).await.unwrap();
+        assert_eq!(body(response).await, "metrics");
+    }
+    let seen = server.seen();
+    assert_eq!(seen.len(), 3);
+    assert_eq!(server.n_connections(), 1);
+    assert_eq!(seen[0].header("user-agent"), "Prometheus/3.14.0");
+    assert_eq!(seen[0].headers.get_all("x-own").iter().collect::<Vec<_>>(), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn secret_files_are_read_at_each_use() {
+    let server = Server::http(|_| ok("")).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    let client = client(&format!("authorization: {{credentials_file: {}}}", file.display()));
+    for token in ["one", "two"] {
+        std::fs::write(&file, format!(" {token}\n")).unwrap();
+        client.send(get(&server.url("/"))).await.unwrap();
+    }
+    let sent: Vec<String> = server.seen().iter().map(|seen| seen.header("authorization")).collect();
+    assert_eq!(sent, ["Bearer one", "Bearer two"]);
+    std::fs::remove_file(&file).unwrap();
+    let error = client.send(get(&server.url("/"))).await.unwrap_err().to_string();
+    assert!(error.contains("unable to read authorization credentials: unable to read file"), "{error}");
+    assert!(error.ends_with("no such file or directory"), "{error}");
+}
+
+#[tokio::test]
+async fn credentials_do_not_follow_a_redirect_to_another_host() {
+    let other = Server::http(|_| ok("there")).await;
+    let target = other.url("/x").replace("127.0.0.1", "localhost");
+    let server = Server::http(move |_| {
+        Response::builder().status(302).header("location", &target).body(String::new()).unwrap()
+    })
+    .await;
+    let text = "basic_auth: {username: u, password: p}\nhttp_headers: {X-Key: {secrets: [k]}}";
+    let response = client(text).send(get(&server.url("/"))).await.unwrap();
+    assert_eq!(body(response).await, "there");
+    assert_eq!(server.seen()[0].header("authorization"), "Basic dTpw");
+    let there = &other.seen()[0];
+    assert!(!there.headers.contains_key("authorization") && !there.headers.contains_key("x-key"));
+    let stays = client(&format!("{text}\nfollow_redirects: false")).send(get(&server.url("/"))).await.unwrap();
+    assert_eq!(stays.status(), StatusCode::FOUND);
+}
+
+#[tokio::test]
+async fn endless_redirects_end() {
+    let server = Server::http(|seen| {
+        let next = format!("{}x", seen.path);
+        Response::builder().status(301).header("location", next).body(String::new()).unwrap()
+    })
+    .await;
+    let error = client("{}").send(get(&server.url("/"))).await.unwrap_err().to_string();
+    assert!(error.ends_with("stopped after 10 redirects"), "{error}");
+    assert_eq!(server.seen().len(), 10);
+}
+
+#[tokio::test]
+async fn faults_read_as_go_says_them() {
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let error = client("{}").send(get(&format!("http://{free}/metrics"))).await.unwrap_err().to_string();
+    let wanted = format!("Get \"http://{free}/metrics\": dial tcp {free}: connect: connection refused");
+    assert_eq!(error, wanted);
+    let plain = Server::http(|_| ok("")).await;
+    let url = plain.url("/").replace("http:", "https:");
+    let error = client("{}").send(get(&url)).await.unwrap_err().to_string();
+    assert!(error.ends_with("http: server gave HTTP response to HTTPS client"), "{error}");
+    let error = client("{}").send(get("ftp://x/")).await.unwrap_err().to_string();
+    assert_eq!(error, "Get \"ftp://x/\": unsupported protocol scheme \"ftp\"");
+    let silent = Server::raw(b"").await;
+    let error = client("{}").send(get(&silent.url("/"))).await.unwrap_err().to_string();
+    assert!(error.ends_with(": EOF"), "{error}");
+    let babble = Server::raw(b"no http\r\n\r\n").await;
+    let error = client("{}").send(get(&babble.url("/"))).await.unwrap_err().to_string();
+    assert!(error.ends_with("malformed HTTP response"), "{error}");
+}
+
+#[tokio::test]
+async fn certificates_are_verified_by_the_configured_authority_and_name() {
+    let files = TlsFiles::new(&["metrics.example"]);
+    let server = Server::https(&files, |_| ok("safe")).await;
+    let ca = files.ca.display();
+    let good = client(&format!("tls_config: {{ca_file: {ca}, server_name: metrics.example}}"));
+    let response = good.send(get(&server.url("/"))).await.unwrap();
+    assert_eq!(response.version(), http::Version::HTTP_2);
+    assert_eq!(body(response).await, "safe");
+    let old = client(&format!(
+        "enable_http2: false\ntls_config: {{ca_file: {ca}, server_name: metrics.example, max_version: TLS12}}"
+    ));
+    assert_eq!(old.send(get(&server.url("/"))).await.unwrap().version(), http::Version::HTTP_11);
+    let error = client(&format!("tls_config: {{ca_file: {ca}}}")).send(get(&server.url("/"))).await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("x509: certificate is valid for metrics.example, not 127.0.0.1"), "{error}");
+    let other = TlsFiles::new(&["x"]);
+    let text = format!("tls_config: {{ca_file: {}, server_name: metrics.example}}", other.ca.display());
+    let error = client(&text).send(get(&server.url("/"))).await.unwrap_err().to_string();
+    assert!(error.ends_with("x509: certificate signed by unknown authority"), "{error}");
+    let blind = client("tls_config: {insecure_skip_verify: true}");
+    assert_eq!(body(blind.send(get(&server.url("/"))).await.unwrap()).await, "safe");
+}
+
+#[tokio::test]
+async fn changed_authorities_are_read_again() {
+    let files = TlsFiles::new(&["localhost"]);
+    let server = Server::https(&files, |_| ok("")).await;
+    let url = server.url("/").replace("127.0.0.1", "localhost");
+    let other = TlsFiles::new(&["localhost"]);
+    let watched = other.ca.clone();
+    let clock = clock();
+    let text = format!("tls_config: {{ca_file: {}}}", watched.display());
+    let client = HttpClient::new(&HttpClientConfig::load(&text).unwrap(), options(&clock)).unwrap();
+    assert!(client.send(get(&url)).await.is_err());
+    std::fs::copy(&files.ca, &watched).unwrap();
+    clock.advance(Duration::from_secs(2));
+    client.send(get(&url)).await.unwrap();
+}
+
+#[tokio::test]
+async fn client_certificates_are_presented() {
+    let files = TlsFiles::new(&["localhost"]);
+    let server = Server::https_with_client_auth(&files, |_| ok("known")).await;
+    let url = server.url("/").replace("127.0.0.1", "localhost");
+    let (ca, cert, key) = (files.ca.display(), files.cert.display(), files.key.display());
+    let known = client(&format!("tls_config: {{ca_file: {ca}, cert_file: {cert}, key_file: {key}}}"));
+    assert_eq!(body(known.send(get(&url)).await.unwrap()).await, "known");
+    assert!(client(&format!("tls_config: {{ca_file: {ca}}}")).send(get(&url)).await.is_err());
+}
+
+#[test]
+fn impossible_settings_are_refused_when_the_client_is_built() {
+    for (text, fault) in [
+        ("tls_config: {max_version: TLS11}", "TLS 1.0 and TLS 1.1 are not supported"),
+        ("tls_config: {ca_file: /no/such/file}", "unable to read CA cert: unable to read file /no/such/file"),
+        ("tls_config: {ca: nonsense}", "unable to use specified CA cert"),
+        ("basic_auth: {username: u, password_ref: r}", "cannot use secret ref without manager"),
+        ("proxy_url: 'gopher://x'", "invalid proxy URL"),
+    ] {
+        let outcome = HttpClient::new(&HttpClientConfig::load(text).unwrap(), options(&clock()));
+        let error = outcome.unwrap_err().to_string();
+        assert!(error.contains(fault), "{text}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn unix_sockets_are_spoken_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.sock");
+    let server = Server::unix(&path, |seen| ok(&seen.header("host"))).await;
+    let options = ClientOptions { unix_socket: Some(path), ..options(&clock()) };
+    let client = HttpClient::new(&HttpClientConfig::default(), options).unwrap();
+    assert_eq!(body(client.send(get("http://app/metrics")).await.unwrap()).await, "app");
+    drop(server);
+}
+
+#[tokio::test]
+async fn proxies_carry_plain_and_tunnelled_requests() {
+    let files = TlsFiles::new(&["localhost"]);
+    let plain = Server::http(|_| ok("plain")).await;
+    let safe = Server::https(&files, |_| ok("safe")).await;
+    let proxy = Server::proxy().await;
+    let proxy_url = proxy.url("").replace("http://", "http://me:pw@");
+    let text = format!(
+        "proxy_url: '{proxy_url}'\nproxy_connect_header: {{X-Team: [t]}}\ntls_config: {{ca_file: {}}}",
+        files.ca.display()
+    );
+    let client = client(&text);
+    assert_eq!(body(client.send(get(&plain.url("/a"))).await.unwrap()).await, "plain");
+    let url = safe.url("/b").replace("127.0.0.1", "localhost");
+    assert_eq!(body(client.send(get(&url)).await.unwrap()).await, "safe");
+    let seen = proxy.seen();
+    assert_eq!(seen[0].path, plain.url("/a"));
+    assert_eq!(seen[0].header("proxy-authorization"), "Basic bWU6cHc=");
+    assert!(seen[1].method == "CONNECT" && seen[1].header("x-team") == "t");
+}
+
+#[tokio::test]
+async fn oauth2_tokens_are_kept_until_shortly_before_they_end() {
+    let issuer = Server::http(|seen| {
+        if seen.body.contains("scope=a+b") && seen.header("authorization") == "Basic aWQ6cw==" {
+            let json = r#"{"access_token": "tok", "token_type": "bearer", "expires_in": 60}"#;
+            return Response::builder().header("content-type", "application/json").body(json.to_owned()).unwrap();
+        }
+        Response::builder().status(401).body("who?".to_owned()).unwrap()
+    })
+    .await;
+    let server = Server::http(|_| ok("")).await;
+    let clock = clock();
+    let text = format!(
+        "oauth2: {{client_id: id, client_secret: s, scopes: [a, b], token_url: '{}'}}",
+        issuer.url("/token")
+    );
+    let client = HttpClient::new(&HttpClientConfig::load(&text).unwrap(), options(&clock)).unwrap();
+    for (wait_s, n_asked) in [(0, 1), (45, 1), (10, 2)] {
+        clock.advance(Duration::from_secs(wait_s));
+        client.send(get(&server.url("/"))).await.unwrap();
+        assert_eq!(issuer.seen().len(), n_asked);
+    }
+    assert_eq!(server.seen()[2].header("authorization"), "Bearer tok");
+    let text = text.replace("scopes: [a, b], ", "");
+    let refused = HttpClient::new(&HttpClientConfig::load(&text).unwrap(), options(&clock)).unwrap();
+    let error = refused.send(get(&server.url("/"))).await.unwrap_err().to_string();
+    assert!(error.contains("oauth2: cannot fetch token: 401 Unauthorized\nResponse: who?"), "{error}");
+}
+
+#[tokio::test]
+async fn signed_oauth2_requests_carry_the_configured_claims() {
+    let issuer = Server::http(|_| ok(r#"{"access_token": "tok"}"#)).await;
+    let server = Server::http(|_| ok("")).await;
+    let key = servers::rsa_key();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("key.pem");
+    std::fs::write(&file, key).unwrap();
+    let text = format!(
+        "oauth2: {{client_id: id, client_certificate_key_file: {}, client_certificate_key_id: k1, \
+         grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer', claims: {{level: 3}}, token_url: '{}'}}",
+        file.display(),
+        issuer.url("/token")
+    );
+    client(&text).send(get(&server.url("/"))).await.unwrap();
+    assert_eq!(server.seen()[0].header("authorization"), "Bearer tok");
+    let asked: &Seen = &issuer.seen()[0];
+    let form: std::collections::HashMap<String, String> =
+        form_urlencoded::parse(asked.body.as_bytes()).into_owned().collect();
+    let parts: Vec<serde_json::Value> = form["assertion"].split('.').take(2).map(servers::decoded).collect();
+    assert_eq!(parts[0], serde_json::json!({"alg": "RS256", "typ": "JWT", "kid": "k1"}));
+    assert_eq!(parts[1]["level"], 3);
+    assert_eq!(parts[1]["iat"], 1_700_000_000);
+}

@@ -1,0 +1,102 @@
+//! Bodies of requests: bounded before they are unpacked.
+
+use std::io::Read;
+
+/// Most bytes of a body as sent.
+pub const COMPRESSED_BYTES_MAX: usize = 32 << 20;
+/// Most bytes of a body once unpacked.
+pub const DECODED_BYTES_MAX: usize = 32 << 20;
+
+/// How a body is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// Snappy's block format, upstream's only one.
+    Snappy,
+    /// Zstandard, which agents of other makers send.
+    Zstd,
+}
+
+impl Encoding {
+    /// The encoding of a `Content-Encoding` header; an empty one is snappy.
+    pub fn from_header(value: &str) -> Option<Encoding> {
+        match value.to_ascii_lowercase().as_str() {
+            "" | "snappy" => Some(Encoding::Snappy),
+            "zstd" => Some(Encoding::Zstd),
+            _ => None,
+        }
+    }
+}
+
+/// Why a body cannot be unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The declared or actual size passes the limit.
+    #[error("decoded body of {size} bytes is over the limit of {limit} bytes")]
+    TooLarge {
+        /// What was declared or reached.
+        size: usize,
+        /// What is allowed.
+        limit: usize,
+    },
+    /// It is not packed as said.
+    #[error("{0}")]
+    Malformed(String),
+}
+
+/// Unpacks a body; the size it declares is checked before memory is taken.
+///
+/// # Errors
+/// See [`BodyError`].
+pub fn unpack(encoding: Encoding, body: &[u8]) -> Result<Vec<u8>, BodyError> {
+    match encoding {
+        Encoding::Snappy => {
+            let malformed = |error: snap::Error| BodyError::Malformed(error.to_string());
+            let size = snap::raw::decompress_len(body).map_err(malformed)?;
+            if size > DECODED_BYTES_MAX {
+                return Err(BodyError::TooLarge { size, limit: DECODED_BYTES_MAX });
+            }
+            // Snappy copies at most 64 bytes for two bytes of input.
+            if size > body.len().saturating_mul(32).saturating_add(64) {
+                return Err(BodyError::Malformed(format!("snappy: {} bytes cannot hold {size}", body.len())));
+            }
+            snap::raw::Decoder::new().decompress_vec(body).map_err(malformed)
+        }
+        Encoding::Zstd => {
+            let malformed = |error: std::io::Error| BodyError::Malformed(error.to_string());
+            let decoder = zstd::stream::read::Decoder::new(body).map_err(malformed)?;
+            let mut out = Vec::new();
+            decoder.take(DECODED_BYTES_MAX as u64 + 1).read_to_end(&mut out).map_err(malformed)?;
+            if out.len() > DECODED_BYTES_MAX {
+                return Err(BodyError::TooLarge { size: out.len(), limit: DECODED_BYTES_MAX });
+            }
+            Ok(out)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bomb_is_refused_by_what_it_declares() {
+        // A declared length of 4 GiB in front of nothing.
+        let bomb = [0xff, 0xff, 0xff, 0xff, 0x0f, 0x00];
+        assert!(matches!(unpack(Encoding::Snappy, &bomb), Err(BodyError::TooLarge { .. })));
+        let lie = [0x80, 0x80, 0x80, 0x08, 0x00];
+        assert!(matches!(unpack(Encoding::Snappy, &lie), Err(BodyError::Malformed(_))));
+        let zeros = vec![0u8; DECODED_BYTES_MAX + 1];
+        let bomb = zstd::bulk::compress(&zeros, 3).unwrap();
+        assert!(bomb.len() < 10_000);
+        assert!(matches!(unpack(Encoding::Zstd, &bomb), Err(BodyError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn both_encodings_round_trip() {
+        let text = b"some text, some text, some text".repeat(100);
+        let packed = snap::raw::Encoder::new().compress_vec(&text).unwrap();
+        assert_eq!(unpack(Encoding::Snappy, &packed).unwrap(), text);
+        let packed = zstd::bulk::compress(&text, 3).unwrap();
+        assert_eq!(unpack(Encoding::Zstd, &packed).unwrap(), text);
+    }
+}

@@ -1,0 +1,481 @@
+//! Remote write 2.0: labels as references to a table of symbols; what is good
+//! is kept, what is bad is named.
+
+use model::append::{AppendError, Appender, ExemplarError, SeriesHandle};
+use model::exemplar::Exemplar;
+use model::labels::Labels;
+use model::metadata::{Metadata, MetricType};
+use model::series_cache::{SeriesCache, SeriesKey};
+
+use crate::batch::{FUTURE_MS_MAX, Kind, Pending, Report, TOO_FAR_AHEAD};
+use crate::faults::Faults;
+use crate::histogram;
+use crate::receiver::{Stats, WriteError, Written};
+use crate::series::{Known, LABEL_BYTES_MAX, LabelFault, labels};
+use crate::wire::{Reader, WireError};
+
+/// How to treat what comes with samples.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Store metadata.
+    pub metadata: bool,
+    /// Add `__type__` and `__unit__` from metadata.
+    pub type_and_unit_labels: bool,
+    /// Write a zero at each start timestamp.
+    pub start_zero: bool,
+    /// Store start timestamps with samples.
+    pub start_timestamps: bool,
+}
+
+/// The symbols of a request and the hash of each.
+struct Symbols<'a> {
+    text: Vec<&'a [u8]>,
+    keys: Vec<SeriesKey>,
+}
+
+impl<'a> Symbols<'a> {
+    fn read(message: &'a [u8]) -> Result<Symbols<'a>, WireError> {
+        let mut symbols = Symbols { text: Vec::new(), keys: Vec::new() };
+        let mut reader = Reader::new(message);
+        while let Some(field) = reader.next_field()? {
+            if field.number == 4 {
+                let text = field.bytes()?;
+                symbols.text.push(text);
+                symbols.keys.push(SeriesKey::of(text));
+            }
+        }
+        Ok(symbols)
+    }
+
+    fn get(&self, reference: u32) -> Option<&'a [u8]> {
+        self.text.get(reference as usize).copied()
+    }
+
+    /// The texts of pairs of references; `None` where one leads nowhere.
+    fn pairs(&self, references: &[u32]) -> Option<Vec<(&'a [u8], &'a [u8])>> {
+        references.chunks_exact(2).map(|pair| Some((self.get(pair[0])?, self.get(pair[1])?))).collect()
+    }
+
+    /// What is wrong with the references of a label set.
+    fn fault(&self, references: &[u32]) -> Option<String> {
+        if !references.len().is_multiple_of(2) {
+            return Some(format!("invalid labelRefs length {}", references.len()));
+        }
+        let size = self.text.len();
+        let pair = references.chunks_exact(2).find(|pair| pair.iter().any(|&at| at as usize >= size))?;
+        Some(format!(
+            "labelRefs {} (name) = {} (value) outside of symbols table (size {size})",
+            pair[0], pair[1]
+        ))
+    }
+}
+
+/// Decodes a `Request` into the batch. The caller commits what is good.
+///
+/// # Errors
+/// The bytes are no such message, or the store failed: then nothing may stay.
+pub fn write(
+    message: &[u8],
+    appender: &mut dyn Appender,
+    cache: &SeriesCache,
+    options: Options,
+    now_ms: i64,
+) -> Result<Written, WriteError> {
+    let mut request = Request {
+        symbols: Symbols::read(message)?,
+        known: Known::new(cache),
+        options,
+        latest_ms: now_ms.saturating_add(FUTURE_MS_MAX),
+        series: Vec::new(),
+        pending: Pending::default(),
+        stats: Stats::default(),
+        faults: Faults::default(),
+        invalid_label_samples: 0,
+        without_metadata_samples: 0,
+    };
+    let mut reader = Reader::new(message);
+    while let Some(field) = reader.next_field()? {
+        if field.number == 5 {
+            request.one_series(field.bytes()?, appender)?;
+        }
+    }
+    request.flush(appender)?;
+    Ok(Written {
+        stats: request.stats,
+        fault: request.faults.into_text(),
+        invalid_labels: request.invalid_label_samples,
+        without_metadata_samples: request.without_metadata_samples,
+        new_series: request.known.into_new(),
+    })
+}
+
+struct Request<'a, 'c> {
+    symbols: Symbols<'a>,
+    known: Known<'c>,
+    options: Options,
+    latest_ms: i64,
+    /// The message of each series.
+    series: Vec<&'a [u8]>,
+    pending: Pending<'a>,
+    stats: Stats,
+    faults: Faults,
+    invalid_label_samples: u64,
+    without_metadata_samples: u64,
+}
+
+/// What the fields of a series say besides its samples.
+#[derive(Default)]
+struct Head {
+    references: Vec<u32>,
+    metadata: Metadata,
+    /// A reference of the metadata leads nowhere.
+    metadata_fault: Option<String>,
+    samples: u64,
+}
+
+impl<'a> Request<'a, '_> {
+    fn head(&self, message: &[u8]) -> Result<Head, WireError> {
+        let mut head = Head { references: Vec::with_capacity(32), ..Head::default() };
+        let mut reader = Reader::new(message);
+        while let Some(field) = reader.next_field()? {
+            match field.number {
+                1 => field.each_varint(|n| head.references.push(u32::try_from(n).unwrap_or(u32::MAX)))?,
+                2 | 3 => head.samples += 1,
+                5 => self.metadata(field.bytes()?, &mut head)?,
+                _ => {}
+            }
+        }
+        Ok(head)
+    }
+
+    fn one_series(&mut self, message: &'a [u8], appender: &mut dyn Appender) -> Result<(), WriteError> {
+        let owner = u32::try_from(self.series.len()).expect("a request of 32 MiB has fewer than 2^32 series");
+        self.series.push(message);
+        let head = self.head(message)?;
+        let handle = match self.handle(&head, appender)? {
+            Ok(handle) => handle,
+            Err(fault) => {
+                self.faults.add(owner, || fault);
+                self.invalid_label_samples += head.samples;
+                return Ok(());
+            }
+        };
+        if head.samples == 0 {
+            let labels = self.shown(&head);
+            self.faults.add(owner, || {
+                format!("TimeSeries must contain at least one sample or histogram for series {labels}")
+            });
+            return Ok(());
+        }
+        if head.metadata == Metadata::default() {
+            self.without_metadata_samples += head.samples;
+        }
+        self.samples(message, owner, handle, appender)?;
+        if self.options.metadata {
+            appender.update_metadata(handle, &head.metadata);
+        }
+        Ok(())
+    }
+
+    fn samples(
+        &mut self,
+        message: &'a [u8],
+        owner: u32,
+        handle: SeriesHandle,
+        appender: &mut dyn Appender,
+    ) -> Result<(), WriteError> {
+        // The start at which a zero was written last: once a start is enough.
+        let mut zero_ms = None;
+        let mut reader = Reader::new(message);
+        while let Some(field) = reader.next_field()? {
+            match field.number {
+                2 => {
+                    let sample = FloatSample::decode(field.bytes()?)?;
+                    if self.is_too_far_ahead(owner, sample.timestamp_ms) {
+                        continue;
+                    }
+                    if self.wants_zero(sample.start_ms, zero_ms) {
+                        zero_ms = Some(sample.start_ms);
+                        self.flush(appender)?;
+                        // A zero that does not fit is left out; the sample itself goes in.
+                        let _ =
+                            appender.append_start_zero(handle, sample.timestamp_ms, sample.start_ms, None);
+                    }
+                    if self.pending.is_full_for_float(handle) {
+                        self.flush(appender)?;
+                    }
+                    let start_ms = if self.options.start_timestamps { sample.start_ms } else { 0 };
+                    self.pending.push_float(owner, handle, sample.timestamp_ms, start_ms, sample.value);
+                }
+                3 => {
+                    let message = field.bytes()?;
+                    let mut histogram = histogram::decode(message)?;
+                    if self.is_too_far_ahead(owner, histogram.timestamp_ms) {
+                        continue;
+                    }
+                    let (time_ms, start_ms) = (histogram.timestamp_ms, histogram.start_timestamp_ms);
+                    if self.wants_zero(start_ms, zero_ms) {
+                        zero_ms = Some(start_ms);
+                        self.flush(appender)?;
+                        let _ = appender.append_start_zero(handle, time_ms, start_ms, Some(&histogram.value));
+                    }
+                    if self.pending.is_full_for_histogram() {
+                        self.flush(appender)?;
+                    }
+                    if !self.options.start_timestamps {
+                        histogram.start_timestamp_ms = 0;
+                    }
+                    self.pending.push_histogram(owner, handle, histogram, message);
+                }
+                4 => self.exemplar(field.bytes()?, owner, handle, appender)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn wants_zero(&self, start_ms: i64, zero_ms: Option<i64>) -> bool {
+        self.options.start_zero && start_ms != 0 && zero_ms != Some(start_ms)
+    }
+
+    fn is_too_far_ahead(&mut self, owner: u32, timestamp_ms: i64) -> bool {
+        let ahead = timestamp_ms > self.latest_ms;
+        if ahead {
+            let labels = self.shown_owner(owner);
+            self.faults.add(owner, || format!("{TOO_FAR_AHEAD} for series {labels}"));
+        }
+        ahead
+    }
+
+    fn metadata(&self, message: &[u8], head: &mut Head) -> Result<(), WireError> {
+        let mut reader = Reader::new(message);
+        let mut text = |reference: u64| {
+            let bytes = usize::try_from(reference).ok().and_then(|at| self.symbols.text.get(at));
+            if bytes.is_none() {
+                let size = self.symbols.text.len();
+                head.metadata_fault =
+                    Some(format!("symbol reference {reference} outside of symbols table (size {size})"));
+            }
+            // A text beyond any sense is not kept: it would be copied for every series.
+            let bytes = bytes.filter(|bytes| bytes.len() <= LABEL_BYTES_MAX).copied().unwrap_or_default();
+            String::from_utf8_lossy(bytes).into_owned()
+        };
+        let mut metadata = Metadata::default();
+        while let Some(field) = reader.next_field()? {
+            match field.number {
+                1 => {
+                    metadata.metric_type = MetricType::from_number(u8::try_from(field.varint()?).unwrap_or(0))
+                }
+                3 => metadata.help = text(field.varint()?),
+                4 => metadata.unit = text(field.varint()?),
+                _ => {}
+            }
+        }
+        head.metadata = metadata;
+        Ok(())
+    }
+
+    fn exemplar(
+        &mut self,
+        message: &[u8],
+        owner: u32,
+        handle: SeriesHandle,
+        appender: &mut dyn Appender,
+    ) -> Result<(), WriteError> {
+        let mut reader = Reader::new(message);
+        let mut references = Vec::new();
+        let (mut timestamp_ms, mut value) = (0, 0.0);
+        while let Some(field) = reader.next_field()? {
+            match field.number {
+                1 => field.each_varint(|n| references.push(u32::try_from(n).unwrap_or(u32::MAX)))?,
+                2 => value = field.double()?,
+                3 => timestamp_ms = field.varint()? as i64,
+                _ => {}
+            }
+        }
+        if let Some(fault) = self.symbols.fault(&references) {
+            let labels = self.shown_owner(owner);
+            self.faults.add(owner, || format!("parsing exemplar for series {labels}: {fault}"));
+            return Ok(());
+        }
+        let text = |bytes| std::str::from_utf8(bytes).ok();
+        let pairs: Option<Vec<(&str, &str)>> = self
+            .symbols
+            .pairs(&references)
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| Some((text(name)?, text(value)?)))
+            .collect();
+        let too_long = |pairs: &Vec<(&str, &str)>| {
+            let bytes: usize = pairs.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+            bytes > LABEL_BYTES_MAX
+        };
+        let Some(pairs) = pairs.filter(|pairs| !too_long(pairs) && timestamp_ms <= self.latest_ms) else {
+            return Ok(());
+        };
+        let exemplar =
+            Exemplar { labels: Labels::from_pairs(pairs), value, timestamp_ms, has_timestamp: true };
+        match appender.append_exemplar(handle, &exemplar) {
+            Ok(()) => self.stats.exemplars += 1,
+            Err(error @ ExemplarError::OutOfOrder) => {
+                let labels = self.shown_owner(owner);
+                self.faults.add(owner, || format!("{error} for series {labels}"));
+            }
+            Err(error) => tracing::debug!(component = "remote", %error, "exemplar of remote write refused"),
+        }
+        Ok(())
+    }
+
+    /// The handle of a series, or why its labels cannot be used.
+    fn handle(
+        &mut self,
+        head: &Head,
+        appender: &mut dyn Appender,
+    ) -> Result<Result<SeriesHandle, String>, WriteError> {
+        if let Some(fault) = self.symbols.fault(&head.references) {
+            return Ok(Err(format!("parsing labels for series {}: {fault}", GoSlice(&head.references))));
+        }
+        if let Some(fault) = &head.metadata_fault {
+            return Ok(Err(format!("parsing metadata for series {}: {fault}", GoSlice(&head.references))));
+        }
+        let of_reference = |&at: &u32| self.symbols.keys[at as usize];
+        let key = head.references.iter().map(of_reference).fold(SeriesKey::empty(), SeriesKey::then);
+        // Labels made from metadata are no part of the references.
+        let cached = !self.options.type_and_unit_labels;
+        if cached && let Some(handle) = self.known.get(key) {
+            return Ok(Ok(handle));
+        }
+        match self.labels(head) {
+            Ok(labels) => {
+                if !self.known.may_make(&labels) {
+                    return Err(WriteError::TooManyLabels);
+                }
+                let handle = appender.series(&labels)?;
+                if cached {
+                    self.known.add(key, handle);
+                }
+                Ok(Ok(handle))
+            }
+            Err(LabelFault::Invalid(labels)) => {
+                Ok(Err(format!("invalid metric name or labels, got {labels}")))
+            }
+            Err(LabelFault::Duplicate { labels, name }) => {
+                Ok(Err(format!("invalid labels for series, labels {labels}, duplicated label {name}")))
+            }
+            Err(LabelFault::TooLong(bytes)) => {
+                Ok(Err(format!("labels of {bytes} bytes are over the limit of {LABEL_BYTES_MAX} bytes")))
+            }
+        }
+    }
+
+    fn labels(&self, head: &Head) -> Result<Labels, LabelFault> {
+        let pairs = self.symbols.pairs(&head.references).unwrap_or_default();
+        let labels = labels(pairs.into_iter())?;
+        let metadata = &head.metadata;
+        if !self.options.type_and_unit_labels
+            || (metadata.metric_type == MetricType::Unknown && metadata.unit.is_empty())
+        {
+            return Ok(labels);
+        }
+        let mut builder = labels.to_builder();
+        if metadata.metric_type != MetricType::Unknown {
+            builder.set(model::labels::METRIC_TYPE, metadata.metric_type.as_str());
+        }
+        if !metadata.unit.is_empty() {
+            builder.set(model::labels::METRIC_UNIT, &metadata.unit);
+        }
+        Ok(builder.labels())
+    }
+
+    fn shown(&self, head: &Head) -> String {
+        match self.labels(head) {
+            Ok(labels) => labels.to_string(),
+            Err(LabelFault::Invalid(labels) | LabelFault::Duplicate { labels, .. }) => labels,
+            Err(LabelFault::TooLong(bytes)) => format!("of {bytes} bytes"),
+        }
+    }
+
+    /// The labels of an earlier series; empty where nobody will read them.
+    fn shown_owner(&self, owner: u32) -> String {
+        match self.faults.is_full() {
+            true => String::new(),
+            false => self.head(self.series[owner as usize]).map(|head| self.shown(&head)).unwrap_or_default(),
+        }
+    }
+
+    /// Hands over what is gathered; refused samples become faults.
+    fn flush(&mut self, appender: &mut dyn Appender) -> Result<(), WriteError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let mut pending = std::mem::take(&mut self.pending);
+        let mut refused: Vec<(u32, String)> = Vec::new();
+        let mut stats = self.stats;
+        let mut resolved: Vec<(SeriesKey, SeriesHandle)> = Vec::new();
+        let mut resolve = |appender: &mut dyn Appender, owner: u32| {
+            let head = self.head(self.series[owner as usize]).unwrap_or_default();
+            let labels = self.labels(&head).map_err(|_| AppendError::EmptyLabels)?;
+            let handle = appender.series(&labels)?;
+            let of_reference = |&at: &u32| self.symbols.keys[at as usize];
+            let key = head.references.iter().map(of_reference).fold(SeriesKey::empty(), SeriesKey::then);
+            resolved.push((key, handle));
+            Ok(handle)
+        };
+        let flushed = pending.flush(appender, &mut resolve, &mut |report: Report| match report.refusal {
+            Some(text) => refused.push((report.owner, text)),
+            None if report.kind == Kind::Float => stats.samples += 1,
+            None => stats.histograms += 1,
+        });
+        self.pending = pending;
+        self.stats = stats;
+        if !self.options.type_and_unit_labels {
+            resolved.into_iter().for_each(|(key, handle)| self.known.add(key, handle));
+        }
+        flushed?;
+        for (owner, text) in refused {
+            let labels = self.shown_owner(owner);
+            self.faults.add(owner, || format!("{text} for series {labels}"));
+        }
+        Ok(())
+    }
+}
+
+struct FloatSample {
+    value: f64,
+    timestamp_ms: i64,
+    start_ms: i64,
+}
+
+impl FloatSample {
+    fn decode(message: &[u8]) -> Result<FloatSample, WireError> {
+        let mut reader = Reader::new(message);
+        let mut sample = FloatSample { value: 0.0, timestamp_ms: 0, start_ms: 0 };
+        while let Some(field) = reader.next_field()? {
+            match field.number {
+                1 => sample.value = field.double()?,
+                2 => sample.timestamp_ms = field.varint()? as i64,
+                3 => sample.start_ms = field.varint()? as i64,
+                _ => {}
+            }
+        }
+        Ok(sample)
+    }
+}
+
+/// Numbers as Go prints a slice of them: `[1 2 3]`.
+struct GoSlice<'a>(&'a [u32]);
+
+impl std::fmt::Display for GoSlice<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        /// Numbers shown; longer lists are hostile.
+        const SHOWN: usize = 256;
+        f.write_str("[")?;
+        for (i, number) in self.0.iter().take(SHOWN).enumerate() {
+            if i > 0 {
+                f.write_str(" ")?;
+            }
+            write!(f, "{number}")?;
+        }
+        f.write_str(if self.0.len() > SHOWN { " …]" } else { "]" })
+    }
+}

@@ -1,0 +1,250 @@
+//! Protobuf's wire format, read in place.
+//!
+//! ```text
+//! ┌──────────────────────┬─────────────────────────────────────────┐
+//! │ varint field<<3|kind │ 0 varint · 1 8 bytes · 2 len + bytes ·  │
+//! │                      │ 5 4 bytes                               │
+//! └──────────────────────┴─────────────────────────────────────────┘
+//! ```
+
+/// Bytes that are no protobuf message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// A value reaches beyond the message.
+    #[error("proto: unexpected end of message at byte {0}")]
+    Truncated(usize),
+    /// A varint of more than ten bytes.
+    #[error("proto: integer overflow at byte {0}")]
+    Overflow(usize),
+    /// A kind of value that does not exist, or field number 0.
+    #[error("proto: illegal tag {tag} at byte {at}")]
+    Tag {
+        /// The tag.
+        tag: u64,
+        /// Where.
+        at: usize,
+    },
+    /// A field with a value of another kind than it must have.
+    #[error("proto: wrong wire type for field {0}")]
+    Kind(u32),
+}
+
+/// The value of one field.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// Kind 0.
+    Varint(u64),
+    /// Kind 1.
+    Fixed64(u64),
+    /// Kind 2.
+    Bytes(&'a [u8]),
+    /// Kind 5.
+    Fixed32(u32),
+}
+
+/// One field: its number and its value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Field<'a> {
+    /// Its number.
+    pub number: u32,
+    /// Its value.
+    pub value: Value<'a>,
+}
+
+impl<'a> Field<'a> {
+    /// The value of a string, bytes or message field.
+    ///
+    /// # Errors
+    /// It is of another kind.
+    pub fn bytes(&self) -> Result<&'a [u8], WireError> {
+        match self.value {
+            Value::Bytes(bytes) => Ok(bytes),
+            _ => Err(WireError::Kind(self.number)),
+        }
+    }
+
+    /// The value of an integer or enum field.
+    ///
+    /// # Errors
+    /// It is of another kind.
+    pub fn varint(&self) -> Result<u64, WireError> {
+        match self.value {
+            Value::Varint(n) => Ok(n),
+            _ => Err(WireError::Kind(self.number)),
+        }
+    }
+
+    /// The value of a double field.
+    ///
+    /// # Errors
+    /// It is of another kind.
+    pub fn double(&self) -> Result<f64, WireError> {
+        match self.value {
+            Value::Fixed64(bits) => Ok(f64::from_bits(bits)),
+            _ => Err(WireError::Kind(self.number)),
+        }
+    }
+
+    /// Hands on every integer of a repeated field, packed or not.
+    ///
+    /// # Errors
+    /// It is of another kind, or truncated.
+    pub fn each_varint(&self, mut each: impl FnMut(u64)) -> Result<(), WireError> {
+        match self.value {
+            Value::Varint(n) => each(n),
+            Value::Bytes(bytes) => {
+                let mut reader = Reader::new(bytes);
+                while !reader.is_at_end() {
+                    each(reader.varint()?);
+                }
+            }
+            _ => return Err(WireError::Kind(self.number)),
+        }
+        Ok(())
+    }
+
+    /// Hands on every double of a repeated field, packed or not.
+    ///
+    /// # Errors
+    /// It is of another kind, or truncated.
+    pub fn each_double(&self, mut each: impl FnMut(f64)) -> Result<(), WireError> {
+        match self.value {
+            Value::Fixed64(bits) => each(f64::from_bits(bits)),
+            Value::Bytes(bytes) if bytes.len() % 8 == 0 => {
+                for chunk in bytes.chunks_exact(8) {
+                    each(f64::from_le_bytes(chunk.try_into().expect("chunks have eight bytes")));
+                }
+            }
+            Value::Bytes(bytes) => return Err(WireError::Truncated(bytes.len())),
+            _ => return Err(WireError::Kind(self.number)),
+        }
+        Ok(())
+    }
+}
+
+/// The number that a zig-zag integer stands for.
+pub fn zigzag(n: u64) -> i64 {
+    (n >> 1) as i64 ^ -((n & 1) as i64)
+}
+
+/// Walks the fields of a message.
+#[derive(Clone, Debug)]
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader at the start of a message.
+    pub fn new(bytes: &'a [u8]) -> Reader<'a> {
+        Reader { bytes, at: 0 }
+    }
+
+    /// How many bytes are read.
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Whether all is read.
+    pub fn is_at_end(&self) -> bool {
+        self.at >= self.bytes.len()
+    }
+
+    /// The next field, `None` at the end.
+    ///
+    /// # Errors
+    /// The bytes are no message.
+    #[inline]
+    pub fn next_field(&mut self) -> Result<Option<Field<'a>>, WireError> {
+        if self.is_at_end() {
+            return Ok(None);
+        }
+        let at = self.at;
+        let tag = self.varint()?;
+        let number = u32::try_from(tag >> 3).map_err(|_| WireError::Tag { tag, at })?;
+        if number == 0 {
+            return Err(WireError::Tag { tag, at });
+        }
+        let value = match tag & 7 {
+            0 => Value::Varint(self.varint()?),
+            1 => {
+                Value::Fixed64(u64::from_le_bytes(self.take(8)?.try_into().expect("eight bytes were taken")))
+            }
+            2 => {
+                let len = usize::try_from(self.varint()?).map_err(|_| WireError::Truncated(at))?;
+                Value::Bytes(self.take(len)?)
+            }
+            5 => Value::Fixed32(u32::from_le_bytes(self.take(4)?.try_into().expect("four bytes were taken"))),
+            _ => return Err(WireError::Tag { tag, at }),
+        };
+        Ok(Some(Field { number, value }))
+    }
+
+    fn take(&mut self, len: usize) -> Result<&'a [u8], WireError> {
+        let end = self.at.checked_add(len).filter(|&end| end <= self.bytes.len());
+        let end = end.ok_or(WireError::Truncated(self.at))?;
+        let taken = &self.bytes[self.at..end];
+        self.at = end;
+        Ok(taken)
+    }
+
+    #[inline]
+    fn varint(&mut self) -> Result<u64, WireError> {
+        let start = self.at;
+        let mut n = 0u64;
+        for shift in (0..70).step_by(7) {
+            let byte = *self.bytes.get(self.at).ok_or(WireError::Truncated(start))?;
+            self.at += 1;
+            if shift == 63 && byte > 1 {
+                return Err(WireError::Overflow(start));
+            }
+            n |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(n);
+            }
+        }
+        Err(WireError::Overflow(start))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_every_kind_are_read() {
+        let bytes =
+            [0x08, 0x96, 0x01, 0x12, 0x02, b'h', b'i', 0x19, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0x25, 7, 0, 0, 0];
+        let mut reader = Reader::new(&bytes);
+        let mut fields = Vec::new();
+        while let Some(field) = reader.next_field().unwrap() {
+            fields.push((field.number, field.value));
+        }
+        assert_eq!(
+            fields,
+            [
+                (1, Value::Varint(150)),
+                (2, Value::Bytes(b"hi")),
+                (3, Value::Fixed64(1f64.to_bits())),
+                (4, Value::Fixed32(7))
+            ]
+        );
+    }
+
+    #[test]
+    fn any_bytes_end_in_fields_or_an_error() {
+        proptest::proptest!(|(bytes: Vec<u8>)| {
+            let mut reader = Reader::new(&bytes);
+            let mut fields = 0;
+            while let Ok(Some(_)) = reader.next_field() {
+                fields += 1;
+            }
+            proptest::prop_assert!(fields <= bytes.len());
+        });
+    }
+
+    #[test]
+    fn zigzag_alternates_around_zero() {
+        assert_eq!([0, 1, 2, 3, u64::MAX].map(zigzag), [0, -1, 1, -2, i64::MIN]);
+    }
+}

@@ -1,0 +1,212 @@
+//! The blocks of a database: found, opened, and removed when their time is over.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use model::{BlockRange, StorageError, TimeRange};
+use parking_lot::RwLock;
+use ulid::Ulid;
+
+use super::store::Store;
+use crate::block::{BlockHint, BlockReader, MetaError, list_blocks, read_meta, remove_block};
+use crate::tombstones::Tombstones;
+
+/// An open block.
+pub(crate) struct Block {
+    pub(crate) reader: BlockReader,
+    /// What was deleted from it, as of now.
+    pub(crate) tombstones: RwLock<Tombstones>,
+}
+
+impl Block {
+    fn open(fs: &dyn model::Fs, dir: &Path) -> Result<Block, MetaError> {
+        let reader = BlockReader::open(fs, dir)?;
+        let tombstones = RwLock::new(reader.tombstones().clone());
+        Ok(Block { reader, tombstones })
+    }
+
+    /// Its times.
+    pub(crate) fn range(&self) -> BlockRange {
+        self.reader.meta().range()
+    }
+
+    /// Its name.
+    pub(crate) fn ulid(&self) -> Ulid {
+        self.reader.meta().ulid
+    }
+}
+
+/// A block's error as the store's.
+pub(crate) fn storage_error(error: MetaError) -> StorageError {
+    match error {
+        MetaError::File(error) => error.into(),
+        MetaError::Json { path, source } => {
+            StorageError::Corrupt { path, offset: 0, what: source.to_string() }
+        }
+        MetaError::Version { path, version } => {
+            StorageError::Corrupt { path, offset: 0, what: format!("unexpected meta file version {version}") }
+        }
+    }
+}
+
+impl Store {
+    /// The blocks that touch a range, oldest first.
+    pub(crate) fn blocks_in(&self, range: TimeRange) -> Vec<Arc<Block>> {
+        self.blocks.load().iter().filter(|block| block.range().overlaps(range)).cloned().collect()
+    }
+
+    /// Looks at the data directory anew: opens what is new, lets go of what is
+    /// gone, removes what is superseded, deletable or too old. A block that
+    /// cannot be read is left alone, reported, and not counted.
+    ///
+    /// # Errors
+    /// The directory cannot be listed. Blocks that cannot be read are no error.
+    pub(crate) fn reload_blocks(&self) -> Result<(), StorageError> {
+        let fs = &*self.env.fs;
+        self.metrics.reloads.inc();
+        let before = self.blocks.load_full();
+        let mut open: Vec<Arc<Block>> = Vec::new();
+        let mut damaged = 0;
+        for dir in list_blocks(fs, &self.options.dir)? {
+            let known = before.iter().find(|block| block.reader.dir() == dir);
+            // A tombstone rewrite or a mark changes what a block says of itself.
+            let unchanged = known.filter(|block| {
+                read_meta(fs, &dir).is_ok_and(|meta| meta == *block.reader.meta())
+            });
+            match unchanged {
+                Some(block) => open.push(block.clone()),
+                None => match Block::open(fs, &dir) {
+                    Ok(block) => open.push(Arc::new(block)),
+                    Err(error) => {
+                        damaged += 1;
+                        tracing::error!(block = %dir.display(), %error, "a block cannot be read and is left out");
+                    }
+                },
+            }
+        }
+        if damaged > 0 {
+            self.metrics.reloads_failed.inc();
+        }
+        let doomed = self.doomed(&open);
+        open.retain(|block| !doomed.contains(&block.ulid()));
+        open.sort_by_key(|block| (block.range(), block.ulid()));
+        self.blocks.store(Arc::new(open));
+        for ulid in doomed {
+            let dir = self.options.dir.join(ulid.to_string());
+            remove_block(fs, &dir)?;
+            tracing::info!(block = %ulid, "a block is removed");
+        }
+        Ok(())
+    }
+
+    /// The blocks that nothing needs any more.
+    fn doomed(&self, blocks: &[Arc<Block>]) -> BTreeSet<Ulid> {
+        let mut doomed = BTreeSet::new();
+        for block in blocks {
+            let compaction = &block.reader.meta().compaction;
+            doomed.extend(compaction.parents.iter().map(|parent| parent.ulid));
+            if compaction.deletable {
+                doomed.insert(block.ulid());
+            }
+        }
+        doomed.retain(|ulid| blocks.iter().any(|block| block.ulid() == *ulid));
+        let mut newest_first: Vec<&Arc<Block>> =
+            blocks.iter().filter(|block| !doomed.contains(&block.ulid())).collect();
+        newest_first.sort_by_key(|block| std::cmp::Reverse(block.range().max_ms));
+        let by_time = self.beyond_time(&newest_first);
+        let by_size = self.beyond_size(&newest_first);
+        if by_time < newest_first.len() {
+            self.metrics.time_retentions.inc();
+        }
+        if by_size < newest_first.len() {
+            self.metrics.size_retentions.inc();
+        }
+        doomed.extend(newest_first[by_time.min(by_size)..].iter().map(|block| block.ulid()));
+        doomed
+    }
+
+    /// How many of the newest blocks the retention time keeps.
+    fn beyond_time(&self, newest_first: &[&Arc<Block>]) -> usize {
+        let Some(time) = self.runtime.lock().retention_time.filter(|time| !time.is_zero()) else {
+            return newest_first.len();
+        };
+        let keep_ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let Some(newest) = newest_first.first().map(|block| block.range().max_ms) else { return 0 };
+        newest_first
+            .iter()
+            .skip(1)
+            .position(|block| newest.saturating_sub(block.range().max_ms) >= keep_ms)
+            .map_or(newest_first.len(), |n| n + 1)
+    }
+
+    /// How many of the newest blocks the retention size keeps.
+    fn beyond_size(&self, newest_first: &[&Arc<Block>]) -> usize {
+        let limit = {
+            let settings = self.runtime.lock();
+            let of_share = settings.retention_percentage.filter(|share| *share > 0.0).and_then(|share| {
+                let all = self.env.fs.total_bytes(&self.options.dir)?;
+                Some((all as f64 * share / 100.0) as u64)
+            });
+            of_share.or(settings.retention_bytes.filter(|bytes| *bytes > 0))
+        };
+        let Some(limit) = limit else { return newest_first.len() };
+        let mut used = self.dir_bytes("chunks_head") + self.dir_bytes("wal") + self.dir_bytes("wbl");
+        for (n, block) in newest_first.iter().enumerate() {
+            used += self.block_bytes(block);
+            if used > limit {
+                return n;
+            }
+        }
+        newest_first.len()
+    }
+
+    /// Bytes of a block on disk.
+    fn block_bytes(&self, block: &Block) -> u64 {
+        let small: u64 = self
+            .env
+            .fs
+            .list(block.reader.dir())
+            .map_or(0, |entries| entries.iter().filter(|e| e.name != "index").map(|e| e.len).sum());
+        block.reader.file_bytes() + small
+    }
+
+    /// Bytes of all blocks on disk.
+    pub(crate) fn blocks_bytes(&self) -> u64 {
+        self.blocks.load().iter().map(|block| self.block_bytes(block)).sum()
+    }
+
+    /// What every block's `meta.json` says.
+    pub(crate) fn block_metas(&self) -> Vec<serde_json::Value> {
+        let blocks = self.blocks.load();
+        blocks.iter().filter_map(|block| serde_json::to_value(block.reader.meta()).ok()).collect()
+    }
+
+    /// Bytes that block indexes hold in memory.
+    pub(crate) fn block_index_bytes(&self) -> usize {
+        self.blocks.load().iter().map(|block| block.reader.heap_bytes()).sum()
+    }
+
+    /// In-order samples before this are in blocks: blocks of samples that were
+    /// late or stale say nothing of the others.
+    pub(crate) fn covered_until(&self) -> Option<i64> {
+        let blocks = self.blocks.load();
+        let whole = blocks.iter().filter(|block| {
+            let compaction = &block.reader.meta().compaction;
+            !compaction.has_hint(BlockHint::FromOutOfOrder) && !compaction.has_hint(BlockHint::FromStaleSeries)
+        });
+        whole.map(|block| block.range().max_ms).max()
+    }
+
+    /// A name for a new block.
+    pub(crate) fn new_ulid(&self) -> Ulid {
+        let ms = u64::try_from(self.env.clock.now_ms()).unwrap_or(0);
+        let mut random = self.random.lock();
+        loop {
+            let ulid = Ulid::from_parts(ms, random.next_u128());
+            if !self.env.fs.exists(&self.options.dir.join(ulid.to_string())) {
+                return ulid;
+            }
+        }
+    }
+}

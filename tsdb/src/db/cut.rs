@@ -1,0 +1,287 @@
+//! Head to block: a span of the head's samples becomes a block.
+//!
+//! Chunks end at multiples of the block duration, so most are copied as bytes;
+//! those that cross the span or hold deleted samples are encoded anew.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::query::{ChunkEncoding, SelectRequest};
+use model::{BlockRange, Dictionary, HistogramValue, SeriesHandle, StorageError, SymbolId, TimeRange};
+use ulid::Ulid;
+
+use super::store::Store;
+use crate::block::{
+    BlockHint, BlockMeta, BlockWriteError, BlockWriter, BlockWriterOptions, ChunkToWrite,
+};
+use crate::chunk::samples::samples;
+use crate::chunk::{StoredValue, num_samples};
+use crate::head::ooo::{self, OooSample, OooValue};
+use crate::head::open::ChunkRules;
+use crate::query::head::HeadView;
+
+/// Which samples of the head go into a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CutKind {
+    /// Those that came in order.
+    InOrder,
+    /// Those that came late.
+    OutOfOrder,
+    /// All.
+    Everything,
+}
+
+/// A chunk on its way into a block.
+struct CutChunk {
+    min_ms: i64,
+    max_ms: i64,
+    encoding: ChunkEncoding,
+    bytes: Vec<u8>,
+}
+
+pub(crate) fn write_error(error: BlockWriteError) -> StorageError {
+    match error {
+        BlockWriteError::File(error) => error.into(),
+        other => StorageError::Invalid(other.to_string()),
+    }
+}
+
+impl Store {
+    /// A view of the head as a query has it, wholly.
+    pub(crate) fn head_view(self: &Arc<Self>) -> HeadView {
+        let mark = self.head.isolation.read();
+        HeadView { store: self.clone(), mark, min_ms: i64::MIN }
+    }
+
+    /// Writes the head's samples of a span into a block of a folder; `None`
+    /// where there is none.
+    ///
+    /// # Errors
+    /// The block cannot be written: there is none.
+    pub(crate) fn write_block(
+        self: &Arc<Self>,
+        view: &HeadView,
+        range: BlockRange,
+        kind: CutKind,
+        dir: &std::path::Path,
+    ) -> Result<Option<Ulid>, StorageError> {
+        let span = TimeRange::new(range.min_ms, range.max_ms - 1);
+        let dictionary = Dictionary::new();
+        let (rows, handles) = view.select(&SelectRequest::new(Vec::new(), span), &dictionary)?;
+        // Symbols come first in an index, so what will be written is found out
+        // before; chunks are read one series at a time.
+        let mut used: BTreeMap<String, SymbolId> = BTreeMap::new();
+        let mut seen = Vec::new();
+        {
+            let texts = dictionary.read();
+            for &(name, value) in rows.iter().flatten() {
+                for id in [name, value] {
+                    let n = id.0 as usize;
+                    if seen.len() <= n {
+                        seen.resize(n + 1, false);
+                    }
+                    if !seen[n] {
+                        seen[n] = true;
+                        used.insert(texts.text(id).to_owned(), id);
+                    }
+                }
+            }
+        }
+        used.entry(String::new()).or_insert(SymbolId::EMPTY);
+        let mut number_of = vec![0u32; seen.len().max(1)];
+        for (number, id) in used.values().enumerate() {
+            number_of[id.0 as usize] = number as u32;
+        }
+        let ulid = self.new_ulid();
+        let options = BlockWriterOptions { chunk_segment_bytes: self.options.block_chunk_segment_bytes };
+        let mut writer = BlockWriter::create(self.env.fs.clone(), dir, ulid, used.keys(), options)
+            .map_err(write_error)?;
+        self.metrics.compaction_populating.set(1.0);
+        let filled = self.fill_block(view, &mut writer, span, kind, &rows, &handles, &number_of);
+        self.metrics.compaction_populating.set(0.0);
+        if let Err(error) = filled {
+            writer.discard()?;
+            return Err(error);
+        }
+        if writer.stats().num_samples == 0 {
+            writer.discard()?;
+            return Ok(None);
+        }
+        let mut meta = BlockMeta::new(ulid, range);
+        if kind == CutKind::OutOfOrder {
+            meta.compaction.add_hint(BlockHint::FromOutOfOrder);
+        }
+        writer.finish(meta).map_err(write_error)?;
+        Ok(Some(ulid))
+    }
+
+    fn fill_block(
+        &self,
+        view: &HeadView,
+        writer: &mut BlockWriter,
+        span: TimeRange,
+        kind: CutKind,
+        rows: &model::LabelTable,
+        handles: &[SeriesHandle],
+        number_of: &[u32],
+    ) -> Result<(), StorageError> {
+        let rules = self.head.rules.load().chunks;
+        let mut labels = Vec::new();
+        for (row, &handle) in rows.iter().zip(handles) {
+            let chunks = self.cut_series(view, handle, span, kind, &rules)?;
+            if chunks.is_empty() {
+                continue;
+            }
+            labels.clear();
+            labels.extend(row.iter().map(|(n, v)| (number_of[n.0 as usize], number_of[v.0 as usize])));
+            let to_write: Vec<ChunkToWrite<'_>> = chunks
+                .iter()
+                .map(|chunk| ChunkToWrite {
+                    min_ms: chunk.min_ms,
+                    max_ms: chunk.max_ms,
+                    encoding: chunk.encoding,
+                    bytes: &chunk.bytes,
+                })
+                .collect();
+            for chunk in &chunks {
+                self.metrics.compaction_chunk_size.observe(chunk.bytes.len() as f64);
+                self.metrics.compaction_chunk_range.observe((chunk.max_ms - chunk.min_ms) as f64);
+                let samples = num_samples(chunk.encoding, &chunk.bytes).unwrap_or(0);
+                self.metrics.compaction_chunk_samples.observe(f64::from(samples));
+            }
+            writer.add_series(&labels, &to_write).map_err(write_error)?;
+        }
+        Ok(())
+    }
+
+    /// The chunks of a series inside a span.
+    fn cut_series(
+        &self,
+        view: &HeadView,
+        handle: SeriesHandle,
+        span: TimeRange,
+        kind: CutKind,
+        rules: &ChunkRules,
+    ) -> Result<Vec<CutChunk>, StorageError> {
+        let Some(found) = view.chunks(handle, span) else { return Ok(Vec::new()) };
+        let deleted = if found.deleted { self.tombstones.intervals(found.series_ref) } else { Vec::new() };
+        let mut in_order: Vec<CutChunk> = Vec::new();
+        if kind != CutKind::OutOfOrder {
+            for chunk in &found.full {
+                let data = self.head_chunk(*chunk)?;
+                in_order.push(CutChunk {
+                    min_ms: data.chunk.min_ms,
+                    max_ms: data.chunk.max_ms,
+                    encoding: data.chunk.encoding,
+                    bytes: data.to_vec(),
+                });
+            }
+            for chunk in found.closing.iter().map(Arc::as_ref).chain(&found.open) {
+                in_order.push(CutChunk {
+                    min_ms: chunk.min_ms,
+                    max_ms: chunk.max_ms,
+                    encoding: chunk.encoding,
+                    bytes: chunk.bytes.clone(),
+                });
+            }
+        }
+        let mut late: Vec<CutChunk> = Vec::new();
+        if kind != CutKind::InOrder {
+            for chunk in &found.ooo_full {
+                let data = self.head_chunk(*chunk)?;
+                late.push(CutChunk {
+                    min_ms: data.chunk.min_ms,
+                    max_ms: data.chunk.max_ms,
+                    encoding: data.chunk.encoding,
+                    bytes: data.to_vec(),
+                });
+            }
+            for chunk in &found.ooo_open {
+                late.push(CutChunk {
+                    min_ms: chunk.min_ms,
+                    max_ms: chunk.max_ms,
+                    encoding: chunk.encoding,
+                    bytes: chunk.bytes.clone(),
+                });
+            }
+        }
+        in_order.retain(|chunk| chunk.min_ms <= span.end_ms && chunk.max_ms >= span.start_ms);
+        late.retain(|chunk| chunk.min_ms <= span.end_ms && chunk.max_ms >= span.start_ms);
+        if late.is_empty() {
+            let mut chunks = Vec::with_capacity(in_order.len());
+            for chunk in in_order {
+                trim(found.series_ref, chunk, span, &deleted, rules, &mut chunks)?;
+            }
+            return Ok(chunks);
+        }
+        // Late chunks overlap each other and those in order: sample by sample,
+        // the first source of a time wins.
+        let mut by_time: BTreeMap<i64, OooSample> = BTreeMap::new();
+        for chunk in in_order.iter().chain(&late) {
+            for sample in decoded(chunk, span, &deleted)? {
+                by_time.entry(sample.t).or_insert(sample);
+            }
+        }
+        let all: Vec<OooSample> = by_time.into_values().collect();
+        let mut chunks = Vec::new();
+        for run in all.chunks(usize::from(rules.samples)) {
+            encode(found.series_ref, run, rules, &mut chunks);
+        }
+        Ok(chunks)
+    }
+}
+
+/// The samples of a chunk inside a span that were not deleted.
+fn decoded(chunk: &CutChunk, span: TimeRange, deleted: &[(i64, i64)]) -> Result<Vec<OooSample>, StorageError> {
+    let damaged = |error: crate::chunk::ChunkError| StorageError::Corrupt {
+        path: "chunks_head".into(),
+        offset: 0,
+        what: error.to_string(),
+    };
+    let mut kept = Vec::new();
+    for sample in samples(chunk.encoding, &chunk.bytes).map_err(damaged)? {
+        let sample = sample.map_err(damaged)?;
+        let t = sample.timestamp_ms;
+        if !span.contains(t) || deleted.iter().any(|&(min, max)| min <= t && t <= max) {
+            continue;
+        }
+        let value = match sample.value {
+            StoredValue::Float(v) => OooValue::Float(v),
+            StoredValue::Histogram(h) => OooValue::Histogram(Box::new(HistogramValue::Integer(h))),
+            StoredValue::FloatHistogram(h) => OooValue::Histogram(Box::new(HistogramValue::Float(h))),
+        };
+        kept.push(OooSample { t, start: sample.start_timestamp_ms, value });
+    }
+    Ok(kept)
+}
+
+fn encode(series_ref: u64, run: &[OooSample], rules: &ChunkRules, chunks: &mut Vec<CutChunk>) {
+    chunks.extend(ooo::encode(series_ref, run, rules).into_iter().map(|chunk| CutChunk {
+        min_ms: chunk.min_ms,
+        max_ms: chunk.max_ms,
+        encoding: chunk.encoding,
+        bytes: chunk.bytes,
+    }));
+}
+
+/// Adds a chunk as it is, or what of it is inside the span and not deleted.
+fn trim(
+    series_ref: u64,
+    chunk: CutChunk,
+    span: TimeRange,
+    deleted: &[(i64, i64)],
+    rules: &ChunkRules,
+    chunks: &mut Vec<CutChunk>,
+) -> Result<(), StorageError> {
+    let inside = span.start_ms <= chunk.min_ms && chunk.max_ms <= span.end_ms;
+    let touched = deleted.iter().any(|&(min, max)| min <= chunk.max_ms && chunk.min_ms <= max);
+    if inside && !touched {
+        chunks.push(chunk);
+        return Ok(());
+    }
+    let kept = decoded(&chunk, span, deleted)?;
+    if !kept.is_empty() {
+        encode(series_ref, &kept, rules, chunks);
+    }
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! Reading a block: which of its series match, and their samples.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use model::query::{ReadOptions, ReadStats, SelectRequest};
+use model::{Columns, Dictionary, LabelTable, MatchOp, Matcher, StorageError, SymbolId, TimeRange};
+use roaring::RoaringBitmap;
+
+use super::merge::drop_intervals;
+use crate::chunk;
+use crate::corruption::{Damage, FileError};
+use crate::db::Block;
+use crate::index::{BlockSeriesRef, ChunkMeta, IndexReader, PostingsList};
+
+/// A block as one reader sees it.
+pub(crate) struct BlockView {
+    pub(crate) block: Arc<Block>,
+}
+
+fn bitmap(list: &PostingsList) -> RoaringBitmap {
+    RoaringBitmap::from_sorted_iter(list.iter().map(|series| series.0)).unwrap_or_default()
+}
+
+/// The series of an index that match.
+pub(crate) fn matching_series(index: &IndexReader, matchers: &[Matcher]) -> Result<RoaringBitmap, FileError> {
+    let mut result: Option<RoaringBitmap> = None;
+    let mut others: Vec<(&Matcher, bool)> = Vec::new();
+    for matcher in matchers {
+        let accepts_empty = matcher.matches_empty();
+        if matcher.op() == MatchOp::Equal && !accepts_empty {
+            let list = bitmap(&index.postings(matcher.name(), matcher.value())?);
+            result = Some(match result {
+                None => list,
+                Some(have) => have & list,
+            });
+        } else {
+            others.push((matcher, accepts_empty));
+        }
+    }
+    others.sort_by_key(|(_, accepts_empty)| *accepts_empty);
+    for (matcher, accepts_empty) in others {
+        if result.as_ref().is_some_and(RoaringBitmap::is_empty) {
+            break;
+        }
+        let union = union_of(index, matcher, !accepts_empty)?;
+        result = Some(match (result, accepts_empty) {
+            (None, false) => union,
+            (Some(have), false) => have & union,
+            (None, true) => bitmap(&index.all_postings()?) - union,
+            (Some(have), true) => have - union,
+        });
+    }
+    match result {
+        Some(result) => Ok(result),
+        None => Ok(bitmap(&index.all_postings()?)),
+    }
+}
+
+/// The series of all values that the matcher accepts (or refuses).
+fn union_of(index: &IndexReader, matcher: &Matcher, accepted: bool) -> Result<RoaringBitmap, FileError> {
+    if matcher.op() == MatchOp::NotEqual && !accepted && !matcher.value().is_empty() {
+        return Ok(bitmap(&index.postings(matcher.name(), matcher.value())?));
+    }
+    let mut places = Vec::new();
+    index.label_values(matcher.name(), |value, place| {
+        if matcher.matches(value) == accepted {
+            places.push(place);
+        }
+        true
+    })?;
+    let mut union = RoaringBitmap::new();
+    for place in places {
+        union |= bitmap(&index.postings_at(place)?);
+    }
+    Ok(union)
+}
+
+/// From an index's symbols to a dictionary's ids.
+struct Translation<'a> {
+    index: &'a IndexReader,
+    dictionary: &'a Dictionary,
+    known: HashMap<u32, SymbolId, rapidhash::fast::RandomState>,
+}
+
+impl Translation<'_> {
+    fn id(&mut self, symbol: u32) -> Option<SymbolId> {
+        if let Some(&id) = self.known.get(&symbol) {
+            return Some(id);
+        }
+        let id = self.dictionary.intern(self.index.symbols().get(symbol)?);
+        self.known.insert(symbol, id);
+        Some(id)
+    }
+}
+
+impl BlockView {
+    fn damage(&self, series: BlockSeriesRef) -> StorageError {
+        let what = Damage::Malformed("a series names a string that is not there");
+        FileError::corrupt(&self.block.reader.dir().join("index"), u64::from(series.0), what).into()
+    }
+
+    /// The series that match and touch the range, in label order.
+    pub(crate) fn select(
+        &self,
+        request: &SelectRequest,
+        dictionary: &Dictionary,
+    ) -> Result<(LabelTable, Vec<BlockSeriesRef>), StorageError> {
+        let index = self.block.reader.index();
+        let matching = matching_series(index, &request.matchers)?;
+        let mut translation = Translation { index, dictionary, known: HashMap::default() };
+        let (mut labels, mut chunks) = (Vec::new(), Vec::new());
+        let mut table = LabelTable::new();
+        let mut found = Vec::with_capacity(matching.len() as usize);
+        let mut row = Vec::new();
+        for (n, series) in matching.into_iter().map(BlockSeriesRef).enumerate() {
+            if n % 1024 == 0 {
+                request.cancel.check()?;
+            }
+            index.series(series, &mut labels, &mut chunks)?;
+            if !self.touches(series, &chunks, request.range) {
+                continue;
+            }
+            row.clear();
+            for &(name, value) in &labels {
+                let (Some(name), Some(value)) = (translation.id(name), translation.id(value)) else {
+                    return Err(self.damage(series));
+                };
+                row.push((name, value));
+            }
+            table.push(row.iter().copied());
+            found.push(series);
+        }
+        Ok((table, found))
+    }
+
+    fn touches(&self, series: BlockSeriesRef, chunks: &[ChunkMeta], range: TimeRange) -> bool {
+        let tombstones = self.block.tombstones.read();
+        let deleted = tombstones.get(u64::from(series.0));
+        chunks.iter().any(|chunk| {
+            chunk.min_ms <= range.end_ms
+                && chunk.max_ms >= range.start_ms
+                && !deleted.iter().any(|gone| gone.start_ms <= chunk.min_ms && chunk.max_ms <= gone.end_ms)
+        })
+    }
+
+    /// Appends a series' samples to columns that hold none.
+    pub(crate) fn read(
+        &self,
+        series: BlockSeriesRef,
+        range: TimeRange,
+        options: ReadOptions,
+        columns: &mut Columns,
+    ) -> Result<ReadStats, StorageError> {
+        let reader = &self.block.reader;
+        let (mut labels, mut chunks) = (Vec::new(), Vec::new());
+        reader.index().series(series, &mut labels, &mut chunks)?;
+        let mut stats = ReadStats::default();
+        for meta in chunks.iter().filter(|c| c.min_ms <= range.end_ms && c.max_ms >= range.start_ms) {
+            let found = reader.chunk(meta.chunk)?;
+            chunk::decode(found.encoding, found.bytes, range, options, columns).map_err(|error| {
+                let offset = u64::from(meta.chunk.offset());
+                FileError::corrupt(&reader.dir().join("chunks"), offset, Damage::Chunk(error))
+            })?;
+            stats.chunks += 1;
+            stats.bytes += found.bytes.len() as u64;
+        }
+        let tombstones = self.block.tombstones.read();
+        let deleted = tombstones.get(u64::from(series.0));
+        if !deleted.is_empty() {
+            let intervals: Vec<(i64, i64)> = deleted.iter().map(|gone| (gone.start_ms, gone.end_ms)).collect();
+            drop(tombstones);
+            drop_intervals(columns, &intervals);
+        }
+        Ok(stats)
+    }
+}
