@@ -508,6 +508,12 @@ impl<T> Chosen<T> {
     }
 }
 
+impl<T> Default for Chosen<T> {
+    fn default() -> Chosen<T> {
+        Chosen(None)
+    }
+}
+
 impl<T: PartialEq> PartialEq<T> for Chosen<T> {
     fn eq(&self, other: &T) -> bool {
         self.0.as_ref() == Some(other)

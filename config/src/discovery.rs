@@ -113,6 +113,24 @@ impl StaticConfig {
     }
 }
 
+/// Reads a document that is a list of target groups, strictly: what file
+/// discovery reads. JSON is read too, being YAML.
+///
+/// # Errors
+/// All faults found; a null item is one.
+pub fn load_target_groups(text: &str) -> Result<Vec<StaticConfig>, crate::ConfigErrors> {
+    let (root, mut walk) = crate::load::open(text)?;
+    let groups: Option<Vec<Option<StaticConfig>>> = match root {
+        Some(root) => crate::decode::read(&root, &mut walk),
+        None => Some(Vec::new()),
+    };
+    for (index, _) in groups.iter().flatten().enumerate().filter(|(_, group)| group.is_none()) {
+        walk.invalid_at([index.into()], format!("nil target group item found (index {index})"));
+    }
+    let groups = groups.map(|groups| groups.into_iter().flatten().collect());
+    crate::load::finish(groups, walk)
+}
+
 impl Located for StaticConfig {
     fn set_directory(&mut self, _dir: &Path) {}
 }
@@ -315,4 +333,22 @@ pub fn check_target_address(address: &str) -> Result<(), String> {
         return Err(format!("{} is not a valid hostname", quoted(address)));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn target_group_files_are_read_strictly() {
+        let groups = load_target_groups("- targets: [a:1]\n  labels: {x: y}\n").unwrap();
+        assert_eq!(groups[0].targets, ["a:1"]);
+        assert_eq!(groups[0].labels.0["x"], "y");
+        let json = r#"[{"targets": ["a:1"], "labels": {"x": "y"}}]"#;
+        assert_eq!(load_target_groups(json).unwrap(), groups);
+        assert!(load_target_groups("[]").unwrap().is_empty());
+        let error = load_target_groups("- targets: [a]\n- ~\n").unwrap_err().to_string();
+        assert!(error.starts_with("nil target group item found (index 1)"), "{error}");
+        assert!(load_target_groups("- hosts: [a]").is_err());
+    }
 }

@@ -15,6 +15,7 @@ use crate::yaml::Yaml;
 
 block! {
     /// The web configuration file.
+    #[derive(Default)]
     pub struct WebConfig: "web.Config" {
         /// TLS.
         tls_server_config: TlsServerConfig => always "tls_server_config",
@@ -80,16 +81,6 @@ block! {
 }
 
 zero_default!(RateLimitConfig);
-
-impl Default for WebConfig {
-    fn default() -> WebConfig {
-        WebConfig {
-            tls_server_config: TlsServerConfig::default(),
-            http_server_config: HttpServerConfig::default(),
-            ..WebConfig::zeroed()
-        }
-    }
-}
 
 impl Default for TlsServerConfig {
     fn default() -> TlsServerConfig {

@@ -1,5 +1,7 @@
 //! Configuration files that must load or be refused, as upstream does.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its world must fail")]
+
 use std::path::Path;
 
 use config::azuread::AzureAdConfig;

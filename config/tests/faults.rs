@@ -11,7 +11,7 @@ fn load(text: &str) -> Result<Config, ConfigErrors> {
 }
 
 fn fault(text: &str) -> String {
-    load(text).unwrap_err().to_string()
+    load(text).expect_err("the text has a fault").to_string()
 }
 
 #[test]

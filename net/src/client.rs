@@ -17,7 +17,7 @@ mod oauth2;
 mod proxy;
 mod redirect;
 mod stream;
-mod tls;
+pub(crate) mod tls;
 
 use std::path::PathBuf;
 use std::sync::Arc;

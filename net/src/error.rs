@@ -184,8 +184,14 @@ pub(crate) fn tls_text(error: &io::Error) -> String {
     let verify = "tls: failed to verify certificate: x509: ";
     match tls {
         Tls::InvalidCertificate(cert) => match cert {
-            Cert::UnknownIssuer => format!("{verify}certificate signed by unknown authority"),
-            Cert::Expired | Cert::ExpiredContext { .. } | Cert::NotValidYet | Cert::NotValidYetContext { .. } => {
+            // Go does not say more when a namesake of the issuer did not sign.
+            Cert::UnknownIssuer | Cert::BadSignature => {
+                format!("{verify}certificate signed by unknown authority")
+            }
+            Cert::Expired
+            | Cert::ExpiredContext { .. }
+            | Cert::NotValidYet
+            | Cert::NotValidYetContext { .. } => {
                 format!("{verify}certificate has expired or is not yet valid")
             }
             Cert::NotValidForName => format!("{verify}certificate is not valid for the requested name"),

@@ -10,6 +10,7 @@
 pub mod client;
 pub mod error;
 mod secrets;
+pub mod server;
 
 pub use client::{ClientOptions, HttpClient, ProxyEnvironment};
 pub use error::{BuildError, ConnectError, Fault, HttpError};

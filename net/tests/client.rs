@@ -1,5 +1,7 @@
 //! The client against servers in this process.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its world must fail")]
+
 mod servers;
 
 use std::sync::Arc;
@@ -84,7 +86,8 @@ async fn credentials_do_not_follow_a_redirect_to_another_host() {
     assert_eq!(server.seen()[0].header("authorization"), "Basic dTpw");
     let there = &other.seen()[0];
     assert!(!there.headers.contains_key("authorization") && !there.headers.contains_key("x-key"));
-    let stays = client(&format!("{text}\nfollow_redirects: false")).send(get(&server.url("/"))).await.unwrap();
+    let stays =
+        client(&format!("{text}\nfollow_redirects: false")).send(get(&server.url("/"))).await.unwrap();
     assert_eq!(stays.status(), StatusCode::FOUND);
 }
 
@@ -223,7 +226,10 @@ async fn oauth2_tokens_are_kept_until_shortly_before_they_end() {
     let issuer = Server::http(|seen| {
         if seen.body.contains("scope=a+b") && seen.header("authorization") == "Basic aWQ6cw==" {
             let json = r#"{"access_token": "tok", "token_type": "bearer", "expires_in": 60}"#;
-            return Response::builder().header("content-type", "application/json").body(json.to_owned()).unwrap();
+            return Response::builder()
+                .header("content-type", "application/json")
+                .body(json.to_owned())
+                .unwrap();
         }
         Response::builder().status(401).body("who?".to_owned()).unwrap()
     })

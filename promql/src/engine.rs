@@ -223,12 +223,44 @@ impl Engine {
             .map_err(|errors| QueryError::Parse(errors.to_string()))
     }
 
+    /// Runs a query on this thread's stack, or on a larger one if it needs that.
     fn run(
         &self,
         store: &dyn Queryable,
         query: &Query,
         expr: &Expr,
         instant: bool,
+    ) -> Result<Output, QueryError> {
+        let depth = depth(expr);
+        if depth > DEPTH_MAX {
+            return Err(QueryError::execution(format!(
+                "expression is nested too deeply to be evaluated: {depth} levels, at most {DEPTH_MAX}"
+            )));
+        }
+        if depth <= DEPTH_SHALLOW {
+            return self.run_here(store, query, expr, instant, self.pool.clone());
+        }
+        std::thread::scope(|scope| {
+            let run = || self.run_here(store, query, expr, instant, None);
+            let thread = std::thread::Builder::new()
+                .name("query-deep".to_owned())
+                .stack_size(STACK_BYTES_PER_LEVEL * depth)
+                .spawn_scoped(scope, run);
+            match thread.map(std::thread::ScopedJoinHandle::join) {
+                Ok(Ok(result)) => result,
+                Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                Err(error) => Err(QueryError::execution(format!("no thread for a deep query: {error}"))),
+            }
+        })
+    }
+
+    fn run_here(
+        &self,
+        store: &dyn Queryable,
+        query: &Query,
+        expr: &Expr,
+        instant: bool,
+        pool: Option<Arc<rayon::ThreadPool>>,
     ) -> Result<Output, QueryError> {
         let watch = Watch::start(query.clock.clone());
         let step_ms = if instant { 0 } else { query.step_ms.max(1) };
@@ -260,7 +292,7 @@ impl Engine {
             }),
             budget: SampleBudget::new(self.options.max_samples),
             memory: QueryMemory::new(lease),
-            pool: self.pool.clone(),
+            pool,
             annotations: Default::default(),
             storage_warnings: Default::default(),
         });
@@ -271,6 +303,7 @@ impl Engine {
             steps,
             counters: Arc::new(SampleCounters::new(steps.count, per_step)),
         };
+        let _room = eval.check_steps()?;
         let prepared = watch.elapsed();
         let collect::Collected { value, explain, sort } = collect::value(&eval, &plan, instant, &watch)?;
         let evaluated = watch.elapsed();
@@ -288,6 +321,43 @@ impl Engine {
         let stats = stats(&eval.counters.totals(), &context, steps, per_step, timings);
         Ok(Output { value, warnings, infos, stats, explain })
     }
+}
+
+/// Levels that fit any thread's stack.
+const DEPTH_SHALLOW: usize = 40;
+/// Most levels of an expression that is evaluated: a chain of so many operators.
+const DEPTH_MAX: usize = 4000;
+/// Stack that a level takes at most, in bytes, unoptimised builds included.
+const STACK_BYTES_PER_LEVEL: usize = 64 * 1024;
+
+/// How many levels an expression has.
+fn depth(expr: &Expr) -> usize {
+    let mut deepest = 0;
+    let mut open = vec![(expr, 1)];
+    while let Some((expr, depth)) = open.pop() {
+        deepest = deepest.max(depth);
+        let mut push = |inner| open.push((inner, depth + 1));
+        match expr {
+            Expr::Paren(e) => push(&*e.expr),
+            Expr::Unary(e) => push(&*e.expr),
+            Expr::Binary(e) => {
+                push(&*e.lhs);
+                push(&*e.rhs);
+            }
+            Expr::Aggregate(e) => {
+                push(&*e.expr);
+                e.param.iter().for_each(|param| push(&**param));
+            }
+            Expr::Call(e) => e.args.iter().for_each(push),
+            Expr::Subquery(e) => push(&*e.expr),
+            Expr::Number(_)
+            | Expr::String(_)
+            | Expr::VectorSelector(_)
+            | Expr::MatrixSelector(_)
+            | Expr::Duration(_) => {}
+        }
+    }
+    deepest
 }
 
 fn stats(

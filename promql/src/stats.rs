@@ -92,6 +92,9 @@ pub(crate) struct SampleCounters {
     children: Mutex<Vec<(Arc<SampleCounters>, Relation)>>,
 }
 
+/// Evaluations at more steps count as a whole only.
+const PER_STEP_MAX: usize = 1 << 20;
+
 /// Counts with those of all parts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SampleTotals {
@@ -113,7 +116,7 @@ impl SampleCounters {
             total: AtomicU64::new(0),
             read: AtomicU64::new(0),
             steps,
-            per_step: per_step.then(|| Mutex::new(by_step())),
+            per_step: (per_step && steps <= PER_STEP_MAX).then(|| Mutex::new(by_step())),
             children: Mutex::default(),
         }
     }

@@ -157,7 +157,7 @@ impl NetFetch {
                 let decoder = gunzip.get_or_insert_with(|| MultiGzDecoder::new(std::mem::take(&mut sink)));
                 let written = decoder.write_all(&chunk);
                 lease.grow_to(decoder.get_ref().page.capacity() as u64)?;
-                written.map_err(|error| gzip_error(&error, decoder.get_ref()))?;
+                written.map_err(|error| gzip_error(&error, decoder))?;
             } else {
                 sink.write_all(&chunk).map_err(|_| FetchError::BodySizeLimit)?;
                 lease.grow_to(sink.page.capacity() as u64)?;
@@ -165,7 +165,13 @@ impl NetFetch {
         }
         if gzip {
             let Some(mut decoder) = gunzip else { return Err(FetchError::BodyCut) };
-            decoder.try_finish().map_err(|error| gzip_error(&error, decoder.get_ref()))?;
+            if let Err(error) = decoder.try_finish() {
+                // All there was has been read: what is missing was cut off.
+                return Err(match gzip_error(&error, &decoder) {
+                    FetchError::Gzip(_) => FetchError::BodyCut,
+                    other => other,
+                });
+            }
             std::mem::swap(&mut sink, decoder.get_mut());
         }
         *page = sink.page;
@@ -221,14 +227,13 @@ impl Write for PageSink {
     }
 }
 
-fn gzip_error(error: &io::Error, sink: &PageSink) -> FetchError {
-    if sink.passed {
+fn gzip_error(error: &io::Error, decoder: &MultiGzDecoder<PageSink>) -> FetchError {
+    if decoder.get_ref().passed {
         return FetchError::BodySizeLimit;
     }
     match error.kind() {
         io::ErrorKind::UnexpectedEof => FetchError::BodyCut,
-        io::ErrorKind::InvalidInput if error.to_string().contains("header") => FetchError::GzipHeader,
-        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => FetchError::Gzip("invalid data".to_owned()),
+        _ if decoder.header().is_none() => FetchError::GzipHeader,
         _ => FetchError::Gzip(error.to_string()),
     }
 }

@@ -162,6 +162,8 @@ impl ScrapeManager {
             state.failure_logs = failure_logs.clone();
             let seed_text = format!("{}{external_labels}", self.inner.host_name);
             state.offset_seed = fnv64a(seed_text.bytes());
+            // Rules may have changed: the groups as known mean other targets.
+            state.changed = state.groups.keys().cloned().collect();
             state.pools.clone()
         };
         let mut failed = false;
@@ -180,6 +182,7 @@ impl ScrapeManager {
                 failed = true;
             }
         }
+        self.inner.updated.notify_one();
         if failed { Err(ApplyError::Jobs) } else { Ok(()) }
     }
 

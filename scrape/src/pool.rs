@@ -108,6 +108,9 @@ impl Pool {
         let job = self.job();
         let discovered = self.discover(&job, groups);
         let gone = self.replace_targets(&job, discovered);
+        for running in &gone {
+            running.handle.begin_stop();
+        }
         for running in gone {
             running.handle.stop().await;
         }
@@ -134,20 +137,18 @@ impl Pool {
             inner.socket_fetches.clear();
             (std::mem::take(&mut inner.running), keeps_state)
         };
+        for running in old.values() {
+            if keeps_state {
+                running.handle.disable_end_markers();
+            }
+            running.handle.begin_stop();
+        }
         let mut ended = Vec::with_capacity(old.len());
         for (hash, running) in old {
-            let state = keeps_state.then(|| {
-                running.handle.disable_end_markers();
-                running.handle.state()
-            });
-            let target = running.target.clone();
-            ended.push(async move {
-                running.handle.stop().await;
-                (hash, target, state)
-            });
+            let state = keeps_state.then(|| running.handle.state());
+            running.handle.stop().await;
+            ended.push((hash, running.target, state));
         }
-        // All were told to stop only when polled: so poll them together.
-        let ended = join_all(ended).await;
         let mut inner = self.inner.lock();
         let forced = self.target_limit_error(&job, ended.len());
         for (hash, target, state) in ended {
@@ -321,15 +322,4 @@ fn distinct_strings(running: &HashMap<u64, Running>) -> usize {
         }
     }
     strings.len()
-}
-
-async fn join_all<T: Send + 'static>(futures: Vec<impl Future<Output = T> + Send + 'static>) -> Vec<T> {
-    let tasks: Vec<_> = futures.into_iter().map(tokio::spawn).collect();
-    let mut results = Vec::with_capacity(tasks.len());
-    for task in tasks {
-        if let Ok(result) = task.await {
-            results.push(result);
-        }
-    }
-    results
 }

@@ -93,6 +93,11 @@ impl LoopHandle {
         LoopHandle { control, stopped }
     }
 
+    /// Tells the loop to end.
+    pub(crate) fn begin_stop(&self) {
+        self.control.stop.cancel();
+    }
+
     /// Ends the loop and waits until its last scrape is stored. Markers may
     /// follow later.
     pub(crate) async fn stop(mut self) {

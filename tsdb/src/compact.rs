@@ -1,8 +1,8 @@
-//! Compaction: several blocks, or a span of the head, become one block.
+//! Compaction: several blocks become one.
 //!
 //! ```text
 //! plan     which blocks belong together            pure rules, no file
-//! sources  a block or the head, series by series in label order
+//! sources  a block, series by series in label order
 //! merge    k sources → one, in label order         memory: symbols, one series
 //! series   the chunks of one series                copied as bytes, or
 //! encode   … decoded, merged and encoded anew      where they overlap or were deleted
@@ -12,10 +12,10 @@
 mod encode;
 mod merge;
 pub(crate) mod plan;
+mod run;
 mod series;
 mod sources;
 mod write;
 
-pub(crate) use merge::{Series, SeriesSource, SourceChunk};
-pub(crate) use sources::{BlockSource, HeadSource};
-pub(crate) use write::{CompactError, WriteOptions, Written, compacted_meta, write_block};
+#[cfg(test)]
+mod tests;

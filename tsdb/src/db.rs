@@ -4,10 +4,11 @@
 
 mod accounts;
 mod admin;
+mod background;
 mod blocks;
 mod checkpoint;
 mod commits;
-mod cut;
+pub(crate) mod cut;
 mod log;
 mod metrics;
 mod open;
@@ -27,15 +28,17 @@ use std::sync::atomic::Ordering;
 use model::exemplar::SeriesExemplars;
 use model::memory::Accountant;
 use model::metrics::Registry;
-use model::query::{ExemplarQueryable, LabelList, LabelQueryable, Querier, Queryable};
-use model::{Appendable, Appender, Env, Matcher, StorageError, TimeRange};
+use model::query::{
+    ChunkQueryable, ExemplarQueryable, LabelList, LabelQueryable, Querier, Queryable, RawChunk, SelectRequest,
+};
+use model::{Appendable, Appender, Env, Labels, Matcher, StorageError, TimeRange};
 use parking_lot::Mutex;
 
 pub use crate::wal::Compression;
 pub use open::OpenError;
 pub use options::DbOptions;
 pub use progress::ReplayCell;
-pub(crate) use blocks::Block;
+pub(crate) use blocks::{Block, storage_error};
 pub(crate) use store::Store;
 
 use accounts::Accounts;
@@ -50,6 +53,7 @@ pub struct Db {
     lock: Mutex<Option<open::DirLock>>,
     progress: Arc<ReplayCell>,
     accounts: Accounts,
+    stop: background::Stop,
 }
 
 impl Db {
@@ -76,7 +80,7 @@ impl Db {
         metrics::register(&opened.store, registry);
         let accounts = Accounts::new(&accountant);
         accounts.refresh(&opened.store);
-        let db = Db { store: opened.store, lock: Mutex::new(opened.lock), progress, accounts };
+        let db = Db { store: opened.store, lock: Mutex::new(opened.lock), progress, accounts, stop: Default::default() };
         db.progress.finish();
         Ok(Arc::new(db))
     }
@@ -90,7 +94,13 @@ impl Db {
         if self.store.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        let synced = self.sync();
+        self.stop.stop();
+        // Whoever is looking after things finishes first.
+        let upkeep = self.store.upkeep.lock();
+        let apply = self.store.head.apply.lock();
+        let flushed = self.store.chunks.sync().map_err(StorageError::from);
+        let synced = self.sync().and(flushed);
+        drop((apply, upkeep));
         if let Some(lock) = self.lock.lock().take() {
             lock.release(&*self.store.env.fs).map_err(|source| StorageError::Io {
                 op: "remove",
@@ -106,8 +116,13 @@ impl Db {
     /// # Errors
     /// A log cannot be synced.
     pub fn sync(&self) -> Result<(), StorageError> {
-        for log in [self.store.wal.get(), self.store.wbl.get()].into_iter().flatten() {
+        let metrics = &self.store.metrics;
+        let logs = [(self.store.wal.get(), &metrics.wal_fsync), (self.store.wbl.get(), &metrics.wbl_fsync)];
+        for (log, duration) in logs {
+            let Some(log) = log else { continue };
+            let started = self.store.env.clock.monotonic();
             log.sync()?;
+            duration.observe(self.store.env.clock.monotonic().saturating_sub(started).as_secs_f64());
         }
         Ok(())
     }
@@ -122,6 +137,16 @@ impl Db {
         let result = self.store.maintain();
         self.refresh_accounts();
         result
+    }
+
+    /// Starts the threads that sync the logs and look after everything else, at
+    /// the intervals that the options name. They end when the database is closed
+    /// or dropped.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
+    pub fn start_background(self: &Arc<Self>) -> std::io::Result<()> {
+        background::start(self)
     }
 
     /// Reports what is held, by owner, to the account given at open. Visits every
@@ -146,6 +171,17 @@ impl Queryable for Db {
     fn querier(&self, range: TimeRange) -> Result<Arc<dyn Querier>, StorageError> {
         self.check_open()?;
         Ok(Arc::new(DbQuerier::new(&self.store, range)))
+    }
+}
+
+impl ChunkQueryable for Db {
+    fn chunks(
+        &self,
+        request: &SelectRequest,
+        each: &mut dyn FnMut(&Labels, Vec<RawChunk>) -> bool,
+    ) -> Result<(), StorageError> {
+        self.check_open()?;
+        DbQuerier::new(&self.store, request.range).chunks(request, each)
     }
 }
 

@@ -12,6 +12,7 @@ pub mod snapshot_format;
 pub mod tombstones;
 pub mod wal;
 
+mod compact;
 pub mod db;
 mod exemplars;
 mod head;

@@ -8,6 +8,7 @@
 //! ```
 
 pub(crate) mod block;
+mod chunks;
 pub(crate) mod head;
 
 pub(crate) mod labels;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 
 use model::query::{Latest, LatestColumns, LatestValue, ReadOptions, ReadStats, SampleKind, SelectRequest};
 use model::{
-    Columns, CounterResetHint, Dictionary, Querier, SelectedSeries, SeriesHandle, SeriesReader, StorageError,
+    Columns, CounterResetHint, Dictionary, LabelTable, Querier, SelectedSeries, SeriesHandle, SeriesReader, StorageError,
     TimeRange,
 };
 
@@ -62,6 +63,37 @@ impl DbQuerier {
     }
 }
 
+impl View {
+    /// The sorted rows of every source.
+    fn select_all(
+        &self,
+        request: &SelectRequest,
+        dictionary: &Dictionary,
+    ) -> Result<(Vec<LabelTable>, Found), StorageError> {
+        let mut tables = Vec::with_capacity(self.blocks.len() + 1);
+        let mut blocks = Vec::with_capacity(self.blocks.len());
+        for block in &self.blocks {
+            let (table, series) = block.select(request, dictionary)?;
+            tables.push(table);
+            blocks.push(series);
+        }
+        let (table, head) = self.head.select(request, dictionary)?;
+        tables.push(table);
+        Ok((tables, Found { blocks, head }))
+    }
+}
+
+impl DbQuerier {
+    /// As [`model::query::ChunkQueryable::chunks`] has it.
+    pub(crate) fn chunks(
+        &self,
+        request: &SelectRequest,
+        each: &mut dyn FnMut(&model::Labels, Vec<model::query::RawChunk>) -> bool,
+    ) -> Result<(), StorageError> {
+        self.view.chunks(request, each)
+    }
+}
+
 impl Querier for DbQuerier {
     fn select(
         &self,
@@ -75,22 +107,14 @@ impl Querier for DbQuerier {
             ),
             ..request.clone()
         };
-        let mut tables = Vec::with_capacity(self.view.blocks.len() + 1);
-        let mut blocks = Vec::with_capacity(self.view.blocks.len());
-        for block in &self.view.blocks {
-            let (table, series) = block.select(&request, dictionary)?;
-            tables.push(table);
-            blocks.push(series);
-        }
-        let (table, handles) = self.view.head.select(&request, dictionary)?;
-        tables.push(table);
-        let mut merged = rows::merge(&tables, dictionary);
+        let (tables, found) = self.view.select_all(&request, dictionary)?;
+        let mut merged = rows::merge(tables, dictionary);
         let mut warnings = Vec::new();
         if merged.truncate(request.limit) {
             warnings.push("results truncated due to limit".to_owned());
         }
         let labels = std::mem::take(&mut merged.labels);
-        let reader = DbReader { view: self.view.clone(), merged, found: Found { blocks, head: handles } };
+        let reader = DbReader { view: self.view.clone(), merged, found };
         Ok(SelectedSeries { labels, reader: Arc::new(reader), warnings })
     }
 }

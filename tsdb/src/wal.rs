@@ -16,6 +16,7 @@ pub mod compression;
 pub mod reader;
 pub mod record;
 pub mod segment;
+pub mod series_state;
 pub mod tail;
 pub mod writer;
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::block::{Block, Fields, block, choice};
+use crate::block::{Block, block, choice};
 use crate::decode::{Chosen, Walk};
 use crate::discovery::Located;
 use crate::http_client::HttpClientConfig;
@@ -39,7 +39,6 @@ impl Default for DigitalOceanSdConfig {
             refresh_interval: model::time::PromDuration(60000),
             http_client: HttpClientConfig::default(),
             role: Chosen::some(DigitalOceanRole::Droplets),
-            ..DigitalOceanSdConfig::zeroed()
         }
     }
 }

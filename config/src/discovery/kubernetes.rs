@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::block::{Block, Fields, block, choice, zero_default};
+use crate::block::{Block, block, choice, zero_default};
 use crate::decode::{Chosen, Walk};
 use crate::discovery::Located;
 use crate::http_client::HttpClientConfig;
@@ -28,6 +28,7 @@ choice! {
 
 block! {
     /// Objects of Kubernetes.
+    #[derive(Default)]
     pub struct KubernetesSdConfig: "kubernetes.plain" {
         /// The API server; that of the pod's own cluster where none is given.
         api_server: Option<Url> => omit "api_server",
@@ -89,12 +90,6 @@ zero_default!(NamespaceDiscovery, KubernetesSelector, AttachMetadata);
 impl Block for NamespaceDiscovery {}
 impl Block for KubernetesSelector {}
 impl Block for AttachMetadata {}
-
-impl Default for KubernetesSdConfig {
-    fn default() -> KubernetesSdConfig {
-        KubernetesSdConfig { http_client: HttpClientConfig::default(), ..KubernetesSdConfig::zeroed() }
-    }
-}
 
 impl Located for KubernetesSdConfig {
     fn set_directory(&mut self, dir: &Path) {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::block::{Block, Fields, block};
+use crate::block::{Block, block};
 use crate::decode::Walk;
 use crate::discovery::Located;
 use crate::http_client::HttpClientConfig;
@@ -38,7 +38,6 @@ impl Default for NomadSdConfig {
             region: "global".to_owned(),
             server: "http://localhost:4646".to_owned(),
             tag_separator: ",".to_owned(),
-            ..NomadSdConfig::zeroed()
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::block::{Block, Fields, block};
+use crate::block::{Block, block};
 use crate::decode::Walk;
 use crate::discovery::Located;
 use crate::http_client::HttpClientConfig;
@@ -26,7 +26,6 @@ impl Default for VultrSdConfig {
             port: 80,
             refresh_interval: model::time::PromDuration(60000),
             http_client: HttpClientConfig::default(),
-            ..VultrSdConfig::zeroed()
         }
     }
 }

@@ -20,7 +20,10 @@ pub(super) enum Authenticator {
 }
 
 impl Authenticator {
-    pub(super) fn new(config: &HttpClientConfig, options: &ClientOptions) -> Result<Authenticator, BuildError> {
+    pub(super) fn new(
+        config: &HttpClientConfig,
+        options: &ClientOptions,
+    ) -> Result<Authenticator, BuildError> {
         if let Some(authorization) = &config.authorization {
             let credentials = SecretSource::new(
                 &authorization.credentials,

@@ -131,7 +131,9 @@ impl Inner {
         match status.split_once(' ') {
             Some((_, rest)) if rest.starts_with('2') => Ok(raw),
             // Go says the status text alone.
-            Some((_, rest)) => Err(proxy_fault(rest.split_once(' ').map_or(rest, |(_, text)| text).to_owned())),
+            Some((_, rest)) => {
+                Err(proxy_fault(rest.split_once(' ').map_or(rest, |(_, text)| text).to_owned()))
+            }
             None => Err(proxy_fault("malformed HTTP response from proxy".to_owned())),
         }
     }
@@ -164,7 +166,8 @@ async fn unix(path: &Path) -> Result<Raw, ConnectError> {
 
 fn server_name(host: &str) -> Result<ServerName<'static>, ConnectError> {
     let bare = host.trim_matches(['[', ']']).trim_end_matches('.').to_owned();
-    ServerName::try_from(bare).map_err(|_| ConnectError::Tls("tls: the host is no valid server name".to_owned()))
+    ServerName::try_from(bare)
+        .map_err(|_| ConnectError::Tls("tls: the host is no valid server name".to_owned()))
 }
 
 async fn handshake(

@@ -195,7 +195,8 @@ impl TokenSource {
         if let Some(text) = authorization.and_then(|text| http::HeaderValue::from_str(&text).ok()) {
             request.headers_mut().insert(AUTHORIZATION, text);
         }
-        let response = Box::pin(self.client.send(request)).await.map_err(|error| failed(error.to_string()))?;
+        let response =
+            Box::pin(self.client.send(request)).await.map_err(|error| failed(error.to_string()))?;
         let status = response.status();
         let form_answer = is_form(&response);
         let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
@@ -217,7 +218,8 @@ impl TokenSource {
 }
 
 fn is_form<B>(response: &http::Response<B>) -> bool {
-    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let content_type =
+        response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let essence = content_type.split(';').next().unwrap_or("").trim();
     matches!(essence, "application/x-www-form-urlencoded" | "text/plain")
 }
@@ -262,8 +264,10 @@ fn json(value: &Yaml) -> serde_json::Value {
         Yaml::Float(value) => (*value).into(),
         Yaml::Str(text) => text.as_str().into(),
         Yaml::Seq(items) | Yaml::FlowSeq(items) => items.iter().map(json).collect(),
-        Yaml::Map(entries) => {
-            entries.iter().map(|(name, value)| (name.clone(), json(value))).collect::<serde_json::Map<_, _>>().into()
-        }
+        Yaml::Map(entries) => entries
+            .iter()
+            .map(|(name, value)| (name.clone(), json(value)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
     }
 }

@@ -84,9 +84,7 @@ impl Proxy {
             _ => return Err(invalid()),
         };
         let (host, port) = match parts.host.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => {
-                (host, port.parse().map_err(|_| invalid())?)
-            }
+            Some((host, port)) if !port.contains(']') => (host, port.parse().map_err(|_| invalid())?),
             _ => (parts.host, default_port),
         };
         if host.is_empty() {
@@ -109,7 +107,10 @@ impl Proxy {
 }
 
 impl ProxyRules {
-    pub(super) fn new(config: &ProxyConfig, environment: &ProxyEnvironment) -> Result<ProxyRules, BuildError> {
+    pub(super) fn new(
+        config: &ProxyConfig,
+        environment: &ProxyEnvironment,
+    ) -> Result<ProxyRules, BuildError> {
         let parse = |text: &str| if text.is_empty() { Ok(None) } else { Proxy::parse(text).map(Some) };
         let mut rules = ProxyRules { connect_headers: connect_headers(config), ..ProxyRules::default() };
         if config.proxy_from_environment {
@@ -165,7 +166,10 @@ fn connect_headers(config: &ProxyConfig) -> Vec<(HeaderName, HeaderValue)> {
 }
 
 fn direct_rules(text: &str) -> Vec<DirectRule> {
-    text.split(',').map(|part| part.trim().to_ascii_lowercase()).filter_map(|part| direct_rule(&part)).collect()
+    text.split(',')
+        .map(|part| part.trim().to_ascii_lowercase())
+        .filter_map(|part| direct_rule(&part))
+        .collect()
 }
 
 fn direct_rule(part: &str) -> Option<DirectRule> {

@@ -120,7 +120,9 @@ mod tests {
     #[test]
     fn credentials_stay_behind_when_the_host_changes() {
         assert!(redirected(302, Method::GET, "http://a/", "/b").headers.contains_key("authorization"));
-        assert!(redirected(302, Method::GET, "http://a/", "http://x.a/").headers.contains_key("authorization"));
+        assert!(
+            redirected(302, Method::GET, "http://a/", "http://x.a/").headers.contains_key("authorization")
+        );
         for to in ["http://b/", "http://ba/", "//b/c", "http://evil-a/"] {
             let hop = redirected(302, Method::GET, "http://a/", to);
             assert!(hop.left_host && !hop.headers.contains_key("authorization"), "{to}");
@@ -130,7 +132,10 @@ mod tests {
     #[test]
     fn a_post_becomes_a_get_unless_the_status_says_otherwise() {
         let hop = redirected(303, Method::POST, "http://a/x", "y");
-        assert_eq!((hop.method, hop.body.len(), hop.uri.to_string()), (Method::GET, 0, "http://a/y".to_owned()));
+        assert_eq!(
+            (hop.method, hop.body.len(), hop.uri.to_string()),
+            (Method::GET, 0, "http://a/y".to_owned())
+        );
         let hop = redirected(307, Method::POST, "http://a/x", "y");
         assert_eq!((hop.method, hop.body.len()), (Method::POST, 4));
     }

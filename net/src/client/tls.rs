@@ -84,9 +84,9 @@ pub(crate) fn versions(
 ) -> Result<&'static [&'static SupportedProtocolVersion], BuildError> {
     let min = min.unwrap_or(TlsVersion::Tls12);
     match (min, max.unwrap_or(TlsVersion::Tls13)) {
-        (_, TlsVersion::Tls10 | TlsVersion::Tls11) => {
-            Err(BuildError::Versions("TLS 1.0 and TLS 1.1 are not supported: max_version must be TLS12 or TLS13"))
-        }
+        (_, TlsVersion::Tls10 | TlsVersion::Tls11) => Err(BuildError::Versions(
+            "TLS 1.0 and TLS 1.1 are not supported: max_version must be TLS12 or TLS13",
+        )),
         (TlsVersion::Tls13, TlsVersion::Tls12) => Err(BuildError::Versions(
             "tls_config.max_version must be greater than or equal to tls_config.min_version if both are specified",
         )),
@@ -251,7 +251,7 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 }
 
 /// The system's authorities, read once.
-fn native_roots() -> Arc<RootCertStore> {
+pub(crate) fn native_roots() -> Arc<RootCertStore> {
     static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     Arc::clone(ROOTS.get_or_init(|| {
         let found = rustls_native_certs::load_native_certs();
@@ -301,8 +301,7 @@ impl ServerCertVerifier for PinnedAuthority {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verdict =
-            self.web.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        let verdict = self.web.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         // Dates and the like are checked before what a certificate may be used
         // for: `Other` is left for an authority that stands for itself.
         let unusual = matches!(&verdict, Err(Error::InvalidCertificate(CertificateError::Other(_))));

@@ -1,6 +1,7 @@
 //! Servers that answer by a function and remember what they saw.
 
 #![allow(dead_code, reason = "each test file uses a part")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its world must fail")]
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -121,7 +122,12 @@ impl Server {
                 let name: http::HeaderName = name.to_ascii_lowercase().parse().unwrap();
                 headers.insert(name, value.parse().unwrap());
             }
-            log.lock().unwrap().push(Seen { method: method.clone(), path: path.clone(), headers, body: String::new() });
+            log.lock().unwrap().push(Seen {
+                method: method.clone(),
+                path: path.clone(),
+                headers,
+                body: String::new(),
+            });
             if method == "CONNECT" {
                 let mut upstream = TcpStream::connect(path).await.unwrap();
                 stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
@@ -137,7 +143,10 @@ impl Server {
         .await
     }
 
-    pub async fn unix(path: &Path, answer: impl Fn(&Seen) -> Response<String> + Send + Sync + 'static) -> Server {
+    pub async fn unix(
+        path: &Path,
+        answer: impl Fn(&Seen) -> Response<String> + Send + Sync + 'static,
+    ) -> Server {
         let listener = UnixListener::bind(path).unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&log);

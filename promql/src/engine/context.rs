@@ -186,7 +186,25 @@ pub(crate) struct EvalContext {
     pub(crate) counters: Arc<SampleCounters>,
 }
 
+/// Most steps of one evaluation: a series takes nine bytes for each.
+const STEPS_MAX: usize = 1 << 28;
+
 impl EvalContext {
+    /// Refuses evaluations at so many steps that one series would not fit:
+    /// short steps of a long subquery are easy to write.
+    pub(crate) fn check_steps(&self) -> Result<Option<Reservation>> {
+        let count = self.steps.count;
+        if count > STEPS_MAX {
+            return Err(QueryError::TooManySamples(EXECUTION));
+        }
+        // Below this the blocks of the threads are not worth an entry.
+        if count < 1 << 16 {
+            return Ok(None);
+        }
+        let threads = self.query.pool.as_ref().map_or(1, |pool| pool.current_num_threads() * 2);
+        Reservation::new(&self.query, (count * 9 * (threads + 1)) as u64).map(Some)
+    }
+
     /// The same query at other steps, with counters of its own.
     pub(crate) fn child(&self, steps: Steps, per_step: bool) -> EvalContext {
         EvalContext {

@@ -126,14 +126,15 @@ impl Joining {
         let mut plain: Vec<(u32, u32)> = Vec::new();
         let mut rows = Rows::default();
         let mut whole: Vec<Group> = Vec::new();
-        let mut lone_duplicates: Vec<Group> = Vec::new();
+        let mut duplicates: Vec<Vec<u32>> = Vec::new();
         for group in groups {
+            if !fill && group.one.len() > 1 {
+                duplicates.push(group.one.clone());
+            }
             if fill {
                 whole.push(group);
             } else if group.many.is_empty() {
-                if group.one.len() > 1 {
-                    lone_duplicates.push(group);
-                }
+                continue;
             } else if group.one.len() == 1 {
                 let one_row = group.one[0];
                 let names: Vec<Pairs> = group
@@ -158,7 +159,7 @@ impl Joining {
                 whole.push(group);
             }
         }
-        self.check_duplicates(ctx, &many, &one, &lone_duplicates)?;
+        self.check_duplicates(ctx, &many, &one, &duplicates)?;
         let held = self.evaluate_whole(ctx, &many, &one, &whole, &mut rows)?;
         // A "one" series with many partners is evaluated once and kept.
         let repeated = plain.len() > plain.iter().map(|&(_, o)| o).collect::<HashSet<_>>().len();
@@ -191,20 +192,20 @@ impl Joining {
         merged(ctx, Vectors::new(ctx, rows, node)?.on_top_of(chain))
     }
 
-    /// Several series of the "one" side with the same signature are an error
-    /// also where none of the "many" side has it, as long as there is any.
+    /// Several series of the "one" side with the same signature are an error at
+    /// each step at which the "many" side has any sample, of whatever signature.
     fn check_duplicates(
         &self,
         ctx: &EvalContext,
         many: &Vectors,
         one: &Vectors,
-        groups: &[Group],
+        groups: &[Vec<u32>],
     ) -> Result<()> {
         let steps = ctx.steps.count;
         let mut clash: Vec<Option<(u32, u32)>> = vec![None; steps];
         for group in groups {
             let mut first: Vec<Option<u32>> = vec![None; steps];
-            one.for_each(Some(&group.one), |rows, batch| {
+            one.for_each(Some(group), |rows, batch| {
                 for (i, &row) in rows.iter().enumerate() {
                     for step in 0..steps {
                         if batch.is_present(i * steps + step) {

@@ -257,6 +257,7 @@ pub(crate) fn subquery(ctx: &EvalContext, s: &Subquery, alone: bool) -> Result<(
     }
     let steps = Steps::new(first, end.saturating_add(shift), interval);
     let inner = ctx.child(steps, ctx.counters.wants_steps());
+    let _room = inner.check_steps()?;
     ctx.counters.adopt(
         inner.counters.clone(),
         Relation::Subquery {
@@ -340,6 +341,7 @@ impl RangeNode {
         let from_subquery = matches!(self.input, Input::Subquery { .. });
         let mut cursor = Cursor::default();
         let mut result = Ok(());
+        let mut largest = 0;
         for step in 0..steps.count {
             let at_ms = steps.at(step);
             let refetch = step == 0 || self.shape.at_ms.is_none();
@@ -353,10 +355,7 @@ impl RangeNode {
             }
             let count =
                 samples.floats.len() as u64 + samples.hists.iter().map(|h| histogram_samples(h)).sum::<u64>();
-            result = query.budget.pass(count);
-            if result.is_err() {
-                break;
-            }
+            largest = largest.max(count);
             let read = if !refetch || from_subquery {
                 0
             } else if step == 0 {
@@ -383,6 +382,7 @@ impl RangeNode {
             }
         }
         worker.series = series;
+        query.budget.pass(largest)?;
         result
     }
 

@@ -1,10 +1,6 @@
 //! `dns_sd_configs`: targets from the records of names.
 
-use std::any::Any;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use config::discovery::DnsSdConfig;
 use hickory_resolver::TokioResolver;
@@ -12,41 +8,30 @@ use hickory_resolver::proto::rr::{RData, RecordType};
 use model::{Labels, LabelsBuilder};
 
 use crate::group::{ADDRESS_LABEL, TargetGroup};
-use crate::mechanism::{Context, DiscoveryError, Mechanism, Updates, same};
-use crate::refresh::{self, Refresh};
+use crate::labels::join_host_port;
+use crate::mechanism::{Context, DiscoveryError};
+use crate::polled::Periodic;
+use crate::refresh::Refresh;
 
-/// One `dns_sd_configs` block.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Dns {
-    pub(crate) config: DnsSdConfig,
-}
+impl Periodic for DnsSdConfig {
+    const NAME: &'static str = "dns";
+    type Look = Lookup;
 
-impl Mechanism for Dns {
-    fn name(&self) -> &'static str {
-        "dns"
+    fn interval(&self) -> config::Duration {
+        self.refresh_interval
     }
 
-    fn is_same(&self, other: &dyn Mechanism) -> bool {
-        same(self, other)
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
-    fn run(self: Arc<Self>, context: Context, updates: Updates) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(async move {
-            let interval = Duration::from_millis(self.config.refresh_interval.0.max(100).unsigned_abs());
-            let lookup = Lookup { config: self.config.clone(), context: context.clone(), resolver: None };
-            refresh::run("dns", lookup, interval, context, updates).await;
-        })
+    fn look(&self, context: &Context) -> Result<Lookup, DiscoveryError> {
+        Ok(Lookup { config: self.clone(), context: context.clone(), resolver: None, last: BTreeMap::new() })
     }
 }
 
-struct Lookup {
+pub(crate) struct Lookup {
     config: DnsSdConfig,
     context: Context,
     resolver: Option<TokioResolver>,
+    /// What each name had when it could last be looked up.
+    last: BTreeMap<String, TargetGroup>,
 }
 
 impl Refresh for Lookup {
@@ -67,8 +52,6 @@ impl Refresh for Lookup {
             "NS" => RecordType::NS,
             _ => RecordType::SRV,
         };
-        let mut groups = Vec::new();
-        let mut failed = None;
         for name in &self.config.names {
             self.context.metrics.dns_lookups.inc();
             match resolver.lookup(name.as_str(), kind).await {
@@ -77,26 +60,28 @@ impl Refresh for Lookup {
                         .answers()
                         .iter()
                         .filter_map(|record| target(name, &record.data, self.config.port));
-                    groups.push(TargetGroup {
-                        source: name.clone(),
-                        labels: Labels::empty(),
-                        targets: records.collect(),
-                    });
+                    let targets = records.collect();
+                    let group = TargetGroup { source: name.clone(), labels: Labels::empty(), targets };
+                    self.last.insert(name.clone(), group);
                 }
                 // No such name, or no such record: there is no target.
                 Err(error) if error.is_no_records_found() => {
-                    groups.push(TargetGroup { source: name.clone(), ..TargetGroup::default() });
+                    self.last.remove(name);
                 }
+                // Nothing is known of the name now: its last targets stay.
                 Err(error) => {
                     self.context.metrics.dns_lookup_failures.inc();
-                    failed = Some(DiscoveryError::Request(format!("could not resolve {name:?}: {error}")));
+                    tracing::error!(
+                        component = "discovery manager",
+                        discovery = "dns",
+                        config = self.context.set,
+                        err = format!("could not resolve {name:?}: {error}"),
+                        "Error refreshing DNS targets"
+                    );
                 }
             }
         }
-        match failed {
-            Some(error) if groups.is_empty() => Err(error),
-            _ => Ok(groups),
-        }
+        Ok(self.last.values().cloned().collect())
     }
 }
 
@@ -110,27 +95,22 @@ fn target(name: &str, data: &RData, port: i64) -> Option<Labels> {
             let target = srv.target.to_string();
             labels.set("__meta_dns_srv_record_target", &target);
             labels.set("__meta_dns_srv_record_port", &srv.port.to_string());
-            join(&host(&target), i64::from(srv.port))
+            join_host_port(&host(&target), i64::from(srv.port))
         }
         RData::MX(mx) => {
             labels.set("__meta_dns_mx_record_target", &mx.exchange.to_string());
-            join(&host(&mx.exchange), port)
+            join_host_port(&host(&mx.exchange), port)
         }
         RData::NS(ns) => {
             labels.set("__meta_dns_ns_record_target", &ns.0.to_string());
-            join(&host(&ns.0), port)
+            join_host_port(&host(&ns.0), port)
         }
-        RData::A(a) => join(&a.0.to_string(), port),
-        RData::AAAA(aaaa) => join(&aaaa.0.to_string(), port),
+        RData::A(a) => join_host_port(&a.0.to_string(), port),
+        RData::AAAA(aaaa) => join_host_port(&aaaa.0.to_string(), port),
         _ => return None,
     };
     labels.set(ADDRESS_LABEL, &address);
     Some(labels.labels())
-}
-
-/// Host and port; an IPv6 address in brackets.
-fn join(host: &str, port: i64) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 #[cfg(test)]

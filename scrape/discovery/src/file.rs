@@ -6,9 +6,7 @@
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +17,8 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::group::{TargetGroup, parse_groups};
-use crate::mechanism::{Context, DiscoveryError, Mechanism, Updates, same};
+use crate::polled::interval_of;
+use crate::mechanism::{Context, DiscoveryError, Mechanism, Running, Updates, same};
 
 /// The label that tells which file a target is from.
 const FILEPATH_LABEL: &str = "__meta_filepath";
@@ -47,8 +46,8 @@ impl Mechanism for Files {
         self
     }
 
-    fn run(self: Arc<Self>, context: Context, updates: Updates) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(watch(self, context, updates))
+    fn start(self: Arc<Self>, context: Context, updates: Updates) -> Result<Running, DiscoveryError> {
+        Ok(Box::pin(watch(self, context, updates)))
     }
 }
 
@@ -71,7 +70,7 @@ async fn watch(files: Arc<Files>, context: Context, updates: Updates) {
     };
     let mut watched = BTreeSet::new();
     let mut known: BTreeMap<PathBuf, usize> = BTreeMap::new();
-    let interval = Duration::from_millis(files.config.refresh_interval.0.max(100).unsigned_abs());
+    let interval = interval_of(files.config.refresh_interval);
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -210,7 +209,7 @@ fn read(path: &Path) -> Result<Vec<TargetGroup>, DiscoveryError> {
     Ok(groups)
 }
 
-fn document_of_yaml(text: &str) -> Result<Value, config::tree::SyntaxError> {
+pub(crate) fn document_of_yaml(text: &str) -> Result<Value, config::tree::SyntaxError> {
     Ok(config::tree::parse(text)?.map_or(Value::Null, |root| value_of(&root)))
 }
 
@@ -232,18 +231,7 @@ fn value_of(node: &Node) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::DiscoveryMetrics;
-    use model::metrics::Registry;
-    use tokio_util::sync::CancellationToken;
-
-    fn context() -> Context {
-        Context {
-            clock: Arc::new(testkit::TestClock::new(0)),
-            metrics: Arc::new(DiscoveryMetrics::new(&Registry::new())),
-            set: "job".to_owned(),
-            stop: CancellationToken::new(),
-        }
-    }
+    use crate::testing::context;
 
     fn config(pattern: &Path) -> FileSdConfig {
         FileSdConfig { files: vec![pattern.display().to_string()], ..FileSdConfig::default() }

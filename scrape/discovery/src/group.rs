@@ -81,8 +81,6 @@ fn one_group(item: &Value, index: usize, prefix: &str) -> Result<TargetGroup, Gr
             for (name, value) in pairs {
                 let value = match value {
                     Value::String(value) => value.clone(),
-                    Value::Number(number) => number.to_string(),
-                    Value::Bool(value) => value.to_string(),
                     Value::Null => String::new(),
                     _ => return Err(malformed(format!("the value of label {name} is no text"))),
                 };

@@ -13,19 +13,26 @@
 
 #![forbid(unsafe_code)]
 
+mod client;
 mod group;
+mod labels;
 mod manager;
 mod mechanism;
 mod metrics;
+mod polled;
 mod refresh;
 mod registry;
 
 mod dns;
 mod file;
+mod http_sd;
 mod static_targets;
+
+#[cfg(test)]
+mod testing;
 
 pub use group::{ADDRESS_LABEL, GroupError, TargetGroup, parse_groups};
 pub use manager::{GroupsByJob, Manager, ManagerOptions};
-pub use mechanism::{Context, DiscoveryError, Mechanism, Updates};
+pub use mechanism::{Context, DiscoveryError, Mechanism, Running, Surroundings, Updates};
 pub use metrics::DiscoveryMetrics;
 pub use registry::{mechanisms, without_effect};

@@ -8,11 +8,13 @@ use std::time::Duration;
 use model::Clock;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::group::TargetGroup;
-use crate::mechanism::{Context, Mechanism, Updates};
+use crate::mechanism::{Context, Mechanism, Surroundings, Updates};
 use crate::metrics::DiscoveryMetrics;
+use crate::static_targets::StaticTargets;
 
 /// The groups of every job.
 pub type GroupsByJob = BTreeMap<String, Vec<TargetGroup>>;
@@ -35,6 +37,7 @@ pub struct Manager {
     options: ManagerOptions,
     clock: Arc<dyn Clock>,
     metrics: Arc<DiscoveryMetrics>,
+    surroundings: Mutex<Surroundings>,
     state: Mutex<State>,
     changed: Notify,
     sender: mpsc::Sender<(u64, Vec<TargetGroup>)>,
@@ -52,6 +55,8 @@ struct State {
 /// A mechanism that runs.
 struct Provider {
     mechanism: Arc<dyn Mechanism>,
+    /// The job that it was started for: a label of its metrics.
+    set: String,
     jobs: BTreeSet<String>,
     groups: BTreeMap<String, TargetGroup>,
     stop: CancellationToken,
@@ -60,6 +65,27 @@ struct Provider {
 impl Drop for Provider {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+/// The pauses between deliveries: short after a quiet time, then ever longer.
+#[derive(Default)]
+struct Pauses {
+    pause: Duration,
+    last: Option<Instant>,
+}
+
+impl Pauses {
+    /// When a change that comes now is to be delivered. Never at once: changes
+    /// come in company, such as the first groups of all mechanisms of a reload.
+    fn next(&mut self, now: Instant) -> Instant {
+        let quiet = self.last.map_or(PAUSE_MAX, |last| now.saturating_duration_since(last));
+        if quiet >= PAUSE_MAX || self.pause.is_zero() {
+            self.pause = PAUSE_MIN;
+        } else {
+            self.pause = self.pause.mul_f64(1.5).min(PAUSE_MAX);
+        }
+        now + self.pause.saturating_sub(quiet).max(PAUSE_MIN)
     }
 }
 
@@ -75,6 +101,7 @@ impl Manager {
             options,
             clock,
             metrics,
+            surroundings: Mutex::default(),
             state: Mutex::default(),
             changed: Notify::new(),
             sender,
@@ -82,61 +109,101 @@ impl Manager {
         })
     }
 
+    /// Says what lies around the process; for mechanisms that start from now on.
+    pub fn set_surroundings(&self, surroundings: Surroundings) {
+        *self.surroundings.lock() = surroundings;
+    }
+
     /// Runs the mechanisms of these jobs, and no others. One that runs already
-    /// with the same settings goes on, its targets kept. Must be called inside
-    /// the runtime.
+    /// with the same settings goes on, its targets kept; one that cannot start
+    /// is counted and told. Must be called inside the runtime.
     pub fn apply(&self, jobs: Vec<(String, Vec<Arc<dyn Mechanism>>)>) {
         let mut state = self.state.lock();
         state.jobs = jobs.iter().map(|(job, _)| job.clone()).collect();
         for provider in state.providers.values_mut() {
             provider.jobs.clear();
         }
+        let mut failed = 0;
         for (job, mechanisms) in jobs {
+            let mut found = false;
             for mechanism in mechanisms {
-                let running =
-                    state.providers.values_mut().find(|provider| provider.mechanism.is_same(&*mechanism));
-                match running {
-                    Some(provider) => drop(provider.jobs.insert(job.clone())),
-                    None => self.start(&mut state, mechanism, &job),
+                match self.provide(&mut state, mechanism, &job) {
+                    true => found = true,
+                    false => failed += 1,
                 }
             }
+            if !found {
+                // The job is known all the same, and has no target.
+                self.provide(&mut state, Arc::new(StaticTargets { groups: Vec::new() }), &job);
+            }
         }
-        state.providers.retain(|_, provider| !provider.jobs.is_empty());
+        let mut gone = BTreeSet::new();
+        state.providers.retain(|_, provider| {
+            if provider.jobs.is_empty() {
+                gone.insert((provider.mechanism.name(), provider.set.clone()));
+            }
+            !provider.jobs.is_empty()
+        });
+        for provider in state.providers.values() {
+            gone.remove(&(provider.mechanism.name(), provider.set.clone()));
+        }
         let jobs = state.jobs.clone();
         drop(state);
+        for (mechanism, set) in gone {
+            self.metrics.forget_refreshes(mechanism, &set);
+        }
         let name = self.options.name.clone();
         let stays = |labels: &[String]| labels[0] != name || jobs.contains(&labels[1]);
         self.metrics.discovered_targets.retain(stays);
         self.metrics.last_update.retain(stays);
-        self.metrics.failed_configs.with(&[&self.options.name]).set(0.0);
+        self.metrics.failed_configs.with(&[&self.options.name]).set(f64::from(failed));
         self.changed.notify_one();
     }
 
-    fn start(&self, state: &mut State, mechanism: Arc<dyn Mechanism>, job: &str) {
-        let id = state.next_provider;
-        state.next_provider += 1;
+    /// Lets a job have what a mechanism finds, starting it where it does not run
+    /// yet. Whether it runs.
+    fn provide(&self, state: &mut State, mechanism: Arc<dyn Mechanism>, job: &str) -> bool {
+        let running = state.providers.values_mut().find(|provider| provider.mechanism.is_same(&*mechanism));
+        if let Some(provider) = running {
+            provider.jobs.insert(job.to_owned());
+            return true;
+        }
         let stop = CancellationToken::new();
         let context = Context {
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),
+            surroundings: self.surroundings.lock().clone(),
             set: job.to_owned(),
             stop: stop.clone(),
         };
+        let id = state.next_provider;
         let updates = Updates { provider: id, sender: self.sender.clone() };
-        tokio::spawn(mechanism.clone().run(context, updates));
-        let provider =
-            Provider { mechanism, jobs: BTreeSet::from([job.to_owned()]), groups: BTreeMap::new(), stop };
+        match mechanism.clone().start(context, updates) {
+            Ok(running) => drop(tokio::spawn(running)),
+            Err(error) => {
+                tracing::error!(
+                    component = "discovery manager",
+                    err = %error, r#type = mechanism.name(), config = job, "Cannot create service discovery"
+                );
+                return false;
+            }
+        }
+        state.next_provider += 1;
+        let jobs = BTreeSet::from([job.to_owned()]);
+        let provider = Provider { mechanism, set: job.to_owned(), jobs, groups: BTreeMap::new(), stop };
         state.providers.insert(id, provider);
+        true
     }
 
     /// Gathers updates and calls `deliver` with the groups of all jobs whenever
-    /// they changed: at once, then after growing pauses while changes keep
-    /// coming. Ends when `stop` is cancelled; all mechanisms end with it.
+    /// they changed: soon, then after growing pauses while changes keep coming,
+    /// so that a flood of them costs little. Upstream's pauses have a jitter,
+    /// which one process with nobody to fall in step with does not need. Ends
+    /// when `stop` is cancelled; all mechanisms end with it.
     pub async fn run(&self, stop: CancellationToken, mut deliver: impl FnMut(GroupsByJob) + Send) {
         let mut receiver = self.receiver.lock().await;
-        let mut pause = PAUSE_MIN;
-        let mut last_delivery: Option<Duration> = None;
-        let mut due: Option<tokio::time::Instant> = None;
+        let mut pauses = Pauses::default();
+        let mut due: Option<Instant> = None;
         loop {
             let wait = async {
                 match due {
@@ -146,23 +213,20 @@ impl Manager {
             };
             tokio::select! {
                 () = stop.cancelled() => break,
-                Some((provider, groups)) = receiver.recv() => self.take(provider, groups),
-                () = self.changed.notified() => {}
+                Some((provider, groups)) = receiver.recv() => {
+                    self.take(provider, groups);
+                    due.get_or_insert_with(|| pauses.next(Instant::now()));
+                }
+                () = self.changed.notified() => {
+                    due.get_or_insert_with(|| pauses.next(Instant::now()));
+                }
                 () = wait => {
                     due = None;
-                    last_delivery = Some(self.clock.monotonic());
+                    pauses.last = Some(Instant::now());
                     self.metrics.updates.with(&[&self.options.name]).inc();
-                    deliver(self.groups());
-                    continue;
+                    deliver(self.delivery());
                 }
             }
-            if due.is_some() {
-                self.metrics.delayed_updates.with(&[&self.options.name]).inc();
-                continue;
-            }
-            let quiet = last_delivery.map_or(PAUSE_MAX, |at| self.clock.monotonic().saturating_sub(at));
-            pause = if quiet >= PAUSE_MAX { PAUSE_MIN } else { pause.mul_f64(1.5).min(PAUSE_MAX) };
-            due = Some(tokio::time::Instant::now() + pause.saturating_sub(quiet));
         }
         self.state.lock().providers.clear();
     }
@@ -172,16 +236,24 @@ impl Manager {
         // A provider that was stopped meanwhile has nothing to say.
         let Some(provider) = state.providers.get_mut(&provider) else { return };
         self.metrics.received_updates.with(&[&self.options.name]).inc();
-        let now = self.clock.now_ms() as f64 / 1000.0;
         for group in groups {
             match group.targets.is_empty() {
                 true => drop(provider.groups.remove(&group.source)),
                 false => drop(provider.groups.insert(group.source.clone(), group)),
             }
         }
-        for job in &provider.jobs {
+    }
+
+    /// The groups to hand on, their numbers noted.
+    fn delivery(&self) -> GroupsByJob {
+        let jobs = self.groups();
+        let now = self.clock.now_ms() as f64 / 1000.0;
+        for (job, groups) in &jobs {
+            let count: usize = groups.iter().map(|group| group.targets.len()).sum();
+            self.metrics.discovered_targets.with(&[&self.options.name, job]).set(count as f64);
             self.metrics.last_update.with(&[&self.options.name, job]).set(now);
         }
+        jobs
     }
 
     /// The groups of every job as they are now. Sources of different mechanisms
@@ -198,11 +270,6 @@ impl Manager {
                 jobs.entry(job.clone()).or_default().extend(groups);
             }
         }
-        drop(state);
-        for (job, groups) in &jobs {
-            let count: usize = groups.iter().map(|group| group.targets.len()).sum();
-            self.metrics.discovered_targets.with(&[&self.options.name, job]).set(count as f64);
-        }
         jobs
     }
 }
@@ -210,7 +277,6 @@ impl Manager {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::static_targets::StaticTargets;
     use config::discovery::StaticConfig;
     use model::metrics::Registry;
 
@@ -257,6 +323,56 @@ mod tests {
         let groups = until(&manager, |groups| groups["a"].len() == 1 && groups["c"].len() == 1).await;
         assert_eq!(groups["a"], groups["b"]);
         assert_eq!(groups["none"], []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_grow_while_changes_keep_coming_and_shrink_after_quiet() {
+        let mut pauses = Pauses::default();
+        let start = Instant::now();
+        let mut now = start;
+        let mut waits = Vec::new();
+        for _ in 0..12 {
+            let due = pauses.next(now);
+            waits.push((due - now).as_millis());
+            pauses.last = Some(due);
+            now = due;
+        }
+        assert_eq!(waits[..4], [100, 150, 225, 337]);
+        assert_eq!(waits[11], 5000);
+        assert_eq!(pauses.next(now + PAUSE_MAX) - (now + PAUSE_MAX), PAUSE_MIN);
+    }
+
+    /// Cannot start.
+    #[derive(Debug, PartialEq)]
+    struct Broken;
+
+    impl Mechanism for Broken {
+        fn name(&self) -> &'static str {
+            "broken"
+        }
+        fn is_same(&self, other: &dyn Mechanism) -> bool {
+            crate::mechanism::same(self, other)
+        }
+        fn as_any(&self) -> &dyn std::any::Any {
+            self
+        }
+        fn start(
+            self: Arc<Self>,
+            _: Context,
+            _: Updates,
+        ) -> Result<crate::mechanism::Running, crate::mechanism::DiscoveryError> {
+            Err(crate::mechanism::DiscoveryError::Unusable("no".to_owned()))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_mechanism_that_cannot_start_is_counted_and_its_job_is_known() {
+        let manager = manager();
+        manager.apply(vec![("a".to_owned(), vec![Arc::new(Broken)])]);
+        assert_eq!(manager.metrics.failed_configs.with(&["scrape"]).get(), 1.0);
+        let groups = until(&manager, |_| true).await;
+        assert_eq!(groups["a"], []);
+        assert!(manager.metrics.last_update.with(&["scrape", "a"]).get() >= 0.0);
     }
 
     #[tokio::test(start_paused = true)]

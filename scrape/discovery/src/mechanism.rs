@@ -2,6 +2,7 @@
 //! and sends groups as they change.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
 use std::path::PathBuf;
@@ -9,11 +10,49 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use model::Clock;
+use net::ProxyEnvironment;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::group::TargetGroup;
 use crate::metrics::DiscoveryMetrics;
+
+/// What the server knows of its surroundings and mechanisms need: nothing in
+/// this crate reads the process' environment itself.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The `User-Agent` of requests.
+    pub user_agent: String,
+    /// What `proxy_from_environment` means.
+    pub proxies: Arc<ProxyEnvironment>,
+    /// Environment variables: where a cluster's API, a cloud's credentials and
+    /// the like are named.
+    pub variables: Arc<BTreeMap<String, String>>,
+}
+
+impl Default for Surroundings {
+    fn default() -> Surroundings {
+        Surroundings {
+            user_agent: "Prometheus/3.14.0".to_owned(),
+            proxies: Arc::default(),
+            variables: Arc::default(),
+        }
+    }
+}
+
+impl Surroundings {
+    /// A variable, the empty text where it is not set.
+    pub(crate) fn variable(&self, name: &str) -> &str {
+        self.variables.get(name).map_or("", String::as_str)
+    }
+}
+
+/// Variables may hold credentials: their values are not shown.
+impl Debug for Surroundings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Surroundings").field("user_agent", &self.user_agent).finish_non_exhaustive()
+    }
+}
 
 /// What every mechanism is given.
 #[derive(Clone)]
@@ -22,6 +61,8 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// Where failures and durations are counted.
     pub metrics: Arc<DiscoveryMetrics>,
+    /// What lies around the process.
+    pub surroundings: Surroundings,
     /// The set that the mechanism belongs to, as a label of metrics: a job's name.
     pub set: String,
     /// Cancelled when the mechanism is to end.
@@ -43,6 +84,9 @@ impl Updates {
     }
 }
 
+/// A mechanism at work, until it is stopped.
+pub type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// A mechanism with its settings.
 ///
 /// Equal mechanisms are run once, however many jobs name them.
@@ -56,8 +100,13 @@ pub trait Mechanism: Debug + Send + Sync {
     /// For [`Mechanism::is_same`].
     fn as_any(&self) -> &dyn Any;
 
-    /// Finds targets until stopped.
-    fn run(self: Arc<Self>, context: Context, updates: Updates) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+    /// Makes ready to find targets; the future does it until stopped.
+    ///
+    /// # Errors
+    /// The settings cannot be used: a certificate cannot be read, no cluster is
+    /// around. The mechanism counts as failed and is tried again at the next
+    /// reload.
+    fn start(self: Arc<Self>, context: Context, updates: Updates) -> Result<Running, DiscoveryError>;
 }
 
 /// [`Mechanism::is_same`] for mechanisms that can be compared.
@@ -79,7 +128,23 @@ pub enum DiscoveryError {
     /// What was answered cannot be understood.
     #[error("{0}")]
     Malformed(String),
+    /// The settings cannot be used here.
+    #[error("{0}")]
+    Unusable(String),
     /// The request failed.
     #[error("{0}")]
     Request(String),
+    /// The answer is no success.
+    #[error("{what}: {status}{detail}")]
+    Status {
+        /// What was asked for.
+        what: String,
+        /// Number and reason.
+        status: http::StatusCode,
+        /// The beginning of the answer, where it says more.
+        detail: String,
+    },
+    /// The HTTP client cannot be built.
+    #[error(transparent)]
+    Client(#[from] net::BuildError),
 }

@@ -19,11 +19,18 @@ pub struct DiscoveryMetrics {
     pub(crate) file_mtime: Vector<Gauge>,
     pub(crate) dns_lookups: Counter,
     pub(crate) dns_lookup_failures: Counter,
+    pub(crate) http_failures: Counter,
 }
 
 const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
 
 impl DiscoveryMetrics {
+    /// Forgets what a mechanism that ended had to say of its set.
+    pub(crate) fn forget_refreshes(&self, mechanism: &str, set: &str) {
+        self.refresh_failures.remove(&[mechanism, set]);
+        self.refresh_duration.remove(&[mechanism, set]);
+    }
+
     /// Registers the instruments.
     pub fn new(registry: &Registry) -> DiscoveryMetrics {
         let refresh = [0.01, 0.1, 1.0, 10.0];
@@ -91,6 +98,8 @@ impl DiscoveryMetrics {
                 "Timestamp (mtime) of files read by FileSD. Timestamp is set at read time.",
                 &["filename"],
             ),
+            http_failures: registry
+                .counter("prometheus_sd_http_failures_total", "Number of HTTP service discovery refresh failures."),
             dns_lookups: registry.counter("prometheus_sd_dns_lookups_total", "The number of DNS-SD lookups."),
             dns_lookup_failures: registry
                 .counter("prometheus_sd_dns_lookup_failures_total", "The number of DNS-SD lookup failures."),

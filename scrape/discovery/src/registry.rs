@@ -4,26 +4,50 @@ use std::sync::Arc;
 
 use config::discovery::DiscoveryConfigs;
 
-use crate::dns::Dns;
 use crate::file::Files;
 use crate::mechanism::Mechanism;
+use crate::polled::{Periodic, Polled};
 use crate::static_targets::StaticTargets;
 
-/// The mechanisms of a job, in the file's order by kind. A job without any has
-/// an empty static one, so that it is known all the same.
+/// Calls a macro with the field and the name of every mechanism that looks at
+/// intervals: a new one is a line here and its file.
+macro_rules! for_each_polled {
+    ($call:ident) => {
+        $call! {
+            dns "dns";
+            http "http";
+        }
+    };
+}
+
+/// Mechanisms of other kinds.
+const OTHERS: [&str; 2] = ["file", "static"];
+
+/// The mechanisms of a job, in the file's order by kind.
 pub fn mechanisms(configs: &DiscoveryConfigs) -> Vec<Arc<dyn Mechanism>> {
     let mut all: Vec<Arc<dyn Mechanism>> = Vec::new();
-    let groups: Vec<_> = configs.static_groups().cloned().collect();
-    all.extend(configs.dns.iter().flatten().cloned().map(|config| Arc::new(Dns { config }) as _));
+    macro_rules! add {
+        ($($field:ident $name:literal;)*) => { $( add_polled(&mut all, &configs.$field); )* };
+    }
+    for_each_polled!(add);
     all.extend(configs.file.iter().flatten().cloned().map(|config| Arc::new(Files { config }) as _));
-    if !groups.is_empty() || all.is_empty() {
+    let groups: Vec<_> = configs.static_groups().cloned().collect();
+    if !groups.is_empty() {
         all.push(Arc::new(StaticTargets { groups }));
     }
     all
 }
 
+fn add_polled<C: Periodic>(all: &mut Vec<Arc<dyn Mechanism>>, blocks: &[Option<C>]) {
+    all.extend(blocks.iter().flatten().map(|config| Arc::new(Polled(config.clone())) as _));
+}
+
 /// Mechanisms that a job names but that nothing acts on yet.
 pub fn without_effect(configs: &DiscoveryConfigs) -> Vec<&'static str> {
-    let known = ["static", "file", "dns"];
-    configs.in_use().into_iter().map(|(name, _)| name).filter(|name| !known.contains(name)).collect()
+    macro_rules! names {
+        ($($field:ident $name:literal;)*) => { [$($name),*] };
+    }
+    let polled = for_each_polled!(names);
+    let acts = |name: &&str| !polled.contains(name) && !OTHERS.contains(name);
+    configs.in_use().into_iter().map(|(name, _)| name).filter(acts).collect()
 }

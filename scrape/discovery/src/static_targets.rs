@@ -1,15 +1,13 @@
 //! Targets that are written in the configuration file.
 
 use std::any::Any;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use config::discovery::StaticConfig;
 use model::Labels;
 
 use crate::group::{ADDRESS_LABEL, TargetGroup};
-use crate::mechanism::{Context, Mechanism, Updates, same};
+use crate::mechanism::{Context, DiscoveryError, Mechanism, Running, Updates, same};
 
 /// All `static_configs` of a job; the source of each group is its place.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +28,7 @@ impl Mechanism for StaticTargets {
         self
     }
 
-    fn run(self: Arc<Self>, _: Context, updates: Updates) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    fn start(self: Arc<Self>, _: Context, updates: Updates) -> Result<Running, DiscoveryError> {
         let groups = self
             .groups
             .iter()
@@ -41,8 +39,8 @@ impl Mechanism for StaticTargets {
                 targets: group.targets.iter().map(|t| Labels::from_pairs([(ADDRESS_LABEL, t)])).collect(),
             })
             .collect();
-        Box::pin(async move {
+        Ok(Box::pin(async move {
             updates.send(groups).await;
-        })
+        }))
     }
 }

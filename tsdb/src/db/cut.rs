@@ -10,6 +10,7 @@ use model::query::{ChunkEncoding, SelectRequest};
 use model::{BlockRange, Dictionary, HistogramValue, SeriesHandle, StorageError, SymbolId, TimeRange};
 use ulid::Ulid;
 
+use super::blocks::Block;
 use super::store::Store;
 use crate::block::{
     BlockHint, BlockMeta, BlockWriteError, BlockWriter, BlockWriterOptions, ChunkToWrite,
@@ -17,7 +18,8 @@ use crate::block::{
 use crate::chunk::samples::samples;
 use crate::chunk::{StoredValue, num_samples};
 use crate::head::ooo::{self, OooSample, OooValue};
-use crate::head::open::ChunkRules;
+use crate::head::open::{ChunkRules, ClosedChunk};
+use crate::head_chunks::ChunkData;
 use crate::query::head::HeadView;
 
 /// Which samples of the head go into a block.
@@ -32,13 +34,47 @@ pub(crate) enum CutKind {
 }
 
 /// A chunk on its way into a block.
-struct CutChunk {
-    min_ms: i64,
-    max_ms: i64,
-    encoding: ChunkEncoding,
-    bytes: Vec<u8>,
+pub(crate) struct CutChunk {
+    /// Time of its first sample.
+    pub(crate) min_ms: i64,
+    /// Time of its last sample.
+    pub(crate) max_ms: i64,
+    /// How its bytes are encoded.
+    pub(crate) encoding: ChunkEncoding,
+    /// Its bytes.
+    pub(crate) bytes: Vec<u8>,
 }
 
+impl CutChunk {
+    fn of_file(data: &ChunkData) -> CutChunk {
+        CutChunk {
+            min_ms: data.chunk.min_ms,
+            max_ms: data.chunk.max_ms,
+            encoding: data.chunk.encoding,
+            bytes: data.to_vec(),
+        }
+    }
+
+    fn of_closed(chunk: &ClosedChunk) -> CutChunk {
+        CutChunk {
+            min_ms: chunk.min_ms,
+            max_ms: chunk.max_ms,
+            encoding: chunk.encoding,
+            bytes: chunk.bytes.clone(),
+        }
+    }
+
+    fn to_write(&self) -> ChunkToWrite<'_> {
+        ChunkToWrite {
+            min_ms: self.min_ms,
+            max_ms: self.max_ms,
+            encoding: self.encoding,
+            bytes: &self.bytes,
+        }
+    }
+}
+
+/// A block writer's error as the store's.
 pub(crate) fn write_error(error: BlockWriteError) -> StorageError {
     match error {
         BlockWriteError::File(error) => error.into(),
@@ -115,6 +151,67 @@ impl Store {
         Ok(Some(ulid))
     }
 
+    /// Writes a block anew without what was deleted from it; `None` where nothing
+    /// is left.
+    ///
+    /// # Errors
+    /// The block cannot be read, or the new one not be written.
+    pub(crate) fn rewrite_block(self: &Arc<Self>, block: &Block) -> Result<Option<Ulid>, StorageError> {
+        let index = block.reader.index();
+        let range = block.range();
+        let span = TimeRange::new(range.min_ms, range.max_ms - 1);
+        let rules = self.head.rules.load().chunks;
+        let symbols: Vec<&str> = index.symbols().iter().map(|(_, text)| text).collect();
+        let ulid = self.new_ulid();
+        let options = BlockWriterOptions { chunk_segment_bytes: self.options.block_chunk_segment_bytes };
+        let mut writer =
+            BlockWriter::create(self.env.fs.clone(), &self.options.dir, ulid, &symbols, options).map_err(write_error)?;
+        let (mut labels, mut metas) = (Vec::new(), Vec::new());
+        for series in index.all_postings()?.iter() {
+            index.series(series, &mut labels, &mut metas)?;
+            let deleted: Vec<(i64, i64)> = {
+                let tombstones = block.tombstones.read();
+                tombstones.get(u64::from(series.0)).iter().map(|gone| (gone.start_ms, gone.end_ms)).collect()
+            };
+            let mut chunks = Vec::new();
+            for meta in &metas {
+                let found = block.reader.chunk(meta.chunk)?;
+                let chunk = CutChunk {
+                    min_ms: meta.min_ms,
+                    max_ms: meta.max_ms,
+                    encoding: found.encoding,
+                    bytes: found.bytes.to_vec(),
+                };
+                trim(0, chunk, span, &deleted, &rules, &mut chunks)?;
+            }
+            if chunks.is_empty() {
+                continue;
+            }
+            let mut numbers = Vec::with_capacity(labels.len());
+            for &(name, value) in &labels {
+                let number = |symbol| index.symbols().get(symbol).and_then(|text| writer.symbol(text));
+                match (number(name), number(value)) {
+                    (Some(name), Some(value)) => numbers.push((name, value)),
+                    _ => return Err(StorageError::Invalid("a series names a string that is not there".to_owned())),
+                }
+            }
+            let to_write: Vec<ChunkToWrite<'_>> = chunks.iter().map(CutChunk::to_write).collect();
+            writer.add_series(&numbers, &to_write).map_err(write_error)?;
+        }
+        if writer.stats().num_samples == 0 {
+            writer.discard()?;
+            return Ok(None);
+        }
+        let old = block.reader.meta();
+        let mut meta = BlockMeta::new(ulid, range);
+        meta.compaction = old.compaction.clone();
+        meta.compaction.parents = vec![old.desc()];
+        meta.compaction.deletable = false;
+        meta.compaction.failed = false;
+        writer.finish(meta).map_err(write_error)?;
+        Ok(Some(ulid))
+    }
+
     fn fill_block(
         &self,
         view: &HeadView,
@@ -134,15 +231,7 @@ impl Store {
             }
             labels.clear();
             labels.extend(row.iter().map(|(n, v)| (number_of[n.0 as usize], number_of[v.0 as usize])));
-            let to_write: Vec<ChunkToWrite<'_>> = chunks
-                .iter()
-                .map(|chunk| ChunkToWrite {
-                    min_ms: chunk.min_ms,
-                    max_ms: chunk.max_ms,
-                    encoding: chunk.encoding,
-                    bytes: &chunk.bytes,
-                })
-                .collect();
+            let to_write: Vec<ChunkToWrite<'_>> = chunks.iter().map(CutChunk::to_write).collect();
             for chunk in &chunks {
                 self.metrics.compaction_chunk_size.observe(chunk.bytes.len() as f64);
                 self.metrics.compaction_chunk_range.observe((chunk.max_ms - chunk.min_ms) as f64);
@@ -163,72 +252,112 @@ impl Store {
         kind: CutKind,
         rules: &ChunkRules,
     ) -> Result<Vec<CutChunk>, StorageError> {
-        let Some(found) = view.chunks(handle, span) else { return Ok(Vec::new()) };
+        let Some(found) = self.gather(view, handle, span, kind)? else { return Ok(Vec::new()) };
+        let Gathered { series_ref, until, deleted, in_order, late } = found;
+        let visible = TimeRange::new(span.start_ms, span.end_ms.min(until));
+        let mut chunks = Vec::with_capacity(in_order.len());
+        if late.is_empty() {
+            for chunk in in_order {
+                trim(series_ref, chunk, visible, &deleted, rules, &mut chunks)?;
+            }
+            return Ok(chunks);
+        }
+        let all: Vec<CutChunk> = in_order.into_iter().chain(late).collect();
+        merge_chunks(self, &all, span, &deleted)
+    }
+
+    /// The chunks of a series of the head that touch a range, by source: those in
+    /// order, then each late one.
+    pub(crate) fn raw_chunks(
+        &self,
+        view: &HeadView,
+        handle: SeriesHandle,
+        range: TimeRange,
+    ) -> Result<Vec<Vec<CutChunk>>, StorageError> {
+        let Some(found) = self.gather(view, handle, range, CutKind::Everything)? else { return Ok(Vec::new()) };
+        let visible = TimeRange::new(view.min_ms, found.until);
+        let mut sources = vec![trim_all(self, found.in_order, visible, &found.deleted)?];
+        for chunk in found.late {
+            sources.push(trim_all(self, vec![chunk], TimeRange::ALL, &found.deleted)?);
+        }
+        Ok(sources)
+    }
+
+    fn gather(
+        &self,
+        view: &HeadView,
+        handle: SeriesHandle,
+        span: TimeRange,
+        kind: CutKind,
+    ) -> Result<Option<Gathered>, StorageError> {
+        let Some(found) = view.chunks(handle, span) else { return Ok(None) };
         let deleted = if found.deleted { self.tombstones.intervals(found.series_ref) } else { Vec::new() };
         let mut in_order: Vec<CutChunk> = Vec::new();
         if kind != CutKind::OutOfOrder {
             for chunk in &found.full {
-                let data = self.head_chunk(*chunk)?;
-                in_order.push(CutChunk {
-                    min_ms: data.chunk.min_ms,
-                    max_ms: data.chunk.max_ms,
-                    encoding: data.chunk.encoding,
-                    bytes: data.to_vec(),
-                });
+                in_order.push(CutChunk::of_file(&self.head_chunk(*chunk)?));
             }
-            for chunk in found.closing.iter().map(Arc::as_ref).chain(&found.open) {
-                in_order.push(CutChunk {
-                    min_ms: chunk.min_ms,
-                    max_ms: chunk.max_ms,
-                    encoding: chunk.encoding,
-                    bytes: chunk.bytes.clone(),
-                });
-            }
+            in_order.extend(found.closing.iter().map(|chunk| CutChunk::of_closed(chunk)));
+            in_order.extend(found.open.iter().map(CutChunk::of_closed));
         }
         let mut late: Vec<CutChunk> = Vec::new();
         if kind != CutKind::InOrder {
             for chunk in &found.ooo_full {
-                let data = self.head_chunk(*chunk)?;
-                late.push(CutChunk {
-                    min_ms: data.chunk.min_ms,
-                    max_ms: data.chunk.max_ms,
-                    encoding: data.chunk.encoding,
-                    bytes: data.to_vec(),
-                });
+                late.push(CutChunk::of_file(&self.head_chunk(*chunk)?));
             }
-            for chunk in &found.ooo_open {
-                late.push(CutChunk {
-                    min_ms: chunk.min_ms,
-                    max_ms: chunk.max_ms,
-                    encoding: chunk.encoding,
-                    bytes: chunk.bytes.clone(),
-                });
-            }
+            late.extend(found.ooo_open.iter().map(|chunk| CutChunk::of_closed(chunk)));
         }
         in_order.retain(|chunk| chunk.min_ms <= span.end_ms && chunk.max_ms >= span.start_ms);
         late.retain(|chunk| chunk.min_ms <= span.end_ms && chunk.max_ms >= span.start_ms);
-        if late.is_empty() {
-            let mut chunks = Vec::with_capacity(in_order.len());
-            for chunk in in_order {
-                trim(found.series_ref, chunk, span, &deleted, rules, &mut chunks)?;
-            }
-            return Ok(chunks);
-        }
-        // Late chunks overlap each other and those in order: sample by sample,
-        // the first source of a time wins.
-        let mut by_time: BTreeMap<i64, OooSample> = BTreeMap::new();
-        for chunk in in_order.iter().chain(&late) {
-            for sample in decoded(chunk, span, &deleted)? {
-                by_time.entry(sample.t).or_insert(sample);
-            }
-        }
-        let all: Vec<OooSample> = by_time.into_values().collect();
-        let mut chunks = Vec::new();
-        for run in all.chunks(usize::from(rules.samples)) {
-            encode(found.series_ref, run, rules, &mut chunks);
-        }
-        Ok(chunks)
+        Ok(Some(Gathered { series_ref: found.series_ref, until: found.until, deleted, in_order, late }))
     }
+}
+
+/// The chunks of one series of the head.
+struct Gathered {
+    series_ref: u64,
+    /// No in-order sample after this is visible.
+    until: i64,
+    deleted: Vec<(i64, i64)>,
+    in_order: Vec<CutChunk>,
+    late: Vec<CutChunk>,
+}
+
+/// Chunks that overlap, as one row of chunks: at equal times the first source wins.
+pub(crate) fn merge_chunks(
+    store: &Store,
+    chunks: &[CutChunk],
+    span: TimeRange,
+    deleted: &[(i64, i64)],
+) -> Result<Vec<CutChunk>, StorageError> {
+    let rules = store.head.rules.load().chunks;
+    let mut by_time: BTreeMap<i64, OooSample> = BTreeMap::new();
+    for chunk in chunks {
+        for sample in decoded(chunk, span, deleted)? {
+            by_time.entry(sample.t).or_insert(sample);
+        }
+    }
+    let all: Vec<OooSample> = by_time.into_values().collect();
+    let mut merged = Vec::new();
+    for run in all.chunks(usize::from(rules.samples)) {
+        encode(0, run, &rules, &mut merged);
+    }
+    Ok(merged)
+}
+
+/// Chunks without what lies outside a span or was deleted.
+pub(crate) fn trim_all(
+    store: &Store,
+    chunks: Vec<CutChunk>,
+    span: TimeRange,
+    deleted: &[(i64, i64)],
+) -> Result<Vec<CutChunk>, StorageError> {
+    let rules = store.head.rules.load().chunks;
+    let mut kept = Vec::with_capacity(chunks.len());
+    for chunk in chunks {
+        trim(0, chunk, span, deleted, &rules, &mut kept)?;
+    }
+    Ok(kept)
 }
 
 /// The samples of a chunk inside a span that were not deleted.

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use model::MetricType;
 use model::metrics::{
@@ -209,6 +208,13 @@ fn head_gauges(gauge: Single<'_>) {
     gauge("exemplar_last_exemplars_timestamp_seconds", "The timestamp of the oldest exemplar stored in circular storage. Useful to check for what time range the current exemplar buffer limit allows. This usually means the last timestamp for all exemplars for a typical setup. This is not true though if one of the series timestamp is in future compared to rest series.", |s| {
         s.exemplars.oldest_ms().map_or(0.0, |ms| ms as f64 / 1000.0)
     });
+    gauge("blocks_loaded", "Number of currently loaded data blocks", |s| s.blocks.load().len() as f64);
+    gauge("storage_blocks_bytes", "The number of bytes that are currently used for local storage by all blocks.", |s| {
+        s.blocks_bytes() as f64
+    });
+    gauge("symbol_table_size_bytes", "Size of symbol table in memory for loaded blocks", |s| {
+        s.block_index_bytes() as f64
+    });
     gauge("retention_limit_seconds", "How long to retain samples in storage.", |s| {
         s.runtime.lock().retention_time.map_or(0.0, |time| time.as_secs_f64())
     });
@@ -287,9 +293,4 @@ fn log_metrics(gauge: Single<'_>, counter: Single<'_>) {
     counter("out_of_order_wbl_record_parts_bytes_written_total", "Total number of record part bytes written before flushing a page to disk.", |s| {
         s.wbl.get().map_or(0.0, |wbl| load(&wbl.bytes_written))
     });
-}
-
-/// Seconds of a duration, for observing.
-pub(crate) fn secs(duration: Duration) -> f64 {
-    duration.as_secs_f64()
 }

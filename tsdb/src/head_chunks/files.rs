@@ -42,6 +42,7 @@ pub struct HeadChunkFiles {
     options: HeadChunkOptions,
     writer: Mutex<Writer>,
     maps: RwLock<BTreeMap<u32, Arc<dyn Mapped>>>,
+    repaired: Option<Corruption>,
 }
 
 #[derive(Default)]
@@ -98,10 +99,13 @@ impl HeadChunkFiles {
     pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: HeadChunkOptions) -> Result<HeadChunkFiles, FileError> {
         fs.create_dir_all(dir).map_err(|source| FileError::io("create", dir, source))?;
         let mut numbers = list_files(&*fs, dir)?;
-        if let Some(&newest) = numbers.last()
-            && !repair_newest(&*fs, dir, newest)?
-        {
-            numbers.pop();
+        let mut repaired = None;
+        if let Some(&newest) = numbers.last() {
+            let (kept, damage) = repair_newest(&*fs, dir, newest)?;
+            repaired = damage;
+            if !kept {
+                numbers.pop();
+            }
         }
         if let Some(pair) = numbers.windows(2).find(|pair| pair[0] + 1 != pair[1]) {
             let what = Damage::Malformed("a head chunk file is missing before this one");
@@ -120,7 +124,14 @@ impl HeadChunkFiles {
             options,
             writer: Mutex::new(writer),
             maps: RwLock::new(maps),
+            repaired,
         })
+    }
+
+    /// What [`HeadChunkFiles::open`] cut off the newest file, where it did: the
+    /// log has it, if it was the last write before a crash.
+    pub fn repaired(&self) -> Option<&Corruption> {
+        self.repaired.as_ref()
     }
 
     /// Calls `each` for every chunk in the order of their references, with its
@@ -379,38 +390,37 @@ fn list_files(fs: &dyn Fs, dir: &Path) -> Result<Vec<u32>, FileError> {
     Ok(numbers)
 }
 
-/// Puts the newest file right after a crash; answers whether it is still there.
-fn repair_newest(fs: &dyn Fs, dir: &Path, number: u32) -> Result<bool, FileError> {
+/// Puts the newest file right after a crash; answers whether it is still there,
+/// and what was cut off.
+fn repair_newest(fs: &dyn Fs, dir: &Path, number: u32) -> Result<(bool, Option<Corruption>), FileError> {
     let path = file_path(dir, number);
-    let keep = {
+    let (keep, len) = {
         let map = fs.map(&path).map_err(|source| FileError::io("map", &path, source))?;
         let unwritten = map.len() < FILE_HEADER_LEN || map[..4] == [0; 4];
         if unwritten {
-            None
+            (0, map.len())
         } else if check_header(&map).is_err() {
-            return Ok(true);
+            return Ok((true, None));
         } else {
             let mut offset = FILE_HEADER_LEN;
             loop {
                 match read_record(number, &map, offset) {
                     Place::Record(record) => offset += record.len,
-                    Place::Cut => break Some(offset as u64),
-                    Place::End | Place::Bad(_) => return Ok(true),
+                    Place::Cut => break (offset, map.len()),
+                    Place::End | Place::Bad(_) => return Ok((true, None)),
                 }
             }
         }
         // The map ends here: a mapped file must not be cut.
     };
-    match keep {
-        None => {
-            fs.remove_file(&path).map_err(|source| FileError::io("remove", &path, source))?;
-            Ok(false)
-        }
-        Some(len) => {
-            let mut file = fs.open(&path).map_err(|source| FileError::io("open", &path, source))?;
-            file.set_len(len).map_err(|source| FileError::io("cut", &path, source))?;
-            file.sync().map_err(|source| FileError::io("sync", &path, source))?;
-            Ok(true)
-        }
+    if keep == 0 {
+        fs.remove_file(&path).map_err(|source| FileError::io("remove", &path, source))?;
+        return Ok((false, None));
     }
+    let mut file = fs.open(&path).map_err(|source| FileError::io("open", &path, source))?;
+    file.set_len(keep as u64).map_err(|source| FileError::io("cut", &path, source))?;
+    file.sync().map_err(|source| FileError::io("sync", &path, source))?;
+    let have = (len - keep) as u64;
+    let what = Damage::Short { what: "the last chunk", need: have + 1, have };
+    Ok((true, Some(Corruption { path, offset: keep as u64, what })))
 }

@@ -11,6 +11,7 @@ use super::merge::drop_intervals;
 use crate::chunk;
 use crate::corruption::{Damage, FileError};
 use crate::db::Block;
+use crate::db::cut::CutChunk;
 use crate::index::{BlockSeriesRef, ChunkMeta, IndexReader, PostingsList};
 
 /// A block as one reader sees it.
@@ -173,5 +174,29 @@ impl BlockView {
             drop_intervals(columns, &intervals);
         }
         Ok(stats)
+    }
+
+    /// A series' chunks that touch a range, and what of them was deleted.
+    pub(crate) fn raw_chunks(
+        &self,
+        series: BlockSeriesRef,
+        range: TimeRange,
+    ) -> Result<(Vec<CutChunk>, Vec<(i64, i64)>), StorageError> {
+        let reader = &self.block.reader;
+        let (mut labels, mut metas) = (Vec::new(), Vec::new());
+        reader.index().series(series, &mut labels, &mut metas)?;
+        let mut chunks = Vec::new();
+        for meta in metas.iter().filter(|c| c.min_ms <= range.end_ms && c.max_ms >= range.start_ms) {
+            let found = reader.chunk(meta.chunk)?;
+            chunks.push(CutChunk {
+                min_ms: meta.min_ms,
+                max_ms: meta.max_ms,
+                encoding: found.encoding,
+                bytes: found.bytes.to_vec(),
+            });
+        }
+        let tombstones = self.block.tombstones.read();
+        let deleted = tombstones.get(u64::from(series.0)).iter().map(|gone| (gone.start_ms, gone.end_ms)).collect();
+        Ok((chunks, deleted))
     }
 }

@@ -176,12 +176,15 @@ impl Merged {
 }
 
 /// Merges sorted tables whose rows are ids of one dictionary; equal rows become one.
-pub(crate) fn merge(tables: &[LabelTable], dictionary: &Dictionary) -> Merged {
-    if let [only] = tables {
+pub(crate) fn merge(mut tables: Vec<LabelTable>, dictionary: &Dictionary) -> Merged {
+    let mut filled = tables.iter().enumerate().filter(|(_, table)| !table.is_empty());
+    if let (Some((source, _)), None) = (filled.next(), filled.next()) {
+        let labels = tables.swap_remove(source);
+        let rows = labels.len() as u32;
         return Merged {
-            labels: only.clone(),
-            parts: (0..only.len() as u32).map(|row| Part { source: 0, row }).collect(),
-            ends: (1..=only.len() as u32).collect(),
+            labels,
+            parts: (0..rows).map(|row| Part { source: source as u32, row }).collect(),
+            ends: (1..=rows).collect(),
         };
     }
     let texts = dictionary.read();
@@ -230,7 +233,7 @@ mod tests {
         let dictionary = Dictionary::new();
         let a = table(&dictionary, &[&[("a", "1")], &[("a", "1"), ("b", "2")], &[("c", "3")]]);
         let b = table(&dictionary, &[&[("a", "1"), ("b", "2")], &[("a", "2")]]);
-        let merged = merge(&[a, b], &dictionary);
+        let merged = merge(vec![a, b], &dictionary);
         assert_eq!(merged.labels.len(), 4);
         let parts: Vec<usize> = (0..4).map(|row| merged.parts(row).len()).collect();
         assert_eq!(parts, [1, 2, 1, 1]);

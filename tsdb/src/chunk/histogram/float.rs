@@ -1,6 +1,7 @@
 //! Histograms of float counts: every number but the time is coded against the
 //! one before it as in an XOR chunk, with a window of its own.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use model::{CounterResetHint, FloatHistogram, Span, is_stale_nan};
@@ -118,7 +119,7 @@ fn bucket(values: &[f64], i: usize) -> f64 {
 fn counter_align(spans: &[Span], fields: &[XorField], new_spans: &[Span], values: &[f64]) -> Option<Alignment> {
     let old = |i: usize| fields.get(i).map_or(0.0, |field| field.value());
     align(spans, new_spans, |a, b| match (a, b) {
-        (Some(a), Some(b)) => !(old(a) > bucket(values, b)),
+        (Some(a), Some(b)) => old(a).partial_cmp(&bucket(values, b)) != Some(Ordering::Greater),
         (Some(a), None) => old(a) == 0.0,
         (None, _) => true,
     })

@@ -1,0 +1,80 @@
+//! Memory that the head holds a series: `head_memory [series] [hours]`.
+//!
+//! Series look like those of node_exporter: ten labels, three in five values
+//! unchanged from the scrape before, timestamps 15 s apart with a few
+//! milliseconds of jitter. All goes through `Appender`, the log included; upkeep
+//! runs once a simulated minute. Printed: bytes a series by owner as the account
+//! has them, and what the system says of the process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use benches::workload::{Workload, status_kb};
+use model::memory::Accountant;
+use model::metrics::Registry;
+use model::{Appendable, Env, FloatBatch, Outcome, Timestamps};
+use testkit::TestClock;
+use tsdb::{Db, DbOptions};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const START_MS: i64 = 1_700_000_000_000;
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let series: usize = arguments.next().and_then(|a| a.parse().ok()).unwrap_or(200_000);
+    let hours: f64 = arguments.next().and_then(|a| a.parse().ok()).unwrap_or(3.0);
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let clock = Arc::new(TestClock::new(START_MS));
+    let accountant = Accountant::unlimited();
+    let empty_kb = status_kb("RssAnon");
+    let db = Db::open(
+        DbOptions { dir: dir.path().to_path_buf(), ..DbOptions::default() },
+        Env { fs: tsdb::real_fs(), clock: clock.clone(), seed: 1 },
+        accountant.clone(),
+        &Registry::new(),
+        Arc::default(),
+    )
+    .expect("an empty folder opens");
+    let mut workload = Workload::new(series, 1000);
+    let own_kb = workload.heap_bytes() / 1024;
+    let mut outcomes = Vec::new();
+    let steps = (hours * 3600.0 / 15.0) as usize;
+    for step in 0..steps {
+        clock.advance(Duration::from_secs(15));
+        let now = START_MS + (step as i64 + 1) * 15_000;
+        for target in 0..workload.targets() {
+            let mut appender = db.appender().expect("the database is open");
+            let scrape = workload.scrape(target, |labels| {
+                appender.series(labels).expect("series are not limited here")
+            });
+            let batch = FloatBatch {
+                series: scrape.handles,
+                timestamps: Timestamps::Same(now + scrape.jitter_ms),
+                start_timestamps: None,
+                values: scrape.values,
+                in_order_only: false,
+            };
+            appender.append_floats(batch, &mut outcomes);
+            assert!(outcomes.iter().all(Outcome::is_ok), "every sample is taken");
+            appender.commit().expect("the log can be written");
+        }
+        if step % 4 == 3 {
+            db.maintain().expect("upkeep works");
+        }
+    }
+    db.refresh_accounts();
+    let per_series = |bytes: u64| bytes as f64 / series as f64;
+    println!("{series} series, {steps} scrapes of each");
+    let mut sum = 0;
+    for (owner, bytes) in accountant.by_owner() {
+        sum += bytes;
+        println!("{owner:20} {:8.1} B/series", per_series(bytes));
+    }
+    let anon_kb = status_kb("RssAnon");
+    println!("{:20} {:8.1} B/series", "accounted", per_series(sum));
+    println!("{:20} {:8.1} B/series", "RssAnon", per_series((anon_kb - empty_kb - own_kb) * 1024));
+    println!("{:20} {:8.1} B/series", "RssFile", per_series(status_kb("RssFile") * 1024));
+    println!("the bench's own state, not counted: {own_kb} kB; before opening: {empty_kb} kB");
+}

@@ -1,0 +1,257 @@
+//! The server's side of the network: listeners, TLS, limits, users.
+//!
+//! ```text
+//! accept ─▶ slot ─▶ TLS (as the file says now) ─▶ HTTP ─▶ rate, headers, user ─▶ router
+//! ```
+//!
+//! The web configuration file is looked at again for each connection and each
+//! request; while it is faulty, every request is answered 500.
+
+mod gate;
+mod san;
+mod tls;
+mod web_file;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use model::Clock;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::LazyConfigAcceptor;
+use tower::{Service, ServiceExt};
+
+use gate::{Gate, Verdict};
+
+pub use web_file::{WebConfigError, WebConfigSource};
+
+/// How connections are served.
+#[derive(Clone)]
+pub struct ServeOptions {
+    /// Connections at the same time, over all listeners.
+    pub max_connections: usize,
+    /// How long a request's head may take, the wait on an idle connection included.
+    pub read_timeout: Duration,
+    /// How long requests may go on once the server is told to end.
+    pub drain_timeout: Duration,
+    /// Time for the rate limit.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl ServeOptions {
+    /// Upstream's choices: 512 connections, five minutes to read.
+    pub fn new(clock: Arc<dyn Clock>) -> ServeOptions {
+        ServeOptions {
+            max_connections: 512,
+            read_timeout: Duration::from_secs(300),
+            drain_timeout: Duration::from_secs(60),
+            clock,
+        }
+    }
+}
+
+impl std::fmt::Debug for ServeOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServeOptions").field("max_connections", &self.max_connections).finish_non_exhaustive()
+    }
+}
+
+/// Who sent a request; found among its extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The other end of the connection.
+    pub address: SocketAddr,
+    /// Whether the connection speaks TLS.
+    pub is_tls: bool,
+}
+
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The wait after a failed accept, as when files run out.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// What Go answers to plain HTTP where TLS is spoken.
+const PLAIN_ON_TLS: &[u8] =
+    b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+
+struct Shared<S> {
+    service: S,
+    gate: Gate,
+    tls: Option<tls::ServerTls>,
+    read_timeout: Duration,
+    slots: Arc<Semaphore>,
+}
+
+/// Serves the listeners until `shutdown` ends, then lets requests end.
+///
+/// # Errors
+/// The web configuration file is faulty at the start.
+pub async fn serve<S, B>(
+    listeners: Vec<TcpListener>,
+    source: WebConfigSource,
+    service: S,
+    options: ServeOptions,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), WebConfigError>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let web = source.load()?;
+    let tls = tls::ServerTls::new(&source, &web)?;
+    let shared = Arc::new(Shared {
+        service,
+        gate: Gate::new(source, &web, Arc::clone(&options.clock)),
+        tls,
+        read_timeout: options.read_timeout,
+        slots: Arc::new(Semaphore::new(options.max_connections.max(1))),
+    });
+    let graceful = Arc::new(GracefulShutdown::new());
+    let mut loops = tokio::task::JoinSet::new();
+    for listener in listeners {
+        loops.spawn(accept_loop(listener, Arc::clone(&shared), Arc::clone(&graceful)));
+    }
+    shutdown.await;
+    loops.abort_all();
+    while loops.join_next().await.is_some() {}
+    // Every accept loop has ended: none but watched connections hold it now.
+    if let Ok(graceful) = Arc::try_unwrap(graceful) {
+        let drained = tokio::time::timeout(options.drain_timeout, graceful.shutdown()).await;
+        if drained.is_err() {
+            tracing::warn!("some requests did not end in time and were cut off");
+        }
+    }
+    Ok(())
+}
+
+async fn accept_loop<S, B>(listener: TcpListener, shared: Arc<Shared<S>>, graceful: Arc<GracefulShutdown>)
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    loop {
+        let Ok(slot) = Arc::clone(&shared.slots).acquire_owned().await else { return };
+        let (stream, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let watcher = graceful.watcher();
+        tokio::spawn(connection(stream, address, Arc::clone(&shared), watcher, slot));
+    }
+}
+
+async fn connection<S, B>(
+    stream: TcpStream,
+    address: SocketAddr,
+    shared: Arc<Shared<S>>,
+    watcher: hyper_util::server::graceful::Watcher,
+    _slot: OwnedSemaphorePermit,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(shared.read_timeout);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(60));
+    let Some(tls) = &shared.tls else {
+        let peer = Peer { address, is_tls: false };
+        // Without TLS no HTTP/2, as upstream.
+        run(builder.http1_only(), stream, peer, Arc::clone(&shared), watcher).await;
+        return;
+    };
+    let Ok(stream) = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(stream, tls)).await else { return };
+    match stream {
+        Ok(stream) => {
+            let peer = Peer { address, is_tls: true };
+            let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            let builder = if is_h2 { builder.http2_only() } else { builder.http1_only() };
+            run(builder, stream, peer, Arc::clone(&shared), watcher).await;
+        }
+        Err(error) => tracing::debug!(%error, %address, "TLS handshake error"),
+    }
+}
+
+async fn handshake(
+    mut stream: TcpStream,
+    tls: &tls::ServerTls,
+) -> io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
+    let mut first = [0u8; 1];
+    if stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase() {
+        // A method's first letter; a handshake begins with 22.
+        let _ = stream.write_all(PLAIN_ON_TLS).await;
+        let _ = stream.shutdown().await;
+        return Err(io::Error::other("client sent an HTTP request to an HTTPS server"));
+    }
+    let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+    let config = tls.current().map_err(io::Error::other)?;
+    start.into_stream(config).await
+}
+
+async fn run<S, B, I>(
+    builder: auto::Builder<TokioExecutor>,
+    stream: I,
+    peer: Peer,
+    shared: Arc<Shared<S>>,
+    watcher: hyper_util::server::graceful::Watcher,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let service = service_fn(move |request| answer(request, peer, Arc::clone(&shared)));
+    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, address = %peer.address, "connection ended with an error");
+    }
+}
+
+type Answer<B> = Pin<Box<dyn Future<Output = Result<Response<Either<Full<Bytes>, B>>, Infallible>> + Send>>;
+
+fn answer<S, B>(mut request: Request<Incoming>, peer: Peer, shared: Arc<Shared<S>>) -> Answer<B>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+{
+    Box::pin(async move {
+        request.extensions_mut().insert(peer);
+        let web = match shared.gate.admit(request.headers()).await {
+            Verdict::Pass(web) => web,
+            Verdict::Refuse(response) => return Ok(response.map(|text| Either::Left(Full::new(text)))),
+        };
+        let response = shared.service.clone().oneshot(request).await;
+        let mut response = match response {
+            Ok(response) => response.map(Either::Right),
+            Err(never) => match never {},
+        };
+        gate::add_headers(response.headers_mut(), &web);
+        Ok(response)
+    })
+}

@@ -1,0 +1,200 @@
+//! Requests of mechanisms: the shared HTTP client with a time limit and a limit
+//! of bytes, and answers as JSON.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use config::HttpClientConfig;
+use http::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use net::{ClientOptions, HttpClient};
+use serde::de::DeserializeOwned;
+
+use crate::mechanism::{Context, DiscoveryError};
+
+/// Most bytes of one answer.
+const BODY_BYTES_MAX: usize = 256 << 20;
+/// So much of a refusal is told.
+const DETAIL_BYTES_MAX: usize = 512;
+
+/// A client with a time limit for whole exchanges.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    http: HttpClient,
+    timeout: Duration,
+}
+
+/// An answer, all of it.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Client {
+    /// A client as a block describes it.
+    pub(crate) fn new(
+        config: &HttpClientConfig,
+        context: &Context,
+        timeout: Duration,
+    ) -> Result<Client, DiscoveryError> {
+        Client::build(config, context, timeout, None)
+    }
+
+    /// A client whose connections all go to a Unix socket.
+    pub(crate) fn over_socket(
+        config: &HttpClientConfig,
+        context: &Context,
+        timeout: Duration,
+        socket: PathBuf,
+    ) -> Result<Client, DiscoveryError> {
+        Client::build(config, context, timeout, Some(socket))
+    }
+
+    fn build(
+        config: &HttpClientConfig,
+        context: &Context,
+        timeout: Duration,
+        unix_socket: Option<PathBuf>,
+    ) -> Result<Client, DiscoveryError> {
+        let surroundings = &context.surroundings;
+        let mut options = ClientOptions::new(surroundings.user_agent.clone(), context.clock.clone());
+        options.proxies = surroundings.proxies.clone();
+        options.unix_socket = unix_socket;
+        Ok(Client { http: HttpClient::new(config, options)?, timeout })
+    }
+
+    /// Sends a request and waits for the head of the answer only.
+    pub(crate) async fn open(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Response<Incoming>, DiscoveryError> {
+        let malformed = |what: &dyn std::fmt::Display| DiscoveryError::Request(format!("{what}"));
+        let mut request = Request::new(body.into());
+        *request.method_mut() = method;
+        *request.uri_mut() = url.parse().map_err(|error| malformed(&error))?;
+        for (name, value) in headers {
+            let name: HeaderName = name.parse().map_err(|error| malformed(&error))?;
+            let value = HeaderValue::from_str(value).map_err(|error| malformed(&error))?;
+            request.headers_mut().append(name, value);
+        }
+        self.http.send(request).await.map_err(|error| malformed(&error))
+    }
+
+    /// Sends a request and reads the whole answer, whatever its status.
+    pub(crate) async fn request(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Answer, DiscoveryError> {
+        let exchange = async {
+            let response = self.open(method.clone(), url, headers, body).await?;
+            let (parts, body) = response.into_parts();
+            let body = read(body, BODY_BYTES_MAX).await?;
+            Ok(Answer { status: parts.status, headers: parts.headers, body })
+        };
+        match tokio::time::timeout(self.timeout, exchange).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(DiscoveryError::Request(format!(
+                "{} {}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)",
+                title(&method),
+                model::labels::go_quote(url)
+            ))),
+        }
+    }
+
+    /// The answer to a GET, whatever its status.
+    pub(crate) async fn get(&self, url: &str, headers: &[(&str, &str)]) -> Result<Answer, DiscoveryError> {
+        self.request(Method::GET, url, headers, Bytes::new()).await
+    }
+
+    /// The JSON that a GET is answered with; only a success will do.
+    pub(crate) async fn get_json<T: DeserializeOwned>(
+        &self,
+        url: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<T, DiscoveryError> {
+        let mut all = vec![(ACCEPT.as_str(), "application/json")];
+        all.extend_from_slice(headers);
+        self.get(url, &all).await?.success(url)?.json()
+    }
+}
+
+fn title(method: &Method) -> String {
+    let (first, rest) = method.as_str().split_at(1);
+    format!("{first}{}", rest.to_ascii_lowercase())
+}
+
+/// Reads a body up to a limit.
+pub(crate) async fn read(mut body: Incoming, bytes_max: usize) -> Result<Bytes, DiscoveryError> {
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| DiscoveryError::Request(format!("read the answer: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if all.len() + data.len() > bytes_max {
+            return Err(DiscoveryError::Malformed(format!(
+                "the answer has more than the limit of {bytes_max} bytes"
+            )));
+        }
+        all.extend_from_slice(&data);
+    }
+    Ok(all.freeze())
+}
+
+impl Answer {
+    /// This answer if it is a success.
+    pub(crate) fn success(self, what: &str) -> Result<Answer, DiscoveryError> {
+        if self.status.is_success() {
+            return Ok(self);
+        }
+        let text = String::from_utf8_lossy(&self.body[..self.body.len().min(DETAIL_BYTES_MAX)]);
+        let detail = if text.trim().is_empty() { String::new() } else { format!(": {}", text.trim()) };
+        // What stands behind the question mark may be a secret.
+        let what = what.split('?').next().unwrap_or_default().to_owned();
+        Err(DiscoveryError::Status { what, status: self.status, detail })
+    }
+
+    /// Its body as JSON.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, DiscoveryError> {
+        serde_json::from_slice(&self.body).map_err(|error| DiscoveryError::Malformed(error.to_string()))
+    }
+
+    /// A header's value, empty where it is absent or no text.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
+
+/// Reads JSON's `null` as the empty value: servers written in Go send it for
+/// every list and map that is empty.
+pub(crate) fn null_as_empty<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + serde::Deserialize<'de>,
+{
+    Ok(<Option<T> as serde::Deserialize>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// A query string, without the question mark; empty where there are no pairs.
+pub(crate) fn query<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
+}
+
+/// A base URL and a query, joined.
+pub(crate) fn with_query<'a>(url: &str, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let query = query(pairs);
+    match (query.is_empty(), url.contains('?')) {
+        (true, _) => url.to_owned(),
+        (false, true) => format!("{url}&{query}"),
+        (false, false) => format!("{url}?{query}"),
+    }
+}
