@@ -1,1 +1,3 @@
 //! Benchmarks: one file per layer and verb.
+
+pub mod workload;

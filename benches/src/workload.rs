@@ -79,7 +79,8 @@ impl Workload {
 
     /// What the series with these labels shows.
     pub fn value_of(&self, labels: &Labels) -> f64 {
-        let target = labels.get("pod").and_then(|pod| usize::from_str_radix(pod.rsplit('-').next()?, 16).ok());
+        let target =
+            labels.get("pod").and_then(|pod| usize::from_str_radix(pod.rsplit('-').next()?, 16).ok());
         let metric = labels.get("__name__").and_then(|name| name.split('_').nth(2)?.parse::<usize>().ok());
         let device = labels.get("device").and_then(|device| device[3..].parse::<usize>().ok());
         match (target, metric, device) {

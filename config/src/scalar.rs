@@ -41,7 +41,8 @@ pub fn resolve_scalar(scalar: &Scalar) -> Resolved {
             Resolved::Int(n) => Resolved::Float(n as f64),
             other => other,
         },
-        Some(_) => resolve_plain(text),
+        Some("int" | "bool" | "null" | "timestamp" | "merge") => resolve_plain(text),
+        Some(_) => Resolved::Str,
     }
 }
 
@@ -73,12 +74,14 @@ pub fn resolve_plain(text: &str) -> Resolved {
     if !number_like {
         return Resolved::Str;
     }
-    let plain = text.replace('_', "");
+    // yaml.v2 leaves underscores in what begins with a dot.
+    let plain = if text.starts_with('.') { text.to_owned() } else { text.replace('_', "") };
     if let Some(number) = parse_int(&plain) {
         return Resolved::Int(number);
     }
     if is_yaml_float(&plain)
         && let Ok(number) = plain.parse::<f64>()
+        && number.is_finite()
     {
         return Resolved::Float(number);
     }
@@ -86,9 +89,9 @@ pub fn resolve_plain(text: &str) -> Resolved {
 }
 
 /// Whether an unquoted text would be read as something other than text: base 60
-/// numbers (`1:30`), timestamps and merge keys count too.
+/// numbers (`1:30`) and timestamps count too.
 pub fn needs_quotes(text: &str) -> bool {
-    resolve_plain(text) != Resolved::Str || text == "<<" || is_base_60(text) || is_timestamp(text)
+    resolve_plain(text) != Resolved::Str || is_base_60(text) || is_timestamp(text)
 }
 
 /// Go's `ParseInt` with base 0 within 64 bits.
@@ -187,12 +190,31 @@ fn is_timestamp(text: &str) -> bool {
     if at == bytes.len() {
         return at == 10 || at >= 8;
     }
-    let rest = &text[at..];
-    let time = rest.strip_prefix(['T', 't', ' ']).unwrap_or("");
+    is_time_of_day(&text[at..])
+}
+
+/// `T15:4:5.9Z` and `T15:4:5.9+07:00`, or ` 15:4:5.9` without a zone.
+fn is_time_of_day(text: &str) -> bool {
+    let with_zone = text.starts_with(['T', 't']);
+    let Some(time) = text.strip_prefix(['T', 't', ' ']) else { return false };
     let parts: Vec<&str> = time.splitn(3, ':').collect();
-    parts.len() == 3
-        && parts[..2].iter().all(|p| !p.is_empty() && p.len() <= 2 && p.bytes().all(|b| b.is_ascii_digit()))
-        && parts[2].starts_with(|c: char| c.is_ascii_digit())
+    let [hour, minute, rest] = parts.as_slice() else { return false };
+    let is_short = |part: &str| (1..=2).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
+    let n_digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let seconds = n_digits(rest);
+    if !is_short(hour) || !is_short(minute) || !(1..=2).contains(&seconds) {
+        return false;
+    }
+    let mut rest = &rest[seconds..];
+    if let Some(fraction) = rest.strip_prefix('.') {
+        rest = &fraction[n_digits(fraction)..];
+    }
+    match (with_zone, rest.as_bytes()) {
+        (false, rest) => rest.is_empty(),
+        (true, b"Z") => true,
+        (true, [b'+' | b'-', a, b, b':', c, d]) => [a, b, c, d].iter().all(|digit| digit.is_ascii_digit()),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -216,7 +238,7 @@ mod tests {
 
     #[test]
     fn texts_that_would_be_misread_need_quotes() {
-        for text in ["", "true", "1", "1.5", "0x1", "1:30", "2001-01-01", "<<", "~"] {
+        for text in ["", "true", "1", "1.5", "0x1", "1:30", "2001-01-01", "~"] {
             assert!(needs_quotes(text), "{text:?}");
         }
         for text in ["1.2.3.4:9093", "30s", "a:b", "$1", "2001-1"] {

@@ -279,10 +279,13 @@ impl Emitter {
 
     fn double_quoted(&mut self, text: &str, indent: i32, is_key: bool) {
         let chars: Vec<char> = text.chars().collect();
+        // yaml.v2 looks for a byte order mark at the text's start only, at every
+        // character.
+        let marked = chars.first() == Some(&'\u{feff}');
         self.write("\"");
         let mut after_space = false;
         for (i, &c) in chars.iter().enumerate() {
-            if !is_printable(c) || c == '\u{feff}' || is_break(c) || c == '"' || c == '\\' {
+            if marked || !is_printable(c) || is_break(c) || c == '"' || c == '\\' {
                 let escaped = escape(c);
                 self.write(&escaped);
                 after_space = false;
@@ -385,7 +388,7 @@ impl TextFacts {
             let (flow, block) = indicators(c, i == 0, after_blank, before_blank);
             flow_mark |= flow;
             block_mark |= block;
-            special |= !is_printable(c) && !is_break(c);
+            special |= !is_printable(c);
             breaks |= is_break(c);
             break_space |= c == ' ' && after_break;
             space_break |= is_break(c) && after_space;

@@ -7,6 +7,7 @@
 //! The web configuration file is looked at again for each connection and each
 //! request; while it is faulty, every request is answered 500.
 
+mod body;
 mod gate;
 mod san;
 mod tls;
@@ -37,6 +38,7 @@ use tower::{Service, ServiceExt};
 
 use gate::{Gate, Verdict};
 
+pub use body::{BodyError, RequestBody};
 pub use web_file::{WebConfigError, WebConfigSource};
 
 /// How connections are served.
@@ -44,7 +46,8 @@ pub use web_file::{WebConfigError, WebConfigSource};
 pub struct ServeOptions {
     /// Connections at the same time, over all listeners.
     pub max_connections: usize,
-    /// How long a request's head may take, the wait on an idle connection included.
+    /// How long a request may take to be read: its head, the wait for it on an
+    /// idle connection included, and then its body.
     pub read_timeout: Duration,
     /// How long requests may go on once the server is told to end.
     pub drain_timeout: Duration,
@@ -108,7 +111,11 @@ pub async fn serve<S, B>(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), WebConfigError>
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     S::Future: Send,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -142,7 +149,11 @@ where
 
 async fn accept_loop<S, B>(listener: TcpListener, shared: Arc<Shared<S>>, graceful: Arc<GracefulShutdown>)
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     S::Future: Send,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -170,7 +181,11 @@ async fn connection<S, B>(
     watcher: hyper_util::server::graceful::Watcher,
     _slot: OwnedSemaphorePermit,
 ) where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     S::Future: Send,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -220,7 +235,11 @@ async fn run<S, B, I>(
     watcher: hyper_util::server::graceful::Watcher,
 ) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     S::Future: Send,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -234,13 +253,18 @@ async fn run<S, B, I>(
 
 type Answer<B> = Pin<Box<dyn Future<Output = Result<Response<Either<Full<Bytes>, B>>, Infallible>> + Send>>;
 
-fn answer<S, B>(mut request: Request<Incoming>, peer: Peer, shared: Arc<Shared<S>>) -> Answer<B>
+fn answer<S, B>(request: Request<Incoming>, peer: Peer, shared: Arc<Shared<S>>) -> Answer<B>
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     S::Future: Send,
     B: http_body::Body<Data = Bytes> + Send + 'static,
 {
     Box::pin(async move {
+        let mut request = request.map(|body| RequestBody::new(body, shared.read_timeout));
         request.extensions_mut().insert(peer);
         let web = match shared.gate.admit(request.headers()).await {
             Verdict::Pass(web) => web,

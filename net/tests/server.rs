@@ -14,8 +14,7 @@ use bytes::Bytes;
 use config::HttpClientConfig;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use net::server::{Peer, ServeOptions, WebConfigSource, serve};
+use net::server::{Peer, RequestBody, ServeOptions, WebConfigSource, serve};
 use net::{ClientOptions, HttpClient};
 use servers::TlsFiles;
 use testkit::TestClock;
@@ -43,11 +42,15 @@ async fn start(source: WebConfigSource, max_connections: usize) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let clock = Arc::new(TestClock::new(0));
-    let options =
-        ServeOptions { max_connections, ..ServeOptions::new(Arc::clone(&clock) as Arc<dyn model::Clock>) };
+    let read_timeout = Duration::from_millis(300);
+    let options = ServeOptions {
+        max_connections,
+        read_timeout,
+        ..ServeOptions::new(Arc::clone(&clock) as Arc<dyn model::Clock>)
+    };
     let (arrived, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let gates = (Arc::clone(&arrived), Arc::clone(&release));
-    let service = tower::service_fn(move |request: Request<Incoming>| {
+    let service = tower::service_fn(move |request: Request<RequestBody>| {
         let (arrived, release) = gates.clone();
         async move {
             let peer = *request.extensions().get::<Peer>().unwrap();
@@ -55,7 +58,15 @@ async fn start(source: WebConfigSource, max_connections: usize) -> Running {
                 arrived.notify_one();
                 release.notified().await;
             }
-            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(format!("tls={}", peer.is_tls)))))
+            if request.uri().path() == "/echo" {
+                let (status, text) = match request.into_body().collect().await {
+                    Ok(body) => (StatusCode::OK, body.to_bytes()),
+                    Err(error) => (StatusCode::BAD_REQUEST, Bytes::from(error.to_string())),
+                };
+                let response = Response::builder().status(status).body(Full::new(text));
+                return Ok::<_, Infallible>(response.unwrap());
+            }
+            Ok(Response::new(Full::new(Bytes::from(format!("tls={}", peer.is_tls)))))
         }
     });
     let (stop, stopped) = oneshot::channel::<()>();
@@ -231,4 +242,17 @@ async fn requests_under_way_end_before_the_server_does() {
     server.ended.await.unwrap().unwrap();
     assert_eq!(slow.await.unwrap().unwrap().0, StatusCode::OK);
     assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+#[tokio::test]
+async fn slow_senders_are_cut_off() {
+    let server = start(WebConfigSource::none(), 8).await;
+    let mut silent = TcpStream::connect(server.address).await.unwrap();
+    let mut slow = TcpStream::connect(server.address).await.unwrap();
+    slow.write_all(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf").await.unwrap();
+    let mut answer = [0u8; 1024];
+    let len = slow.read(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer[..len]);
+    assert!(answer.contains("400 Bad Request") && answer.ends_with("i/o timeout"), "{answer}");
+    assert_eq!(silent.read(&mut [0u8; 8]).await.unwrap(), 0, "the silent connection is closed");
 }

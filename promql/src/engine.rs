@@ -279,7 +279,7 @@ impl Engine {
         let context = Arc::new(QueryContext {
             names: Names::new(&dictionary),
             dictionary,
-            querier: store.querier(range)?,
+            querier: store.querier(range).map_err(QueryError::reading)?,
             lookback_ms,
             delayed_name_removal: self.options.delayed_name_removal,
             use_start_timestamps: self.options.use_start_timestamps,

@@ -310,10 +310,10 @@ fn extrapolated(function: &str, window: &[(i64, f64)], start: i64, end: i64) -> 
 
 fn store(data: &Data) -> MemoryStore {
     let store = MemoryStore::new();
-    let mut batch = store.appender().unwrap();
+    let mut batch = store.appender().expect("the memory store is open");
     let mut outcomes = Vec::new();
     for (labels, values) in data {
-        let handle = batch.series(labels).unwrap();
+        let handle = batch.series(labels).expect("the labels are well formed");
         for (t, v) in samples(values) {
             let floats = FloatBatch {
                 series: &[handle],
@@ -325,7 +325,7 @@ fn store(data: &Data) -> MemoryStore {
             batch.append_floats(floats, &mut outcomes);
         }
     }
-    batch.commit().unwrap();
+    batch.commit().expect("memory does not fail");
     store
 }
 
@@ -426,14 +426,17 @@ fn tree() -> impl Strategy<Value = Tree> {
     })
 }
 
+fn stable_tree() -> impl Strategy<Value = Tree> {
+    tree().prop_filter("rounding must not decide", Tree::stable)
+}
+
 fn close(a: f64, b: f64) -> bool {
     (a.is_nan() && b.is_nan()) || a == b || (a - b).abs() <= 1e-9 * (1.0 + a.abs().max(b.abs()))
 }
 
 proptest! {
     #[test]
-    fn the_engine_answers_as_the_plain_evaluator(data in data(), tree in tree(), step_s in 1i64..60) {
-        prop_assume!(tree.stable());
+    fn the_engine_answers_as_the_plain_evaluator(data in data(), tree in stable_tree(), step_s in 1i64..60) {
         let store = store(&data);
         let (start, end) = (0, 24 * INTERVAL_MS);
         let query = Query::range(tree.text(), start, end, step_s * 1000);

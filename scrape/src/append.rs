@@ -21,7 +21,9 @@ use parking_lot::Mutex;
 
 use self::batch::{Batch, HistogramLimits};
 use crate::cache::TargetCache;
-use crate::exposition::{ContentTypeError, Entry, Format, LabelBuf, ParseError, ParseOptions, Parser, select_format};
+use crate::exposition::{
+    ContentTypeError, Entry, Format, LabelBuf, ParseError, ParseOptions, Parser, select_format,
+};
 use crate::job::Job;
 use crate::labelling::LabelError;
 use crate::metadata::{MetadataCache, Said};
@@ -221,7 +223,10 @@ impl Problems {
         for (count, message) in [
             (self.out_of_order, "Error on ingesting out-of-order samples"),
             (self.duplicates, "Error on ingesting samples with different value but same timestamp"),
-            (self.out_of_bounds, "Error on ingesting samples that are too old or are too far into the future"),
+            (
+                self.out_of_bounds,
+                "Error on ingesting samples that are too old or are too far into the future",
+            ),
             (self.exemplars_out_of_order, "Error on ingesting out-of-order exemplars"),
             (refused_series, "No room for new series"),
         ] {
@@ -292,7 +297,7 @@ impl Run<'_, '_> {
                 self.known_line(state, line);
                 continue;
             }
-            let Some(entry) = parser.next()? else { return Ok(()) };
+            let Some(entry) = parser.next_entry()? else { return Ok(()) };
             match entry {
                 Entry::Comment => {}
                 Entry::Type(metric_type) => {

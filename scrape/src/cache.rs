@@ -101,7 +101,12 @@ impl TargetCache {
     }
 
     /// Adds a series that was not known; without handle it is a dropped one.
-    pub(crate) fn add(&mut self, key: SeriesKey, key_bytes: usize, handle: Option<SeriesHandle>) -> Option<u32> {
+    pub(crate) fn add(
+        &mut self,
+        key: SeriesKey,
+        key_bytes: usize,
+        handle: Option<SeriesHandle>,
+    ) -> Option<u32> {
         let length = u32::try_from(key_bytes).ok().filter(|length| *length <= LENGTH)?;
         let entry = u32::try_from(self.entries.len()).ok()?;
         let flags = if handle.is_some() { NEW } else { DROPPED };
@@ -201,6 +206,13 @@ impl TargetCache {
         self.good_entries
     }
 
+    /// Bytes on the heap.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>()
+            + self.by_key.allocation_size()
+            + self.order.capacity() * 4
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
@@ -230,7 +242,8 @@ impl TargetCache {
         self.by_key.shrink_to(self.entries.len(), |_| 0);
         let entries = &self.entries;
         for (i, entry) in entries.iter().enumerate() {
-            self.by_key.insert_unique(entry.key.table_hash(), i as u32, |&i| entries[i as usize].key.table_hash());
+            self.by_key
+                .insert_unique(entry.key.table_hash(), i as u32, |&i| entries[i as usize].key.table_hash());
         }
     }
 

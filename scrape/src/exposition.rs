@@ -2,7 +2,7 @@
 //! protobuf field at a time.
 //!
 //! ```text
-//! page ── Parser::next ──▶ Entry ─┬─ metric()   raw bytes: the key of the target's cache
+//! page ── Parser::next_entry ──▶ Entry ─┬─ metric()   raw bytes: the key of the target's cache
 //!                                 ├─ labels()   decoded on demand, into the caller's buffer
 //!                                 └─ value, timestamp, histogram, exemplars
 //! ```
@@ -88,17 +88,19 @@ pub enum Parser<'p> {
 impl<'p> Parser<'p> {
     /// A parser of a page in a format.
     pub fn new(page: &'p [u8], format: Format, options: ParseOptions) -> Parser<'p> {
+        let labels = options.type_and_unit_labels;
         let plain = match format {
-            Format::Text => PageParser::Text(TextParser::new(page, options.type_and_unit_labels)),
-            Format::OpenMetrics => PageParser::OpenMetrics(OpenMetricsParser::new(
-                page,
-                options.start_timestamps,
-                options.type_and_unit_labels,
-            )),
-            Format::Protobuf => return Parser::Plain(PageParser::Protobuf(Box::new(ProtobufParser::new(page, options)))),
+            Format::Text => PageParser::Text(Box::new(TextParser::new(page, labels))),
+            Format::OpenMetrics => {
+                let parser = OpenMetricsParser::new(page, options.start_timestamps, labels);
+                PageParser::OpenMetrics(Box::new(parser))
+            }
+            // Converts by itself.
+            Format::Protobuf => PageParser::Protobuf(Box::new(ProtobufParser::new(page, options))),
         };
-        if options.convert_classic_to_nhcb {
-            Parser::Converting(Box::new(NhcbParser::new(plain, options.keep_classic, options.start_timestamps)))
+        if options.convert_classic_to_nhcb && format != Format::Protobuf {
+            let converting = NhcbParser::new(plain, options.keep_classic, options.start_timestamps);
+            Parser::Converting(Box::new(converting))
         } else {
             Parser::Plain(plain)
         }
@@ -108,11 +110,10 @@ impl<'p> Parser<'p> {
     ///
     /// # Errors
     /// The page is malformed here; nothing after it is read.
-    #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> Result<Option<Entry>, ParseError> {
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, ParseError> {
         match self {
-            Parser::Plain(parser) => parser.next(),
-            Parser::Converting(parser) => parser.next(),
+            Parser::Plain(parser) => parser.next_entry(),
+            Parser::Converting(parser) => parser.next_entry(),
         }
     }
 
@@ -121,9 +122,8 @@ impl<'p> Parser<'p> {
     /// it is: the line is another one, or needs the whole parser.
     pub fn next_known(&mut self, key_bytes: usize, known: impl FnOnce(&[u8]) -> bool) -> Option<KnownLine> {
         match self {
-            Parser::Plain(PageParser::Text(parser)) => parser.next_known(key_bytes, known),
-            Parser::Plain(PageParser::OpenMetrics(parser)) => parser.next_known(key_bytes, known),
-            _ => None,
+            Parser::Plain(parser) => parser.next_known(key_bytes, known),
+            Parser::Converting(_) => None,
         }
     }
 
@@ -180,19 +180,27 @@ impl<'p> Parser<'p> {
 /// A parser of one format, without conversion.
 pub enum PageParser<'p> {
     /// Text 0.0.4 and 1.0.0.
-    Text(TextParser<'p>),
+    Text(Box<TextParser<'p>>),
     /// OpenMetrics text.
-    OpenMetrics(OpenMetricsParser<'p>),
+    OpenMetrics(Box<OpenMetricsParser<'p>>),
     /// Delimited protobuf.
     Protobuf(Box<ProtobufParser<'p>>),
 }
 
 impl PageParser<'_> {
-    fn next(&mut self) -> Result<Option<Entry>, ParseError> {
+    fn next_entry(&mut self) -> Result<Option<Entry>, ParseError> {
         match self {
-            PageParser::Text(parser) => parser.next(),
-            PageParser::OpenMetrics(parser) => parser.next(),
-            PageParser::Protobuf(parser) => parser.next(),
+            PageParser::Text(parser) => parser.next_entry(),
+            PageParser::OpenMetrics(parser) => parser.next_entry(),
+            PageParser::Protobuf(parser) => parser.next_entry(),
+        }
+    }
+
+    fn next_known(&mut self, key_bytes: usize, known: impl FnOnce(&[u8]) -> bool) -> Option<KnownLine> {
+        match self {
+            PageParser::Text(parser) => parser.next_known(key_bytes, known),
+            PageParser::OpenMetrics(parser) => parser.next_known(key_bytes, known),
+            PageParser::Protobuf(_) => None,
         }
     }
 

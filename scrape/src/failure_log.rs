@@ -35,7 +35,8 @@ impl FailureLog {
 
     /// Adds a line; where it cannot be written, the server's log says so.
     pub(crate) fn write(&self, now_ms: i64, job: &str, target: &str, error: &str) {
-        let time = jiff::Timestamp::from_millisecond(now_ms).map(|time| format!("{time:.3}")).unwrap_or_default();
+        let time =
+            jiff::Timestamp::from_millisecond(now_ms).map(|time| format!("{time:.3}")).unwrap_or_default();
         let line = serde_json::json!({
             "time": time,
             "level": "ERROR",

@@ -96,7 +96,11 @@ pub trait FetchFactory: Send + Sync {
     ///
     /// # Errors
     /// The job's client settings cannot be used.
-    fn fetcher(&self, config: &config::ScrapeConfig, unix_socket: Option<&str>) -> Result<Arc<dyn Fetch>, FetchError>;
+    fn fetcher(
+        &self,
+        config: &config::ScrapeConfig,
+        unix_socket: Option<&str>,
+    ) -> Result<Arc<dyn Fetch>, FetchError>;
 }
 
 /// Fetches over the network.
@@ -113,9 +117,14 @@ impl NetFetchFactory {
 }
 
 impl FetchFactory for NetFetchFactory {
-    fn fetcher(&self, config: &config::ScrapeConfig, unix_socket: Option<&str>) -> Result<Arc<dyn Fetch>, FetchError> {
+    fn fetcher(
+        &self,
+        config: &config::ScrapeConfig,
+        unix_socket: Option<&str>,
+    ) -> Result<Arc<dyn Fetch>, FetchError> {
         let options = ClientOptions { unix_socket: unix_socket.map(Into::into), ..self.options.clone() };
-        let client = HttpClient::new(&config.http_client, options).map_err(|e| FetchError::Client(e.to_string()))?;
+        let client =
+            HttpClient::new(&config.http_client, options).map_err(|e| FetchError::Client(e.to_string()))?;
         Ok(Arc::new(NetFetch { client, accountant: self.accountant.clone() }))
     }
 }

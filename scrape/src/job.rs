@@ -52,7 +52,8 @@ impl Job {
         let mut header = String::new();
         for protocol in self.config.protocols() {
             header.push_str(protocol.media_type());
-            if matches!(protocol, ScrapeProtocol::PrometheusText1_0_0 | ScrapeProtocol::OpenMetricsText1_0_0) {
+            if matches!(protocol, ScrapeProtocol::PrometheusText1_0_0 | ScrapeProtocol::OpenMetricsText1_0_0)
+            {
                 header.push_str(";escaping=");
                 header.push_str(escaping_parameter(self.config.name_escaping()));
             }
@@ -73,7 +74,9 @@ impl Job {
         match self.config.fallback_scrape_protocol.as_ref()? {
             ScrapeProtocol::PrometheusProto => Some(Format::Protobuf),
             ScrapeProtocol::PrometheusText0_0_4 | ScrapeProtocol::PrometheusText1_0_0 => Some(Format::Text),
-            ScrapeProtocol::OpenMetricsText0_0_1 | ScrapeProtocol::OpenMetricsText1_0_0 => Some(Format::OpenMetrics),
+            ScrapeProtocol::OpenMetricsText0_0_1 | ScrapeProtocol::OpenMetricsText1_0_0 => {
+                Some(Format::OpenMetrics)
+            }
             ScrapeProtocol::Unknown(_) => None,
         }
     }
@@ -127,7 +130,17 @@ mod tests {
 
     #[test]
     fn schemas_follow_the_least_factor() {
-        for (factor, schema) in [(0.0, 8), (1.0, 8), (1.002, 8), (1.1, 2), (1.5, 0), (2.0, 0), (4.0, -1), (65536.0, -4), (1e10, -4)] {
+        for (factor, schema) in [
+            (0.0, 8),
+            (1.0, 8),
+            (1.002, 8),
+            (1.1, 2),
+            (1.5, 0),
+            (2.0, 0),
+            (4.0, -1),
+            (65536.0, -4),
+            (1e10, -4),
+        ] {
             assert_eq!(schema_for_factor(factor), schema, "{factor}");
         }
     }

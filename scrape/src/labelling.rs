@@ -36,7 +36,9 @@ pub enum LabelError {
         limit: u64,
     },
     /// A name is too long.
-    #[error("label_name_length_limit exceeded (metric: {metric}, label name: {name}, length: {have}, limit: {limit})")]
+    #[error(
+        "label_name_length_limit exceeded (metric: {metric}, label name: {name}, length: {have}, limit: {limit})"
+    )]
     NameTooLong {
         /// The metric, cut.
         metric: String,
@@ -169,7 +171,12 @@ fn check_limits(labels: &Labels, job: &Job) -> Result<(), LabelError> {
     for label in labels {
         let have = label.name.len() as u64;
         if name_limit > 0 && have > name_limit {
-            return Err(LabelError::NameTooLong { metric: metric(), name: shortened(label.name), have, limit: name_limit });
+            return Err(LabelError::NameTooLong {
+                metric: metric(),
+                name: shortened(label.name),
+                have,
+                limit: name_limit,
+            });
         }
         let have = label.value.len() as u64;
         if value_limit > 0 && have > value_limit {
@@ -246,7 +253,10 @@ mod tests {
     fn a_series_needs_a_valid_name() {
         assert_eq!(stored(config::ScrapeConfig::default(), &[("a", "b")]), Err(LabelError::MissingName));
         let twice = [("__name__", "m"), ("a", "1"), ("a", "2")];
-        assert!(matches!(stored(config::ScrapeConfig::default(), &twice), Err(LabelError::DuplicateLabel(_))));
+        assert!(matches!(
+            stored(config::ScrapeConfig::default(), &twice),
+            Err(LabelError::DuplicateLabel(_))
+        ));
         let legacy = config::ScrapeConfig {
             metric_name_validation_scheme: config::decode::Chosen(Some(ValidationScheme::Legacy)),
             ..config::ScrapeConfig::default()

@@ -30,6 +30,8 @@ use crate::target::fnv64a;
 
 /// Discovered targets are taken over so often at most.
 const UPDATE_INTERVAL: Duration = Duration::from_secs(5);
+/// Equal distances between samples compress better.
+const TIMESTAMP_TOLERANCE: Duration = Duration::from_millis(2);
 
 /// How a manager works.
 #[derive(Clone)]
@@ -40,6 +42,9 @@ pub struct ManagerOptions {
     pub update_interval: Duration,
     /// Whether scrape times are snapped to their schedule.
     pub align_timestamps: bool,
+    /// Scrapes that begin so little late at most are dated at their schedule,
+    /// as far as it is no more than a hundredth of the interval.
+    pub timestamp_tolerance: Duration,
     /// Added to each target's own offset.
     pub initial_offset: Duration,
     /// The machine's full name: two servers with one configuration scrape at
@@ -56,6 +61,7 @@ impl ManagerOptions {
             append: AppendOptions::default(),
             update_interval: UPDATE_INTERVAL,
             align_timestamps: true,
+            timestamp_tolerance: TIMESTAMP_TOLERANCE,
             initial_offset: Duration::ZERO,
             host_name: String::new(),
             fetchers,
@@ -118,6 +124,8 @@ impl ScrapeManager {
             options: options.append,
             pages: PagePool::default(),
             align_timestamps: options.align_timestamps,
+            timestamp_tolerance_ms: i64::try_from(options.timestamp_tolerance.as_millis())
+                .unwrap_or(i64::MAX),
             initial_offset: options.initial_offset,
         };
         let inner = Arc::new(Inner {

@@ -48,13 +48,18 @@ impl ScrapeMetrics {
             let options = HistogramOptions::classic(&BUCKETS).with_native(NATIVE_FACTOR);
             registry.histogram_vec(&format!("prometheus_target_{name}"), help, &[label], options)
         };
-        let job_gauge =
-            |name: &str, help: &str| registry.gauge_vec(&format!("prometheus_target_{name}"), help, &["scrape_job"]);
-        let job_counter =
-            |name: &str, help: &str| registry.counter_vec(&format!("prometheus_target_{name}"), help, &["scrape_job"]);
+        let job_gauge = |name: &str, help: &str| {
+            registry.gauge_vec(&format!("prometheus_target_{name}"), help, &["scrape_job"])
+        };
+        let job_counter = |name: &str, help: &str| {
+            registry.counter_vec(&format!("prometheus_target_{name}"), help, &["scrape_job"])
+        };
         ScrapeMetrics {
             pools: counter("scrape_pools_total", "Total number of scrape pool creation attempts."),
-            pools_failed: counter("scrape_pools_failed_total", "Total number of scrape pool creations that failed."),
+            pools_failed: counter(
+                "scrape_pools_failed_total",
+                "Total number of scrape pool creations that failed.",
+            ),
             reload_length: summary(
                 "reload_length_seconds",
                 "Actual interval to reload the scrape pool with a given configuration.",
@@ -82,7 +87,11 @@ impl ScrapeMetrics {
                 "scrape_pool_sync_total",
                 "Total number of syncs that were executed on a scrape pool.",
             ),
-            sync_length: summary("sync_length_seconds", "Actual interval to sync the scrape pool.", "scrape_job"),
+            sync_length: summary(
+                "sync_length_seconds",
+                "Actual interval to sync the scrape pool.",
+                "scrape_job",
+            ),
             sync_length_histogram: histogram(
                 "sync_length_histogram_seconds",
                 "Actual interval to sync the scrape pool.",
@@ -97,7 +106,11 @@ impl ScrapeMetrics {
                 "scrapes_cache_flush_forced_total",
                 "How many times a scrape cache was flushed due to getting big while scrapes are failing.",
             ),
-            interval_length: summary("interval_length_seconds", "Actual intervals between scrapes.", "interval"),
+            interval_length: summary(
+                "interval_length_seconds",
+                "Actual intervals between scrapes.",
+                "interval",
+            ),
             interval_length_histogram: histogram(
                 "interval_length_histogram_seconds",
                 "Actual intervals between scrapes.",
@@ -172,7 +185,8 @@ pub(crate) fn go_duration(duration: Duration) -> String {
             _ => format!("{millis}ms"),
         };
     }
-    let (hours, minutes, seconds) = (millis / 3_600_000, millis / 60_000 % 60, (millis % 60_000) as f64 / 1000.0);
+    let (hours, minutes, seconds) =
+        (millis / 3_600_000, millis / 60_000 % 60, (millis % 60_000) as f64 / 1000.0);
     match (hours, minutes) {
         (0, 0) => format!("{seconds}s"),
         (0, _) => format!("{minutes}m{seconds}s"),
@@ -186,7 +200,15 @@ mod tests {
 
     #[test]
     fn durations_print_as_in_go() {
-        for (ms, text) in [(15_000, "15s"), (60_000, "1m0s"), (3_600_000, "1h0m0s"), (500, "500ms"), (1_500, "1.5s"), (90_500, "1m30.5s"), (0, "0s")] {
+        for (ms, text) in [
+            (15_000, "15s"),
+            (60_000, "1m0s"),
+            (3_600_000, "1h0m0s"),
+            (500, "500ms"),
+            (1_500, "1.5s"),
+            (90_500, "1m30.5s"),
+            (0, "0s"),
+        ] {
             assert_eq!(go_duration(Duration::from_millis(ms)), text);
         }
     }

@@ -127,7 +127,8 @@ impl Pool {
         let metrics = &self.shared.metrics;
         metrics.pool_reloads.inc();
         let start = self.shared.clock.monotonic();
-        let fetch = self.fetchers.fetcher(&job.config, None).inspect_err(|_| metrics.pool_reloads_failed.inc())?;
+        let fetch =
+            self.fetchers.fetcher(&job.config, None).inspect_err(|_| metrics.pool_reloads_failed.inc())?;
         metrics.target_limit.with(&[job.name()]).set(job.config.target_limit as f64);
         let (old, keeps_state) = {
             let mut inner = self.inner.lock();
@@ -173,7 +174,8 @@ impl Pool {
 
     pub(crate) fn targets(&self) -> PoolTargets {
         let inner = self.inner.lock();
-        let mut active: Vec<Arc<Target>> = inner.running.values().map(|running| running.target.clone()).collect();
+        let mut active: Vec<Arc<Target>> =
+            inner.running.values().map(|running| running.target.clone()).collect();
         active.sort_by(|a, b| a.url().cmp(b.url()).then_with(|| a.all_labels().cmp(b.all_labels())));
         PoolTargets {
             job: inner.job.name().to_owned(),

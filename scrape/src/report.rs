@@ -123,7 +123,8 @@ impl ReportCache {
                 handles.push(self.handle(appender, target, options, i)?);
             }
             let timestamps = Timestamps::Same(time_ms);
-            let batch = FloatBatch { series: &handles, timestamps, start_timestamps: None, values, in_order_only };
+            let batch =
+                FloatBatch { series: &handles, timestamps, start_timestamps: None, values, in_order_only };
             appender.append_floats(batch, &mut outcomes);
             let mut forgotten = false;
             for (handle, outcome) in self.handles.iter_mut().zip(&outcomes) {

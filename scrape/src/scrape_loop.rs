@@ -27,10 +27,6 @@ use crate::page_pool::PagePool;
 use crate::report::{ExtraReport, Report};
 use crate::target::Target;
 
-/// Scrapes that begin so little after their time are dated at it: equal
-/// distances compress better.
-const ALIGNMENT_TOLERANCE_MS: i64 = 2;
-
 /// What all loops of the server share.
 pub(crate) struct Shared {
     pub(crate) appendable: Arc<dyn Appendable>,
@@ -40,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) pages: PagePool,
     /// Whether scrape times are snapped to their schedule.
     pub(crate) align_timestamps: bool,
+    /// From so far after it at most.
+    pub(crate) timestamp_tolerance_ms: i64,
     /// Added to each target's own offset.
     pub(crate) initial_offset: Duration,
 }
@@ -174,7 +172,8 @@ impl ScrapeLoop {
     async fn scrape_until_stopped(&mut self) -> Option<tokio::time::Interval> {
         let stop = self.control.stop.clone();
         let shared = self.settings.shared.clone();
-        let offset = self.settings.target.offset(self.interval, shared.clock.now_ms(), self.settings.offset_seed);
+        let offset =
+            self.settings.target.offset(self.interval, shared.clock.now_ms(), self.settings.offset_seed);
         tokio::select! {
             biased;
             () = stop.cancelled() => return None,
@@ -210,7 +209,7 @@ impl ScrapeLoop {
             return now_ms;
         }
         let interval_ms = i64::try_from(self.interval.as_millis()).unwrap_or(i64::MAX).max(1);
-        let tolerance_ms = (interval_ms / 100).min(ALIGNMENT_TOLERANCE_MS);
+        let tolerance_ms = (interval_ms / 100).min(self.settings.shared.timestamp_tolerance_ms);
         let late_ms = now_ms - *aligned_ms;
         if late_ms >= interval_ms {
             *aligned_ms += late_ms / interval_ms * interval_ms;
@@ -248,7 +247,13 @@ impl ScrapeLoop {
         match self.settings.fetch.fetch(&self.request, &mut page).await {
             Ok(fetched) => {
                 let body_bytes = i64::try_from(page.len()).unwrap_or(i64::MAX);
-                PageOrError { page, content_type: fetched.content_type, error: None, body_bytes, is_forced: false }
+                PageOrError {
+                    page,
+                    content_type: fetched.content_type,
+                    error: None,
+                    body_bytes,
+                    is_forced: false,
+                }
             }
             Err(error) => {
                 let too_large = matches!(error, FetchError::BodySizeLimit);
@@ -259,7 +264,13 @@ impl ScrapeLoop {
                 self.log_failure(shared, &text);
                 page.clear();
                 let body_bytes = if too_large { -1 } else { 0 };
-                PageOrError { page, content_type: String::new(), error: Some(text), body_bytes, is_forced: false }
+                PageOrError {
+                    page,
+                    content_type: String::new(),
+                    error: Some(text),
+                    body_bytes,
+                    is_forced: false,
+                }
             }
         }
     }
@@ -289,8 +300,14 @@ impl ScrapeLoop {
         let mut error = fetched.error.clone();
         let Some(mut appender) = self.appender(shared, time_ms, start) else { return };
         if error.is_none() && !fetched.page.is_empty() {
-            let (counted, result) =
-                append_page(&context, state, appender.as_mut(), &fetched.page, &fetched.content_type, time_ms);
+            let (counted, result) = append_page(
+                &context,
+                state,
+                appender.as_mut(),
+                &fetched.page,
+                &fetched.content_type,
+                time_ms,
+            );
             counts = counted;
             if let Err(failed) = result {
                 tracing::debug!(target = self.settings.target.url(), err = %failed, "Append failed");

@@ -12,9 +12,9 @@
 
 use std::collections::HashMap;
 
+use model::HistogramValue;
 use model::histogram::{FloatHistogram, Histogram};
 use model::series_cache::SeriesKey;
-use model::HistogramValue;
 
 /// Series of one target for which starts are made up.
 #[derive(Default)]
@@ -68,8 +68,12 @@ impl Synthesis {
             if !applies() {
                 return Synthesised { value, histogram, start_ms: 0, skip: false };
             }
-            let anchor =
-                Anchor { start_ms: time_ms, last: observed.clone(), first: Some(observed), seen: self.scrape };
+            let anchor = Anchor {
+                start_ms: time_ms,
+                last: observed.clone(),
+                first: Some(observed),
+                seen: self.scrape,
+            };
             self.series.insert(key, anchor);
             return Synthesised { value, histogram, start_ms: time_ms, skip: true };
         };
@@ -84,9 +88,12 @@ impl Synthesis {
             (Observed::Float(value), Some(Observed::Float(first))) => {
                 Synthesised { value: Some(value - first), histogram: None, start_ms, skip: false }
             }
-            (Observed::Histogram(now), Some(Observed::Histogram(first))) => {
-                Synthesised { value: None, histogram: histogram.map(|h| less(h, now, first)), start_ms, skip: false }
-            }
+            (Observed::Histogram(now), Some(Observed::Histogram(first))) => Synthesised {
+                value: None,
+                histogram: histogram.map(|h| less(h, now, first)),
+                start_ms,
+                skip: false,
+            },
             _ => Synthesised { value, histogram, start_ms, skip: false },
         }
     }

@@ -115,7 +115,10 @@ pub enum TargetError {
         interval: String,
     },
     /// A label that must be a boolean is none.
-    #[error("error parsing {what}: strconv.ParseBool: parsing {}: invalid syntax", model::labels::go_quote(value))]
+    #[error(
+        "error parsing {what}: strconv.ParseBool: parsing {}: invalid syntax",
+        model::labels::go_quote(value)
+    )]
     Bool {
         /// What the label is for.
         what: &'static str,
@@ -253,8 +256,12 @@ impl Target {
 
     pub(crate) fn report(&self, start_ms: i64, duration: Duration, error: Option<String>) {
         let health = if error.is_none() { TargetHealth::Up } else { TargetHealth::Down };
-        *self.status.lock() =
-            TargetStatus { health, last_error: error, last_scrape_ms: Some(start_ms), last_duration: duration };
+        *self.status.lock() = TargetStatus {
+            health,
+            last_error: error,
+            last_scrape_ms: Some(start_ms),
+            last_duration: duration,
+        };
     }
 
     /// What the target says about its metrics.
@@ -415,5 +422,121 @@ fn push_query_escaped(query: &mut String, text: &str) {
 
 /// The FNV-1a hash of 64 bits.
 pub(crate) fn fnv64a(bytes: impl Iterator<Item = u8>) -> u64 {
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use model::time::PromDuration;
+
+    use super::*;
+
+    fn job(change: impl FnOnce(&mut config::ScrapeConfig)) -> Job {
+        let mut config = config::ScrapeConfig {
+            job_name: "j".to_owned(),
+            scrape_interval: PromDuration(60_000),
+            scrape_timeout: PromDuration(10_000),
+            ..config::ScrapeConfig::default()
+        };
+        change(&mut config);
+        Job::new(Arc::new(config))
+    }
+
+    fn discover(job: &Job, labels: &[(&str, &str)]) -> Result<Target, String> {
+        let labels = Labels::from_pairs(labels.iter().copied());
+        match Target::discover(job, &labels, &Labels::empty()) {
+            Ok(Discovered::Kept(target)) => Ok(target),
+            Ok(Discovered::Dropped(_)) => Err("dropped".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn defaults_come_from_the_job_and_meta_labels_go() {
+        let target =
+            discover(&job(|_| {}), &[("__address__", "a:80"), ("__meta_x", "y"), ("own", "1")]).unwrap();
+        assert_eq!(target.labels().to_string(), r#"{instance="a:80", job="j", own="1"}"#);
+        assert_eq!(target.url(), "http://a:80/metrics");
+        assert_eq!((target.interval().as_secs(), target.timeout().as_secs()), (60, 10));
+        assert!(!target.all_labels().has("__meta_x"));
+        let discovered = target.discovered_labels();
+        assert_eq!(discovered.get("__scrape_interval__"), Some("1m"));
+        assert_eq!(discovered.get("__meta_x"), Some("y"));
+        assert_eq!(discovered.get("__scrape_native_histograms__"), Some("false"));
+    }
+
+    #[test]
+    fn labels_of_the_target_win_over_its_group() {
+        let own = Labels::from_pairs([("__address__", "a"), ("x", "target"), ("instance", "named")]);
+        let group = Labels::from_pairs([("x", "group"), ("y", "group"), ("__scheme__", "https")]);
+        let Ok(Discovered::Kept(target)) = Target::discover(&job(|_| {}), &own, &group) else {
+            panic!("kept")
+        };
+        assert_eq!(target.labels().to_string(), r#"{instance="named", job="j", x="target", y="group"}"#);
+        assert_eq!(target.url(), "https://a/metrics");
+    }
+
+    #[test]
+    fn urls_have_parameters_in_order_and_escaped() {
+        let job = job(|config| {
+            config.metrics_path = "/probe it/\u{e9}".to_owned();
+            config.params.insert("module".to_owned(), vec!["http_2xx".to_owned(), "b&c".to_owned()]);
+            config.params.insert("a".to_owned(), vec!["x y~*".to_owned()]);
+        });
+        let target = discover(
+            &job,
+            &[("__address__", "a"), ("__param_module", "icmp"), ("__param_target", "http://b/?q=1")],
+        )
+        .unwrap();
+        assert_eq!(
+            target.url(),
+            "http://a/probe%20it/%C3%A9?a=x+y~%2A&module=icmp&module=b%26c&target=http%3A%2F%2Fb%2F%3Fq%3D1"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_scraped_is_refused() {
+        for (labels, text) in [
+            (vec![], "no address"),
+            (vec![("__address__", "a/b")], "\"a/b\" is not a valid hostname"),
+            (
+                vec![("__address__", "a"), ("__scrape_interval__", "soon")],
+                "error parsing scrape interval: not a valid duration string: \"soon\"",
+            ),
+            (vec![("__address__", "a"), ("__scrape_interval__", "0s")], "scrape interval cannot be 0"),
+            (vec![("__address__", "a"), ("__scrape_timeout__", "0")], "scrape timeout cannot be 0"),
+            (
+                vec![("__address__", "a"), ("__scrape_timeout__", "2m")],
+                "scrape timeout cannot be greater than scrape interval (\"2m\" > \"1m\")",
+            ),
+            (
+                vec![("__address__", "a"), ("__scrape_native_histograms__", "maybe")],
+                "error parsing scrape native histograms: strconv.ParseBool: parsing \"maybe\": invalid syntax",
+            ),
+        ] {
+            assert_eq!(discover(&job(|_| {}), &labels).err().as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn targets_and_servers_are_spread_over_the_interval() {
+        let job = job(|_| {});
+        let interval = Duration::from_secs(60);
+        let now_ms = 1_700_000_012_345;
+        let mut offsets = Vec::new();
+        for i in 0..200 {
+            let target = discover(&job, &[("__address__", &format!("host-{i}:9100"))]).unwrap();
+            let offset = target.offset(interval, now_ms, 7);
+            assert!(offset <= interval);
+            // The same moment of every interval, whenever it is asked for.
+            let later = target.offset(interval, now_ms + 17_000, 7) + Duration::from_secs(17);
+            assert_eq!(later.as_nanos() % interval.as_nanos(), offset.as_nanos() % interval.as_nanos());
+            offsets.push(offset.as_secs() / 10);
+        }
+        for part in 0..6 {
+            assert!(offsets.iter().filter(|p| **p == part).count() > 15, "a part of the interval is empty");
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! The parsers against upstream's own cases and recorded pages.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -39,7 +41,7 @@ fn entries(page: &[u8], format: Format, options: ParseOptions) -> (Vec<Value>, O
     let mut entries = Vec::new();
     let mut labels = LabelBuf::new();
     loop {
-        let entry = match parser.next() {
+        let entry = match parser.next_entry() {
             Ok(Some(entry)) => entry,
             Ok(None) => return (entries, None),
             Err(error) => return (entries, Some(error)),
@@ -49,8 +51,12 @@ fn entries(page: &[u8], format: Format, options: ParseOptions) -> (Vec<Value>, O
             Entry::Comment => json!({"entry": "comment", "comment": parser.text()}),
             Entry::Help => json!({"entry": "help", "metric": metric, "help": parser.text()}),
             Entry::Unit => json!({"entry": "unit", "metric": metric, "unit": parser.text()}),
-            Entry::Type(metric_type) => json!({"entry": "type", "metric": metric, "type": metric_type.as_str()}),
-            Entry::Series { value, .. } => json!({"entry": "series", "metric": metric, "value": float(value)}),
+            Entry::Type(metric_type) => {
+                json!({"entry": "type", "metric": metric, "type": metric_type.as_str()})
+            }
+            Entry::Series { value, .. } => {
+                json!({"entry": "series", "metric": metric, "value": float(value)})
+            }
             Entry::Histogram { .. } => {
                 let histogram = parser.take_histogram().expect("a histogram entry has one");
                 json!({"entry": "histogram", "metric": metric, "histogram": histogram_json(&histogram)})
@@ -62,7 +68,11 @@ fn entries(page: &[u8], format: Format, options: ParseOptions) -> (Vec<Value>, O
             if let Some(timestamp_ms) = timestamp_ms {
                 object["timestamp_ms"] = json!(timestamp_ms);
             }
-            let start = if format == Format::Protobuf || options.start_timestamps { parser.start_timestamp_ms() } else { 0 };
+            let start = if format == Format::Protobuf || options.start_timestamps {
+                parser.start_timestamp_ms()
+            } else {
+                0
+            };
             if start != 0 {
                 object["start_timestamp_ms"] = json!(start);
             }
@@ -84,7 +94,8 @@ fn entries(page: &[u8], format: Format, options: ParseOptions) -> (Vec<Value>, O
 }
 
 fn histogram_json(value: &HistogramValue) -> Value {
-    let spans = |spans: &[model::Span]| -> Value { spans.iter().map(|s| json!([s.offset, s.length])).collect() };
+    let spans =
+        |spans: &[model::Span]| -> Value { spans.iter().map(|s| json!([s.offset, s.length])).collect() };
     let floats = |values: &[f64]| -> Value { values.iter().map(|v| json!(float(*v))).collect() };
     let hint = |hint: model::CounterResetHint| match hint {
         model::CounterResetHint::Gauge => "gauge",
@@ -153,10 +164,18 @@ fn upstreams_parser_cases_agree() {
         if &found == expected && error.is_some() == fails {
             passed += 1;
         } else {
-            println!("case {}: {:?}, expected {}", case["id"], error.as_ref().map(ToString::to_string), case["outcome"]);
+            println!(
+                "case {}: {:?}, expected {}",
+                case["id"],
+                error.as_ref().map(ToString::to_string),
+                case["outcome"]
+            );
             for (i, entry) in found.iter().enumerate() {
                 if expected.get(i) != Some(entry) {
-                    println!("  entry {i}\n  found    {entry}\n  expected {}", expected.get(i).unwrap_or(&Value::Null));
+                    println!(
+                        "  entry {i}\n  found    {entry}\n  expected {}",
+                        expected.get(i).unwrap_or(&Value::Null)
+                    );
                     break;
                 }
             }
@@ -191,7 +210,9 @@ fn content_types_select_upstreams_parser() {
             _ => Some(Format::Protobuf),
         };
         let (format, text) = match select_format(case["content_type"].as_str().unwrap(), fallback) {
-            Ok(selected) => (Some(selected.format), selected.warning.map(|w| w.to_string()).unwrap_or_default()),
+            Ok(selected) => {
+                (Some(selected.format), selected.warning.map(|w| w.to_string()).unwrap_or_default())
+            }
             Err(error) => (None, error.to_string()),
         };
         let wanted = case["parser"].as_str().map(format_named);
@@ -305,19 +326,24 @@ fn recorded_pages_parse() {
 fn real_pages_have_as_many_entries() {
     let Some(dir) = conformance_dir("realworld") else { return };
     let dir = dir.join("metrics");
-    let cases: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(dir.join("manifest.json")).unwrap()).unwrap();
+    let cases: Vec<Value> =
+        serde_json::from_str(&std::fs::read_to_string(dir.join("manifest.json")).unwrap()).unwrap();
     let mut passed = 0;
     for case in &cases {
         let page = std::fs::read(dir.join(case["file"].as_str().unwrap())).unwrap();
         let format = format_named(case["format"].as_str().unwrap());
         // The counts were taken with `_created` lines read as start timestamps.
-        let options = ParseOptions { start_timestamps: format == Format::OpenMetrics, ..ParseOptions::default() };
+        let options =
+            ParseOptions { start_timestamps: format == Format::OpenMetrics, ..ParseOptions::default() };
         let (found, error) = counts(&page, format, options);
         let fails = case["prometheus_parser"] != "ok";
         if error.is_some() == fails && (fails || found == counts_of(&case["entries"])) {
             passed += 1;
         } else {
-            println!("{}: {found:?} {error:?}, expected {} {}", case["file"], case["prometheus_parser"], case["entries"]);
+            println!(
+                "{}: {found:?} {error:?}, expected {} {}",
+                case["file"], case["prometheus_parser"], case["entries"]
+            );
         }
     }
     println!("real pages: {passed} / {}", cases.len());

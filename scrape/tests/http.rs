@@ -1,5 +1,7 @@
 //! Fetching from real servers on loopback, kind and hostile ones.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -80,7 +82,9 @@ fn gzip(text: &[u8]) -> Vec<u8> {
 fn gzip_router(body: Vec<u8>) -> Router {
     Router::new().route(
         "/metrics",
-        get(move || async move { ([(header::CONTENT_ENCODING, "gzip"), (header::CONTENT_TYPE, "text/plain")], body) }),
+        get(move || async move {
+            ([(header::CONTENT_ENCODING, "gzip"), (header::CONTENT_TYPE, "text/plain")], body)
+        }),
     )
 }
 
@@ -90,7 +94,8 @@ async fn a_page_comes_with_its_type_and_the_headers_went_out() {
         "/metrics",
         get(|headers: HeaderMap| async move {
             let of = |name: &str| headers.get(name).map_or("-", |v| v.to_str().unwrap()).to_owned();
-            let page = ["accept", "accept-encoding", "user-agent", "x-prometheus-scrape-timeout-seconds"].map(of);
+            let page =
+                ["accept", "accept-encoding", "user-agent", "x-prometheus-scrape-timeout-seconds"].map(of);
             ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page.join("|"))
         }),
     );

@@ -1,6 +1,8 @@
 //! From discovered groups to stored samples, with a store that records and
 //! targets that answer from memory; time is tokio's, and paused.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
 mod support;
 
 use std::sync::Arc;
@@ -107,7 +109,10 @@ async fn samples_arrive_labelled_and_the_scrape_is_reported() {
     world.targets.set(URL, "# TYPE a counter\na 2\nb{x=\"y\"} 2.5\n");
     world.next().await;
     assert_eq!(world.store.values(&series("a")), [Some(1.0), Some(2.0)]);
-    assert_eq!(world.store.values(r#"{__name__="b", instance="t:1", job="j", x="y"}"#), [Some(2.5), Some(2.5)]);
+    assert_eq!(
+        world.store.values(r#"{__name__="b", instance="t:1", job="j", x="y"}"#),
+        [Some(2.5), Some(2.5)]
+    );
     assert_eq!(world.store.values(&series("up")), [Some(1.0), Some(1.0)]);
     assert_eq!(world.store.values(&series("scrape_samples_scraped")), [Some(2.0), Some(2.0)]);
     assert_eq!(world.store.values(&series("scrape_samples_post_metric_relabeling")), [Some(2.0), Some(2.0)]);
@@ -326,7 +331,8 @@ async fn histograms_exemplars_starts_and_metadata_arrive() {
         start_timestamp_zeros: true,
         ..AppendOptions::default()
     };
-    let world = World::new(job(|config| config.convert_classic_histograms_to_nhcb = Some(true)), append).await;
+    let world =
+        World::new(job(|config| config.convert_classic_histograms_to_nhcb = Some(true)), append).await;
     let content_type = "application/openmetrics-text; version=1.0.0".to_owned();
     world.targets.answer(URL, Answer::Bytes(page.as_bytes().to_vec(), content_type));
     world.manager.update_groups("j", group(&["t:1"]));
@@ -369,4 +375,68 @@ async fn extra_metrics_and_label_limits_are_reported() {
     assert_eq!(world.store.values(&series("scrape_body_size_bytes")), [Some(11.0)]);
     assert_eq!(world.store.values(&series("up")), [Some(0.0)]);
     assert_eq!(world.metric("prometheus_target_scrape_pool_exceeded_label_limits_total"), 1.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_scrapes_are_logged_in_the_jobs_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("failures.log");
+    let log = path.to_str().unwrap().to_owned();
+    let world = World::scraping("a 1\n", |config| config.scrape_failure_log_file = log).await;
+    world.targets.answer(URL, Answer::Fails("broken".to_owned()));
+    world.next().await;
+    world.next().await;
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!((lines[0]["msg"].as_str(), lines[0]["job_name"].as_str()), (Some("broken"), Some("j")));
+    assert_eq!((lines[0]["target"].as_str(), lines[0]["level"].as_str()), (Some(URL), Some("ERROR")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_targets_are_remembered_up_to_a_number() {
+    let mut rule = config::relabel::RelabelRule {
+        source_labels: config::relabel::SourceLabels(Some(vec!["__address__".to_owned()])),
+        regex: config::relabel::RulePattern(Some("t.*".to_owned())),
+        action: config::decode::Chosen(Some(model::relabel::RelabelAction::Keep)),
+        ..config::relabel::RelabelRule::default()
+    };
+    rule.check(model::names::ValidationScheme::Utf8).unwrap();
+    let config = job(|config| {
+        config.relabel_configs = vec![Some(rule)];
+        config.keep_dropped_targets = 2;
+    });
+    let world = World::new(config, AppendOptions::default()).await;
+    world.manager.update_groups("j", group(&["t:1", "t:1", "u:1", "u:2", "u:3", "t/1", ""]));
+    world.manager.sync().await;
+    let targets = &world.manager.targets()[0];
+    assert_eq!((targets.active.len(), targets.dropped.len(), targets.dropped_count), (1, 2, 4));
+    assert_eq!(targets.dropped[0].get("__address__"), Some("u:1"));
+    assert_eq!(world.metric("prometheus_target_scrape_pool_targets"), 1.0);
+    assert_eq!(world.metric("prometheus_target_sync_failed_total"), 1.0);
+    assert_eq!(world.manager.scrape_pools(), ["j"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_series_under_another_spelling_goes_on() {
+    let world = World::scraping("a{x=\"1\",y=\"2\"} 1\n", |_| {}).await;
+    world.targets.set(URL, "a{y=\"2\",x=\"1\"} 2\n");
+    world.next().await;
+    let name = r#"{__name__="a", instance="t:1", job="j", x="1", y="2"}"#;
+    assert_eq!(world.store.values(name), [Some(1.0), Some(2.0)]);
+    world.next().await;
+    assert_eq!(world.store.values(name), [Some(1.0), Some(2.0), Some(2.0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_job_just_stops() {
+    let world = World::scraping("a 1\n", |_| {}).await;
+    world.manager.apply(vec![], &Labels::empty()).await.unwrap();
+    world.pass(60_000).await;
+    assert_eq!(world.store.values(&series("a")), [Some(1.0)]);
+    assert!(world.manager.targets().is_empty());
+    assert!(
+        world.registry.gather().iter().all(|family| family.name != "prometheus_target_scrape_pool_targets")
+    );
 }

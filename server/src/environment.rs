@@ -26,7 +26,8 @@ impl Environment {
         let variables = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        let working_directory = std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_default();
+        let working_directory =
+            std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_default();
         Environment {
             variables,
             working_directory,
@@ -84,5 +85,6 @@ impl Clock for SystemClock {
 /// its magic number.
 pub fn is_network_file_system(path: &Path) -> bool {
     const NFS_SUPER_MAGIC: u64 = 0x6969;
-    rustix::fs::statfs(path).is_ok_and(|stat| u64::try_from(stat.f_type).is_ok_and(|kind| kind == NFS_SUPER_MAGIC))
+    rustix::fs::statfs(path)
+        .is_ok_and(|stat| u64::try_from(stat.f_type).is_ok_and(|kind| kind == NFS_SUPER_MAGIC))
 }

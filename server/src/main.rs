@@ -2,11 +2,24 @@
 
 #![forbid(unsafe_code)]
 
+mod auto_reload;
 mod build;
+mod config_file;
+mod environment;
 mod flags;
 mod log;
+mod process_metrics;
+mod run;
+mod settings;
+mod store;
 
 use std::process::ExitCode;
+
+use crate::environment::Environment;
+
+/// Returns memory to the system sooner and keeps less of it than the system's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let mut args = std::env::args();
@@ -19,7 +32,9 @@ fn main() -> ExitCode {
         }
         Ok(flags::Invocation::Run(flags)) => {
             log::init(flags.text("log.level"), flags.text("log.format"));
-            ExitCode::SUCCESS
+            // An error means that a provider is set already, which none of ours does.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            run::run(&program, flags, Environment::read())
         }
         Err(error) => {
             eprintln!("{}", error.message);

@@ -19,7 +19,11 @@ pub fn register(registry: &Registry, start_ms: i64) {
             push(families, resident, MetricType::Gauge, stat.resident_pages * page);
         }
         for (key, name, help) in [
-            ("RssAnon:", "narthex_process_resident_anonymous_bytes", "Resident memory that is not backed by files, in bytes."),
+            (
+                "RssAnon:",
+                "narthex_process_resident_anonymous_bytes",
+                "Resident memory that is not backed by files, in bytes.",
+            ),
             ("RssFile:", "narthex_process_resident_file_bytes", "Resident memory that maps files, in bytes."),
         ] {
             if let Some(kib) = status_kib(key) {
@@ -34,7 +38,8 @@ pub fn register(registry: &Registry, start_ms: i64) {
         let max = ("process_max_fds", "Maximum number of open file descriptors.");
         push(families, max, MetricType::Gauge, limit.current.map_or(f64::INFINITY, |limit| limit as f64));
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let name = ("go_sched_gomaxprocs_threads", "The current number of threads that run work at the same time.");
+        let name =
+            ("go_sched_gomaxprocs_threads", "The current number of threads that run work at the same time.");
         push(families, name, MetricType::Gauge, threads as f64);
     });
 }
@@ -63,7 +68,11 @@ impl Stat {
     fn parse(text: &str) -> Option<Stat> {
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
         let number = |i: usize| fields.get(i).and_then(|field| field.parse::<f64>().ok());
-        Some(Stat { cpu_ticks: number(11)? + number(12)?, virtual_bytes: number(20)?, resident_pages: number(21)? })
+        Some(Stat {
+            cpu_ticks: number(11)? + number(12)?,
+            virtual_bytes: number(20)?,
+            resident_pages: number(21)?,
+        })
     }
 }
 

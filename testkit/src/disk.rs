@@ -173,7 +173,9 @@ impl SimDisk {
         match unsynced {
             Unsynced::Kept => SimDisk::from_entries(&state.live, |inode| state.inodes[inode].live.clone()),
             Unsynced::Lost => {
-                SimDisk::from_entries(&state.durable, |inode| state.inodes[inode].durable.clone())
+                let mut names = state.durable.clone();
+                keep_reachable(&mut names);
+                SimDisk::from_entries(&names, |inode| state.inodes[inode].durable.clone())
             }
             Unsynced::Mixed(seed) => {
                 let mut rng = Rng::new(seed);
@@ -188,15 +190,7 @@ impl SimDisk {
                         names.remove(path);
                     }
                 }
-                // A name without the folders above it cannot be reached.
-                let all = names.clone();
-                names.retain(|path, _| {
-                    path.ancestors().skip(1).all(|dir| {
-                        dir.as_os_str().is_empty()
-                            || dir == Path::new("/")
-                            || matches!(all.get(dir), Some(Entry::Dir))
-                    })
-                });
+                keep_reachable(&mut names);
                 SimDisk::from_entries(&names, |inode| mixed(&state.inodes[inode], &mut rng))
             }
         }
@@ -246,6 +240,16 @@ impl SimDisk {
         let bytes = Arc::new(bytes);
         state.inodes[inode] = Inode { live: bytes.clone(), durable: bytes };
     }
+}
+
+/// Drops names without the folders above them: they cannot be reached.
+fn keep_reachable(names: &mut BTreeMap<PathBuf, Entry>) {
+    let all = names.clone();
+    names.retain(|path, _| {
+        path.ancestors().skip(1).all(|dir| {
+            dir.as_os_str().is_empty() || dir == Path::new("/") || matches!(all.get(dir), Some(Entry::Dir))
+        })
+    });
 }
 
 /// Bytes between the durable and the live copy: cut anywhere behind what they share.
@@ -506,6 +510,7 @@ impl Fs for SimDisk {
                 state.durable.insert(dir.to_path_buf(), Entry::Dir);
             }
             let inside = |path: &Path| path.parent() == Some(dir);
+            let before: Vec<Entry> = state.durable.values().copied().collect();
             let gone: Vec<PathBuf> =
                 state.durable.keys().filter(|p| inside(p) && !state.live.contains_key(*p)).cloned().collect();
             for path in gone {
@@ -520,7 +525,7 @@ impl Fs for SimDisk {
                         .live
                         .iter()
                         .filter(|(p, _)| p.starts_with(&path) && **p != path)
-                        .filter(|(_, e)| state.durable.values().any(|durable| durable == *e))
+                        .filter(|(_, e)| before.contains(e))
                         .map(|(p, e)| (p.clone(), *e))
                         .collect();
                     state.durable.extend(below);

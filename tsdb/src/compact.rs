@@ -14,6 +14,7 @@ mod merge;
 pub(crate) mod plan;
 mod run;
 mod series;
+mod shipped;
 mod sources;
 mod write;
 

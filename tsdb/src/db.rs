@@ -155,6 +155,13 @@ impl Db {
         self.accounts.refresh(&self.store);
     }
 
+    /// Blocks that cannot be read, and why: they are left where they are, as they
+    /// are, and tried again at each round of upkeep.
+    pub fn damaged_blocks(&self) -> Vec<(std::path::PathBuf, String)> {
+        let damaged = self.store.damaged_blocks.lock();
+        damaged.iter().map(|(dir, why)| (dir.clone(), why.clone())).collect()
+    }
+
     fn check_open(&self) -> Result<(), StorageError> {
         if self.store.closed.load(Ordering::Acquire) { Err(StorageError::NotReady) } else { Ok(()) }
     }

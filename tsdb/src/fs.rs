@@ -94,7 +94,12 @@ impl Fs for RealFs {
         let file = match OpenOptions::new().read(true).write(true).open(path) {
             Ok(file) => file,
             // To be read it need not be writable; a write then fails.
-            Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+                ) =>
+            {
                 File::open(path)?
             }
             Err(error) => return Err(error),
@@ -211,7 +216,8 @@ mod tests {
         fs.create_dir_all(&dir.path().join("b/c")).expect("folder");
         fs.create(&dir.path().join("empty")).expect("create");
         assert!(fs.map(&dir.path().join("empty")).expect("map").is_empty());
-        let names: Vec<_> = fs.list(dir.path()).expect("list").into_iter().map(|e| (e.name, e.is_dir, e.len)).collect();
+        let names: Vec<_> =
+            fs.list(dir.path()).expect("list").into_iter().map(|e| (e.name, e.is_dir, e.len)).collect();
         assert_eq!(names[0], ("a".to_owned(), false, 3));
         assert!(names[1].1);
         assert_eq!(names[2], ("empty".to_owned(), false, 0));

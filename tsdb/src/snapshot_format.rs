@@ -210,5 +210,9 @@ fn take_series(cursor: &mut Cursor<'_>) -> Result<SnapshotSeries, Damage> {
         LastKind::Histogram => StoredValue::Histogram(take_histogram(cursor)?),
         LastKind::FloatHistogram => StoredValue::FloatHistogram(take_float_histogram(cursor)?),
     };
-    Ok(SnapshotSeries { series, labels, chunk: Some(SnapshotChunk { min_ms, max_ms, encoding, bytes, last }) })
+    Ok(SnapshotSeries {
+        series,
+        labels,
+        chunk: Some(SnapshotChunk { min_ms, max_ms, encoding, bytes, last }),
+    })
 }

@@ -15,6 +15,7 @@ pub mod checkpoint;
 pub mod compression;
 pub mod reader;
 pub mod record;
+pub mod repair;
 pub mod segment;
 pub mod series_state;
 pub mod tail;

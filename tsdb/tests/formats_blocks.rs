@@ -11,8 +11,8 @@ use model::{BlockRange, Fs, Labels, TimeRange};
 use serde_json::Value;
 use testkit::{Rng, conformance_dir, json_lines};
 use tsdb::block::{
-    BlockHint, BlockMeta, BlockReader, BlockWriter, BlockWriterOptions, ChunkFilesWriter, ChunkToWrite, MetaError,
-    list_blocks, read_meta, remove_block, remove_temporary, write_meta,
+    BlockHint, BlockMeta, BlockReader, BlockWriter, BlockWriterOptions, ChunkFilesWriter, ChunkToWrite,
+    MetaError, list_blocks, read_meta, remove_block, remove_temporary, write_meta,
 };
 use tsdb::chunk::{ChunkEncoding, StoredValue, samples::samples};
 use tsdb::fs::RealFs;
@@ -287,7 +287,13 @@ fn metadata_survive_with_all_fields() {
     write_meta(&RealFs, dir.path(), &meta).expect("a file");
     assert_eq!(read_meta(&RealFs, dir.path()).expect("a file"), meta);
     assert!(!dir.path().join("meta.json.tmp").exists());
-    for bad in ["", "{", "[]", "{\"version\": 1}", "{\"version\": 1, \"ulid\": \"x\", \"minTime\": 0, \"maxTime\": 0}"] {
+    for bad in [
+        "",
+        "{",
+        "[]",
+        "{\"version\": 1}",
+        "{\"version\": 1, \"ulid\": \"x\", \"minTime\": 0, \"maxTime\": 0}",
+    ] {
         std::fs::write(dir.path().join("meta.json"), bad).expect("a file");
         assert!(matches!(read_meta(&RealFs, dir.path()), Err(MetaError::Json { .. })), "{bad}");
     }
@@ -321,7 +327,8 @@ fn write_index(path: &Path, count: u32) -> (Vec<String>, u64) {
         let value = symbol(&writer, &format!("value-{i:05}"));
         let group = symbol(&writer, &format!("value-{:05}", i % 7));
         let chunk = BlockChunkRef::new(0, 8 + i * 10);
-        let chunks = [ChunkMeta { chunk, min_ms: -5, max_ms: 10 }, ChunkMeta { chunk, min_ms: 11, max_ms: 11 }];
+        let chunks =
+            [ChunkMeta { chunk, min_ms: -5, max_ms: 10 }, ChunkMeta { chunk, min_ms: 11, max_ms: 11 }];
         let pairs = [(names[0], value), (names[1], value), (names[2], group)];
         writer.add_series(&pairs, &chunks[..1 + i as usize % 2]).expect("a series");
     }
@@ -405,7 +412,8 @@ fn the_index_refuses_what_is_out_of_order() {
     assert!(matches!(writer.add_series(&[(0, 0)], &[]), Err(IndexWriteError::SeriesOrder(1))));
     assert!(matches!(writer.add_series(&[(1, 0), (0, 1)], &[]), Err(IndexWriteError::SeriesOrder(1))));
     assert!(matches!(writer.add_series(&[(0, 3)], &[]), Err(IndexWriteError::UnknownSymbol(3))));
-    for chunks in [[meta(8, 0, 1), meta(12, 2, 3)], [meta(10, 0, 2), meta(12, 2, 3)], [meta(10, 2, 1), meta(11, 4, 5)]]
+    for chunks in
+        [[meta(8, 0, 1), meta(12, 2, 3)], [meta(10, 0, 2), meta(12, 2, 3)], [meta(10, 2, 1), meta(11, 4, 5)]]
     {
         assert!(matches!(writer.add_series(&[(0, 2)], &chunks), Err(IndexWriteError::ChunkOrder { .. })));
     }
@@ -481,7 +489,8 @@ fn blocks_appear_whole_and_go_whole() {
     let dir = tempfile::tempdir().expect("a folder");
     let ulid = ulid::Ulid(77);
     let options = BlockWriterOptions::default();
-    let begin = || BlockWriter::create(RealFs::shared(), dir.path(), ulid, ["", "a", "b"], options).expect("a block");
+    let begin =
+        || BlockWriter::create(RealFs::shared(), dir.path(), ulid, ["", "a", "b"], options).expect("a block");
     let chunk = float_chunk(0, 10);
     let chunk = ChunkToWrite { min_ms: 0, max_ms: 9_000, encoding: ChunkEncoding::Xor, bytes: &chunk };
     let mut writer = begin();
@@ -542,7 +551,8 @@ fn upstreams_snapshot_decodes_and_encodes_alike() {
                         .expect("a sample");
                     assert_eq!(without_hint(&sample_text(&stored)), without_hint(&sample_text(&last)));
                     assert_eq!(chunk.max_ms, last.timestamp_ms);
-                    if let (StoredValue::Float(newest), StoredValue::Float(want)) = (&chunk.last, &last.value) {
+                    if let (StoredValue::Float(newest), StoredValue::Float(want)) = (&chunk.last, &last.value)
+                    {
                         assert_eq!(newest.to_bits(), want.to_bits());
                     }
                 }
@@ -564,10 +574,9 @@ fn upstreams_snapshot_decodes_and_encodes_alike() {
         }
     }
     assert!(series_count >= expected.len());
-    let wanted: usize = exemplars
-        .iter()
-        .map(|line| line["exemplars"].as_array().map_or(1, Vec::len))
-        .sum();
+    let wanted: usize = exemplars.iter().map(|line| line["exemplars"].as_array().map_or(1, Vec::len)).sum();
     assert_eq!(exemplar_count, wanted);
-    println!("snapshot: {total} records ({series_count} series, {tombstone_records} tombstones, {exemplar_count} exemplars)");
+    println!(
+        "snapshot: {total} records ({series_count} series, {tombstone_records} tombstones, {exemplar_count} exemplars)"
+    );
 }

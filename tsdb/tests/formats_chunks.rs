@@ -160,7 +160,12 @@ fn upstreams_chunks_decode() {
                 && column_texts(&columns) == floats
                 && u64::from(count) == chunk["num_samples"].as_u64().expect("a number");
             if let Some(i) = (0..want.len()).find(|&i| stored.get(i) != want.get(i)) {
-                println!("{} {encoding:?} sample {i}:\n want {}\n got {:?}", vector["name"], want[i], stored.get(i));
+                println!(
+                    "{} {encoding:?} sample {i}:\n want {}\n got {:?}",
+                    vector["name"],
+                    want[i],
+                    stored.get(i)
+                );
             }
         }
         total += 1;
@@ -209,14 +214,28 @@ fn an_appender_resumed_anywhere_goes_on_with_the_same_bytes() {
             let with_start = matches!(encoding, ChunkEncoding::HistogramSt | ChunkEncoding::FloatHistogramSt);
             // What is stored has the chunk's own spans, so that nothing is recoded.
             match &rows[0].value {
-                StoredValue::Histogram(_) => resume_histograms(&rows, &whole, with_start, |value| match value {
-                    StoredValue::Histogram(h) => h.clone(),
-                    other => panic!("{other:?}"),
-                }, HistogramAppender::new, HistogramAppender::resume),
-                _ => resume_histograms(&rows, &whole, with_start, |value| match value {
-                    StoredValue::FloatHistogram(h) => h.clone(),
-                    other => panic!("{other:?}"),
-                }, FloatHistogramAppender::new, FloatHistogramAppender::resume),
+                StoredValue::Histogram(_) => resume_histograms(
+                    &rows,
+                    &whole,
+                    with_start,
+                    |value| match value {
+                        StoredValue::Histogram(h) => h.clone(),
+                        other => panic!("{other:?}"),
+                    },
+                    HistogramAppender::new,
+                    HistogramAppender::resume,
+                ),
+                _ => resume_histograms(
+                    &rows,
+                    &whole,
+                    with_start,
+                    |value| match value {
+                        StoredValue::FloatHistogram(h) => h.clone(),
+                        other => panic!("{other:?}"),
+                    },
+                    FloatHistogramAppender::new,
+                    FloatHistogramAppender::resume,
+                ),
             }
             continue;
         }
@@ -279,7 +298,8 @@ fn a_range_keeps_what_lies_inside() {
     for encoding in [ChunkEncoding::Xor, ChunkEncoding::Xor2] {
         let bytes = encode_floats(encoding, &rows);
         assert_eq!(time_bounds(encoding, &bytes), Ok(Some((0, 299_000))));
-        for (from, to) in [(0, 299_000), (-5, 0), (5_500, 200_100), (299_000, 400_000), (300_000, 1), (7, 8)] {
+        for (from, to) in [(0, 299_000), (-5, 0), (5_500, 200_100), (299_000, 400_000), (300_000, 1), (7, 8)]
+        {
             let mut columns = Columns::default();
             columns.push_float(-1000, 9.0);
             columns.start_timestamps_ms.push(0);
@@ -357,7 +377,10 @@ fn xor2_without_start_state_gives_the_same_bytes() {
 
 fn random_spans(rng: &mut Rng) -> Vec<Span> {
     (0..rng.below(4))
-        .map(|i| Span { offset: rng.below(4) as i32 - if i == 0 { 2 } else { 0 }, length: rng.below(4) as u32 })
+        .map(|i| Span {
+            offset: rng.below(4) as i32 - if i == 0 { 2 } else { 0 },
+            length: rng.below(4) as u32,
+        })
         .collect()
 }
 
@@ -445,7 +468,10 @@ fn random_histograms_keep_their_buckets_through_recodes_and_new_chunks() {
             .histograms
             .iter()
             .map(|h: &FloatHistogram| {
-                (populated(&h.positive_spans, &h.positive_buckets), populated(&h.negative_spans, &h.negative_buckets))
+                (
+                    populated(&h.positive_spans, &h.positive_buckets),
+                    populated(&h.negative_spans, &h.negative_buckets),
+                )
             })
             .collect();
         assert_eq!(got, want, "seed 13, round {round}");
@@ -523,8 +549,12 @@ fn no_bytes_make_a_decoder_panic() {
     for (encoding, seed) in &seeds {
         for cut in 0..seed.len() {
             let mut columns = Columns::default();
-            let result = decode(*encoding, &seed[..cut], TimeRange::ALL, ReadOptions::default(), &mut columns);
-            assert!(result.is_err() || num_samples(*encoding, &seed[..cut]) == Ok(0), "{encoding:?} cut at {cut}");
+            let result =
+                decode(*encoding, &seed[..cut], TimeRange::ALL, ReadOptions::default(), &mut columns);
+            assert!(
+                result.is_err() || num_samples(*encoding, &seed[..cut]) == Ok(0),
+                "{encoding:?} cut at {cut}"
+            );
             assert!(columns.is_empty() || !encoding.is_histogram());
         }
         for bit in 0..seed.len() * 8 {

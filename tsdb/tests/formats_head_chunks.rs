@@ -34,7 +34,8 @@ fn upstreams_files_list_their_chunks() {
     for name in ["segments-and-head-chunks", "blocks-and-checkpoint", "memory-snapshot", "out-of-order"] {
         let copy = tempfile::tempdir().expect("a folder");
         copy_dir(&dir.join(name).join("data/chunks_head"), copy.path());
-        let files = HeadChunkFiles::open(RealFs::shared(), copy.path(), HeadChunkOptions::default()).expect("files");
+        let files =
+            HeadChunkFiles::open(RealFs::shared(), copy.path(), HeadChunkOptions::default()).expect("files");
         let expected = json_lines(&dir.join(name).join("chunks_head.jsonl"));
         let chunks = all(&files);
         assert_eq!(chunks.len(), expected.len(), "{name}");
@@ -48,7 +49,8 @@ fn upstreams_files_list_their_chunks() {
             };
             let mut columns = model::Columns::default();
             let decoded =
-                decode(chunk.encoding, bytes, model::TimeRange::ALL, Default::default(), &mut columns).is_ok();
+                decode(chunk.encoding, bytes, model::TimeRange::ALL, Default::default(), &mut columns)
+                    .is_ok();
             let good = decoded
                 && chunk.chunk.0 == want["chunk_ref"].as_u64().expect("a number")
                 && chunk.series.0 == want["series_ref"].as_u64().expect("a number")
@@ -67,7 +69,8 @@ fn upstreams_files_list_their_chunks() {
         }
         // Written again, they are the same bytes.
         let again = tempfile::tempdir().expect("a folder");
-        let ours = HeadChunkFiles::open(RealFs::shared(), again.path(), HeadChunkOptions::default()).expect("files");
+        let ours =
+            HeadChunkFiles::open(RealFs::shared(), again.path(), HeadChunkOptions::default()).expect("files");
         for (chunk, bytes) in &chunks {
             let times = (chunk.min_ms, chunk.max_ms);
             let place =
@@ -107,7 +110,10 @@ fn chunks_are_readable_at_once_and_after_a_restart() {
             written.push((place, bytes));
             let (place, bytes) = &written[rng.below(written.len() as u64) as usize];
             assert_eq!(&files.read(*place).expect("a chunk")[..], &bytes[..]);
-            assert_eq!(&files.read(written[written.len() - 1].0).expect("a chunk")[..], &written[written.len() - 1].1[..]);
+            assert_eq!(
+                &files.read(written[written.len() - 1].0).expect("a chunk")[..],
+                &written[written.len() - 1].1[..]
+            );
         }
         files.flush().expect("a write");
         assert!(files.newest_file() > round * 2);
@@ -131,7 +137,8 @@ fn chunks_are_readable_at_once_and_after_a_restart() {
 fn a_cut_tail_is_repaired_and_damage_is_reported() {
     let mut rng = Rng::new(52);
     let dir = tempfile::tempdir().expect("a folder");
-    let files = HeadChunkFiles::open(RealFs::shared(), dir.path(), HeadChunkOptions::default()).expect("files");
+    let files =
+        HeadChunkFiles::open(RealFs::shared(), dir.path(), HeadChunkOptions::default()).expect("files");
     for i in 0..20u64 {
         let bytes = chunk_of(&mut rng);
         files.write(SeriesRef(i + 1), (0, 5), ChunkEncoding::Xor, false, &bytes).expect("a write");
@@ -142,7 +149,8 @@ fn a_cut_tail_is_repaired_and_damage_is_reported() {
     let whole = std::fs::read(&path).expect("a file");
     for len in (0..whole.len()).step_by(7) {
         std::fs::write(&path, &whole[..len]).expect("a file");
-        let files = HeadChunkFiles::open(RealFs::shared(), dir.path(), HeadChunkOptions::default()).expect("files");
+        let files =
+            HeadChunkFiles::open(RealFs::shared(), dir.path(), HeadChunkOptions::default()).expect("files");
         let chunks = all(&files);
         assert!(chunks.len() <= 20);
         assert!(chunks.iter().all(|(chunk, bytes)| num_samples(chunk.encoding, bytes) == Ok(1)));

@@ -14,7 +14,8 @@ use model::query::{Columns, ReadOptions};
 use model::{Histogram, Span, TimeRange};
 use testkit::Rng;
 use tsdb::chunk::{
-    APPEND_BYTES_MAX, Appended, ChunkEncoding, FloatHistogramAppender, HistogramAppender, XorState, decode, xor, xor2,
+    APPEND_BYTES_MAX, Appended, ChunkEncoding, FloatHistogramAppender, HistogramAppender, XorState, decode,
+    xor, xor2,
 };
 
 const SAMPLES_A_CHUNK: usize = 120;
@@ -85,18 +86,18 @@ const DATA: [Data; 6] = [
     },
 ];
 
-fn encode(
-    start: fn(&mut [u8]) -> XorState,
-    append: fn(&mut XorState, &mut [u8], i64, f64),
-    series: &Series,
-    buffer: &mut Vec<u8>,
-) -> XorState {
+fn encode(encoding: ChunkEncoding, series: &Series, buffer: &mut Vec<u8>) -> XorState {
     buffer.resize(SAMPLES_A_CHUNK * 20 + APPEND_BYTES_MAX, 0);
-    let mut state = start(buffer);
-    for &(t, v) in series {
-        append(&mut state, buffer, t, v);
+    let buffer = buffer.as_mut_slice();
+    if encoding == ChunkEncoding::Xor {
+        let mut state = xor::start(buffer);
+        series.iter().for_each(|&(t, v)| xor::append(&mut state, buffer, t, v));
+        state
+    } else {
+        let mut state = xor2::start(buffer);
+        series.iter().for_each(|&(t, v)| xor2::append(&mut state, buffer, t, v));
+        state
     }
-    state
 }
 
 /// The best time of several rounds, in ns a sample.
@@ -113,17 +114,14 @@ fn best(samples: usize, mut work: impl FnMut()) -> f64 {
 fn floats() {
     println!("{:<18} {:<5} {:>10} {:>10} {:>12}", "data", "", "encode ns", "decode ns", "bytes/sample");
     for data in &DATA {
-        for (encoding, start, append) in [
-            (ChunkEncoding::Xor, xor::start as fn(&mut [u8]) -> XorState, xor::append as fn(&mut _, &mut _, _, _)),
-            (ChunkEncoding::Xor2, xor2::start, xor2::append),
-        ] {
+        for encoding in [ChunkEncoding::Xor, ChunkEncoding::Xor2] {
             let mut rng = Rng::new(1);
             let all: Vec<Series> = (0..CHUNKS).map(|_| (data.make)(&mut rng)).collect();
             let mut buffer = Vec::new();
             let chunks: Vec<Vec<u8>> = all
                 .iter()
                 .map(|series| {
-                    let state = encode(start, append, series, &mut buffer);
+                    let state = encode(encoding, series, &mut buffer);
                     let mut bytes = buffer[..state.byte_len()].to_vec();
                     state.seal(&mut bytes);
                     bytes
@@ -132,15 +130,18 @@ fn floats() {
             let mut columns = Columns::default();
             for (series, bytes) in all.iter().zip(&chunks) {
                 columns.clear();
-                decode(encoding, bytes, TimeRange::ALL, ReadOptions::default(), &mut columns).expect("own bytes");
+                decode(encoding, bytes, TimeRange::ALL, ReadOptions::default(), &mut columns)
+                    .expect("own bytes");
                 let read = columns.timestamps_ms.iter().zip(&columns.floats);
-                assert!(read.zip(series).all(|((t, v), want)| (*t, v.to_bits()) == (want.0, want.1.to_bits())));
+                assert!(
+                    read.zip(series).all(|((t, v), want)| (*t, v.to_bits()) == (want.0, want.1.to_bits()))
+                );
                 assert_eq!(columns.len(), series.len());
             }
             let samples = CHUNKS * SAMPLES_A_CHUNK;
             let encode_ns = best(samples, || {
                 for series in &all {
-                    black_box(encode(start, append, series, &mut buffer));
+                    black_box(encode(encoding, series, &mut buffer));
                 }
             });
             let decode_ns = best(samples, || {
@@ -152,14 +153,18 @@ fn floats() {
             });
             let bytes: usize = chunks.iter().map(Vec::len).sum();
             let per_sample = bytes as f64 / samples as f64;
-            println!("{:<18} {encoding:<5?} {encode_ns:>10.2} {decode_ns:>10.2} {per_sample:>12.3}", data.name);
+            println!(
+                "{:<18} {encoding:<5?} {encode_ns:>10.2} {decode_ns:>10.2} {per_sample:>12.3}",
+                data.name
+            );
         }
     }
 }
 
 fn histograms() {
     let mut rng = Rng::new(2);
-    let spans: std::sync::Arc<[Span]> = [Span { offset: 0, length: 10 }, Span { offset: 3, length: 10 }].into();
+    let spans: std::sync::Arc<[Span]> =
+        [Span { offset: 0, length: 10 }, Span { offset: 3, length: 10 }].into();
     let mut counts = [100i64; 20];
     let all: Vec<Histogram> = (0..SAMPLES_A_CHUNK)
         .map(|_| {

@@ -45,9 +45,9 @@ impl Bench {
         let at = START_MS + self.step * 15_000;
         for target in 0..self.workload.targets() {
             let mut appender = self.db.appender().expect("the database is open");
-            let scrape = self.workload.scrape(target, |labels| {
-                appender.series(labels).expect("series are not limited here")
-            });
+            let scrape = self
+                .workload
+                .scrape(target, |labels| appender.series(labels).expect("series are not limited here"));
             let batch = FloatBatch {
                 series: scrape.handles,
                 timestamps: Timestamps::Same(at + scrape.jitter_ms),
@@ -71,7 +71,8 @@ impl Bench {
         let querier = self.db.querier(range).expect("the database is open");
         let dictionary = Dictionary::new();
         let all = Matcher::new(MatchOp::Regex, "__name__", ".+").expect("a valid pattern");
-        let selected = querier.select(&SelectRequest::new(vec![all], range), &dictionary).expect("it answers");
+        let selected =
+            querier.select(&SelectRequest::new(vec![all], range), &dictionary).expect("it answers");
         assert_eq!(selected.labels.len(), self.workload.len());
         let mut columns = Columns::default();
         for row in (0..selected.labels.len()).step_by(97) {
@@ -111,7 +112,10 @@ fn main() {
     };
     let started = now();
     bench.scrape();
-    println!("first scrape, series made: {:.0} ns/series", started.elapsed().as_nanos() as f64 / series as f64);
+    println!(
+        "first scrape, series made: {:.0} ns/series",
+        started.elapsed().as_nanos() as f64 / series as f64
+    );
     bench.scrape();
     bench.check();
     (bench.appending, bench.committing) = (Duration::ZERO, Duration::ZERO);

@@ -46,9 +46,8 @@ fn main() {
         let now = START_MS + (step as i64 + 1) * 15_000;
         for target in 0..workload.targets() {
             let mut appender = db.appender().expect("the database is open");
-            let scrape = workload.scrape(target, |labels| {
-                appender.series(labels).expect("series are not limited here")
-            });
+            let scrape = workload
+                .scrape(target, |labels| appender.series(labels).expect("series are not limited here"));
             let batch = FloatBatch {
                 series: scrape.handles,
                 timestamps: Timestamps::Same(now + scrape.jitter_ms),

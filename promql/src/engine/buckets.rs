@@ -57,6 +57,8 @@ struct Histograms {
     outputs: Vec<Output>,
     /// For each parameter and step the label of its quantile.
     labels: Vec<Vec<u32>>,
+    /// `le`.
+    bound_label: SymbolId,
 }
 
 /// Applies a histogram function; `pos` is where the vector argument stands.
@@ -104,7 +106,8 @@ pub(crate) fn vectors(ctx: &EvalContext, input: Vectors, ask: Ask, pos: Position
         }
     }
     let chain = input.chain();
-    let node = Histograms { ctx: ctx.clone(), input, ask, pos, units, outputs, labels };
+    let bound_label = query.dictionary.intern(model::labels::BUCKET_LABEL);
+    let node = Histograms { ctx: ctx.clone(), input, ask, pos, units, outputs, labels, bound_label };
     merged(ctx, Vectors::new(ctx, rows, node)?.on_top_of(chain))
 }
 
@@ -233,12 +236,12 @@ impl Histograms {
                 buckets.push(hist::ClassicBucket { upper_bound, count });
             }
         }
-        let le = self.ctx.query.dictionary.intern(model::labels::BUCKET_LABEL);
         let malformed = unit.malformed.iter().chain(&unit.native).enumerate();
         for (i, &row) in malformed {
             if float(unit.buckets.len() + i).is_some() {
                 let reader = self.ctx.query.dictionary.read();
-                let value = reader.text(value_of(self.input.rows.row(row as usize), le)).to_owned();
+                let value =
+                    reader.text(value_of(self.input.rows.row(row as usize), self.bound_label)).to_owned();
                 drop(reader);
                 annotations.add(Annotation::bad_bucket_label(&self.remark_name(row), &value, self.pos));
             }

@@ -190,11 +190,7 @@ fn timestamp(ctx: &EvalContext, e: &Call) -> Result<Vectors> {
     }
     if let Kind::Selector(s) = &arg.kind {
         let want = if start { Want::StartTimestamp } else { Want::Timestamp };
-        let input = selector::vectors(ctx, s, want, arg.pos)?;
-        return map::samples(ctx, input, e.func, |_, point| match point {
-            Point::Float(v) => Some(v),
-            Point::Hist(_) => None,
-        });
+        return map::renamed(ctx, selector::vectors(ctx, s, want, arg.pos)?.uncounted(), e.func);
     }
     if start {
         return repeat::nothing(ctx, e.func);

@@ -55,11 +55,14 @@ fn text(plan: &Plan) -> String {
 
 /// Drops the names that were marked to go; rows that become equal are made one.
 fn finished(ctx: &EvalContext, vectors: Vectors) -> Result<Vectors> {
-    if !ctx.query.delayed_name_removal || !vectors.rows.drop_name.iter().any(|&drop| drop) {
-        return labels::merged(ctx, vectors);
+    let named = vectors.rows.clone();
+    if !ctx.query.delayed_name_removal || !named.drop_name.iter().any(|&drop| drop) {
+        return Ok(vectors);
     }
-    let rows = labels::dropped_names(&ctx.query, &vectors.rows);
-    labels::relabelled(ctx, vectors, rows, "drop names")
+    let rows = labels::dropped_names(&ctx.query, &named);
+    let same_fate = named.drop_name.iter().all(|&drop| drop);
+    let vectors = labels::under_labels(ctx, vectors, rows, "drop names")?;
+    if same_fate { labels::merged_without_name(ctx, vectors, &named) } else { labels::merged(ctx, vectors) }
 }
 
 fn label_rows(ctx: &EvalContext, table: LabelTable) -> LabelRows {

@@ -19,9 +19,12 @@ pub enum QueryError {
     /// It was stopped from outside.
     #[error("query was canceled in {0}")]
     Canceled(&'static str),
-    /// The store failed.
+    /// The store failed to find series.
     #[error("expanding series: {0}")]
     Storage(StorageError),
+    /// The store failed while samples were read.
+    #[error("{0}")]
+    Samples(StorageError),
     /// The evaluation found something it cannot answer.
     #[error("{0}")]
     Execution(String),
@@ -52,12 +55,22 @@ impl QueryError {
     }
 }
 
-impl From<StorageError> for QueryError {
-    fn from(error: StorageError) -> QueryError {
+impl QueryError {
+    /// An error of a select.
+    pub(crate) fn selecting(error: StorageError) -> QueryError {
+        QueryError::storage(error, QueryError::Storage)
+    }
+
+    /// An error while samples are read.
+    pub(crate) fn reading(error: StorageError) -> QueryError {
+        QueryError::storage(error, QueryError::Samples)
+    }
+
+    fn storage(error: StorageError, wrap: fn(StorageError) -> QueryError) -> QueryError {
         match error {
             StorageError::Stopped(reason) => QueryError::stopped(reason),
             StorageError::Memory(refused) => QueryError::Memory(refused),
-            error => QueryError::Storage(error),
+            error => wrap(error),
         }
     }
 }

@@ -204,9 +204,8 @@ impl Combine<'_> {
         let data_ids: HashSet<SymbolId> =
             self.wanted.data.iter().map(|m| self.ctx.query.dictionary.intern(m.name())).collect();
         let keep_unmatched = self.wanted.data.iter().all(|m| m.matches_empty());
-        let any_base = self.present_steps()?;
-        let mut newest = Newest { batch: &info_batch, rows: &info_rows, steps, ctx: self.ctx };
-        newest.check(&by_identity, &any_base)?;
+        let newest = Newest { batch: &info_batch, rows: &info_rows, steps, ctx: self.ctx };
+        let mut any_base = vec![false; steps];
         let mut out: HashMap<Pairs, usize> = HashMap::default();
         let mut rows = Rows::default();
         let mut points: Vec<Points> = Vec::new();
@@ -218,8 +217,9 @@ impl Combine<'_> {
                 } else {
                     by_identity.get(&self.signature(labels)).map_or(&[], Vec::as_slice)
                 };
-                for step in 0..steps {
+                for (step, any_base) in any_base.iter_mut().enumerate() {
                     let Some(point) = batch.get(i * steps + step) else { continue };
+                    *any_base = true;
                     let mut chosen = Vec::new();
                     for (_, rows) in candidates {
                         chosen.extend(newest.at(rows, step)?);
@@ -247,6 +247,7 @@ impl Combine<'_> {
             }
             Ok(())
         })?;
+        newest.check(&by_identity, &any_base)?;
         let mut batch = Batch::default();
         memory.grow_to((rows.len() * steps * 9) as u64)?;
         batch.reset(rows.len(), steps);
@@ -261,12 +262,6 @@ impl Combine<'_> {
         let mut explained = vec![self.base.explain()];
         explained.extend(info.as_ref().map(Vectors::explain));
         held(self.ctx, "info", rows, batch, explained)
-    }
-
-    /// At which steps any base series has a sample.
-    fn present_steps(&self) -> Result<Vec<bool>> {
-        // Duplicates among info series matter only where there is something to join.
-        Ok(vec![self.base.len() > 0; self.ctx.steps.count])
     }
 
     /// A base series' labels with those of the info series it meets.
@@ -345,11 +340,7 @@ impl Newest<'_> {
     }
 
     /// Duplicates are an error also where no base series has their identity.
-    fn check(
-        &mut self,
-        by_identity: &HashMap<Pairs, Vec<(SymbolId, Vec<u32>)>>,
-        present: &[bool],
-    ) -> Result<()> {
+    fn check(&self, by_identity: &HashMap<Pairs, Vec<(SymbolId, Vec<u32>)>>, present: &[bool]) -> Result<()> {
         for (_, rows) in by_identity.values().flatten() {
             if rows.len() > 1 {
                 for (step, &present) in present.iter().enumerate() {

@@ -38,6 +38,15 @@ pub(crate) fn dropped_names(query: &QueryContext, rows: &Rows) -> Rows {
     out
 }
 
+/// [`merged`] for rows that differed before [`without_name`] or
+/// [`dropped_names`]: where all had the same name they still do.
+pub(crate) fn merged_without_name(ctx: &EvalContext, vectors: Vectors, named: &Rows) -> Result<Vectors> {
+    if named.agree_on(|name| ctx.query.names.is_metadata(name)) {
+        return Ok(vectors);
+    }
+    merged(ctx, vectors)
+}
+
 /// Makes one row of rows with equal labels. Two samples at one step are an error.
 pub(crate) fn merged(ctx: &EvalContext, vectors: Vectors) -> Result<Vectors> {
     let Some(groups) = vectors.rows.duplicates() else { return Ok(vectors) };
@@ -108,9 +117,18 @@ pub(crate) fn relabelled(
     rows: Rows,
     name: &'static str,
 ) -> Result<Vectors> {
+    merged(ctx, under_labels(ctx, input, rows, name)?)
+}
+
+/// The same values under other labels that all differ.
+pub(crate) fn under_labels(
+    ctx: &EvalContext,
+    input: Vectors,
+    rows: Rows,
+    name: &'static str,
+) -> Result<Vectors> {
     let chain = input.chain();
-    let vectors = Vectors::new(ctx, rows, Relabelled { input, name })?.on_top_of(chain);
-    merged(ctx, vectors)
+    Ok(Vectors::new(ctx, rows, Relabelled { input, name })?.on_top_of(chain))
 }
 
 /// `label_replace`

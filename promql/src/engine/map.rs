@@ -7,7 +7,7 @@ use super::batch::{Batch, Hist, Point};
 use super::binop::{self, Outcome};
 use super::context::EvalContext;
 use super::error::Result;
-use super::labels::{merged, without_name};
+use super::labels::{merged_without_name, without_name};
 use super::node::{Node, Vectors, Worker, explain};
 use crate::annotations::{Annotation, Annotations};
 use crate::ast::{BinaryOp, PositionRange};
@@ -42,11 +42,15 @@ fn map(
     drop_name: bool,
     change: impl Fn(&mut Batch, &mut Annotations) + Send + Sync + 'static,
 ) -> Result<Vectors> {
-    let rows = input.rows.clone();
-    let rows = if drop_name { without_name(&ctx.query, rows) } else { rows };
+    let named = input.rows.clone();
+    let rows = if drop_name { without_name(&ctx.query, named.clone()) } else { named.clone() };
     let chain = input.chain();
     let vectors = Vectors::new(ctx, rows, Map { input, name, change: Box::new(change) })?.on_top_of(chain);
-    if drop_name && !ctx.query.delayed_name_removal { merged(ctx, vectors) } else { Ok(vectors) }
+    if drop_name && !ctx.query.delayed_name_removal {
+        merged_without_name(ctx, vectors, &named)
+    } else {
+        Ok(vectors)
+    }
 }
 
 /// A function of one float; histograms are dropped, and so is the name.
@@ -81,6 +85,18 @@ pub(crate) fn samples(
 /// The floats as they are, histograms dropped, names kept.
 pub(crate) fn only_floats(ctx: &EvalContext, input: Vectors, name: &'static str) -> Result<Vectors> {
     map(ctx, input, name, false, |batch, _| batch.map_floats(|_, v| v))
+}
+
+/// The samples as they are, without name.
+pub(crate) fn renamed(ctx: &EvalContext, input: Vectors, name: &'static str) -> Result<Vectors> {
+    let query = ctx.query.clone();
+    let steps = ctx.steps.count.max(1) as u64;
+    map(ctx, input, name, true, move |batch, _| {
+        // The samples of one step are held beside what is yielded. The limit
+        // itself is checked when the block is counted.
+        let samples = batch.sample_count();
+        let _ = query.budget.pass(samples + samples.div_ceil(steps));
+    })
 }
 
 /// A function of one histogram; floats are dropped, and so is the name.

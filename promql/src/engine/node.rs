@@ -67,6 +67,8 @@ pub(crate) struct Vectors {
     steps: usize,
     /// How many operators up to here pass on their input block by block.
     chain: u8,
+    /// Whether what is yielded counts against the limit of samples.
+    counted: bool,
     held: AtomicU64,
     counters: Arc<OperatorCounters>,
     _memory: Reservation,
@@ -82,6 +84,7 @@ impl Vectors {
             query: ctx.query.clone(),
             steps: ctx.steps.count,
             chain: 1,
+            counted: true,
             held: AtomicU64::new(0),
             counters: Arc::default(),
             _memory: memory,
@@ -93,7 +96,22 @@ impl Vectors {
     /// third and later ones are not counted against the limit of samples.
     pub(crate) fn on_top_of(mut self, chain: u8) -> Vectors {
         self.chain = chain.saturating_add(1);
+        self.counted &= self.chain <= 2;
         self
+    }
+
+    /// The same, not counted against the limit of samples: who asked for it does.
+    pub(crate) fn uncounted(mut self) -> Vectors {
+        self.counted = false;
+        self
+    }
+
+    /// The same, counted as so many samples at once, as it holds them all.
+    pub(crate) fn holding(mut self, samples: u64) -> Result<Vectors> {
+        self.counted = false;
+        self.held.fetch_add(samples, Ordering::Relaxed);
+        self.query.budget.take(samples)?;
+        Ok(self)
     }
 
     pub(crate) fn chain(&self) -> u8 {
@@ -117,7 +135,7 @@ impl Vectors {
         self.node.eval(rows, worker, out)?;
         let samples = out.sample_count();
         self.counters.points.fetch_add(samples, Ordering::Relaxed);
-        if self.chain <= 2 {
+        if self.counted {
             self.held.fetch_add(samples, Ordering::Relaxed);
             self.query.budget.take(samples)?;
         }

@@ -23,22 +23,14 @@ fn labels_of(ctx: &EvalContext, arg: &Plan) -> Pairs {
 pub(crate) fn absent(ctx: &EvalContext, input: Vectors, arg: &Plan, drop_name: bool) -> Result<Vectors> {
     let steps = ctx.steps.count;
     let mut found = vec![false; steps];
-    let mut missing = steps;
-    for start in (0..input.len()).step_by(4096) {
-        if missing == 0 {
-            break;
+    // To the end, though the answer may be known early: remarks and counts of
+    // samples are part of the answer.
+    input.for_each(None, |rows, batch| {
+        for cell in 0..rows.len() * steps {
+            found[cell % steps] |= batch.is_present(cell);
         }
-        let rows: Vec<u32> = (start..(start + 4096).min(input.len())).map(|row| row as u32).collect();
-        input.for_each(Some(&rows), |rows, batch| {
-            for cell in 0..rows.len() * steps {
-                if !found[cell % steps] && batch.is_present(cell) {
-                    found[cell % steps] = true;
-                    missing -= 1;
-                }
-            }
-            Ok(())
-        })?;
-    }
+        Ok(())
+    })?;
     let values = found.into_iter().map(|found| (!found).then_some(1.0));
     single(ctx, "absent", labels_of(ctx, arg), values, drop_name)
 }

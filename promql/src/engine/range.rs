@@ -21,7 +21,7 @@ use super::selector::{Source, describe, select};
 use crate::annotations::Annotation;
 use crate::ast::PositionRange;
 use crate::functions::extended::{self, Extended};
-use crate::functions::window::{Answer, Cursor, Remarks, SeriesData, Window};
+use crate::functions::window::{Answer, Cursor, Extremes, Remarks, SeriesData, Window};
 use crate::functions::{over_time, rate};
 use crate::plan::{Kind, Plan, Selector, Subquery};
 use crate::stats::{ExplainNode, Relation};
@@ -98,6 +98,17 @@ impl RangeFunction {
         matches!(self, RangeFunction::First | RangeFunction::Last)
     }
 
+    /// What finds the extreme of its windows, if that is what it asks for.
+    fn extremes(self) -> Option<Extremes> {
+        match self {
+            RangeFunction::Min => Some(Extremes::new(false, false)),
+            RangeFunction::Max => Some(Extremes::new(true, false)),
+            RangeFunction::TsOfMin => Some(Extremes::new(false, true)),
+            RangeFunction::TsOfMax => Some(Extremes::new(true, true)),
+            _ => None,
+        }
+    }
+
     fn uses_start_timestamps(self) -> bool {
         use RangeFunction::*;
         matches!(self, Rate | Increase | Irate | Resets)
@@ -171,7 +182,8 @@ pub(crate) fn vectors(
     check_modifiers(name, arg)?;
     let node = RangeNode { pos, ..node(ctx, name, function, arg, params)? };
     let query = &ctx.query;
-    let mut rows = node.rows.clone();
+    let named = node.rows.clone();
+    let mut rows = named.clone();
     if !function.keeps_name() {
         rows = super::labels::without_name(query, rows);
     }
@@ -183,7 +195,7 @@ pub(crate) fn vectors(
     if let Some(counters) = counters {
         vectors = vectors.with_counters(counters);
     }
-    super::labels::merged(ctx, vectors)
+    super::labels::merged_without_name(ctx, vectors, &named)
 }
 
 /// `anchored` and `smoothed` go with few functions.
@@ -333,7 +345,15 @@ impl RangeNode {
         })
     }
 
-    fn eval_row(&self, row: u32, base: usize, worker: &mut Worker, out: &mut Batch) -> Result<()> {
+    /// Computes one row; `before` samples of the block are held already.
+    fn eval_row(
+        &self,
+        row: u32,
+        base: usize,
+        before: u64,
+        worker: &mut Worker,
+        out: &mut Batch,
+    ) -> Result<u64> {
         let steps = self.ctx.steps;
         let query = &self.ctx.query;
         let metric = || query.dictionary.labels(self.rows.row(row as usize)).metric_name().to_owned();
@@ -341,7 +361,10 @@ impl RangeNode {
         let from_subquery = matches!(self.input, Input::Subquery { .. });
         let mut cursor = Cursor::default();
         let mut result = Ok(());
+        let mut extremes = self.function.extremes();
         let mut largest = 0;
+        let mut latest = 0;
+        let mut yielded = 0;
         for step in 0..steps.count {
             let at_ms = steps.at(step);
             let refetch = step == 0 || self.shape.at_ms.is_none();
@@ -349,13 +372,15 @@ impl RangeNode {
             if refetch {
                 cursor.slide(&series, seen_start, seen_end);
             }
-            let samples = cursor.window(&series);
+            let mut samples = cursor.window(&series);
             if samples.is_empty() {
                 continue;
             }
+            samples.extreme = extremes.as_mut().and_then(|extremes| extremes.slide(&series, &cursor));
             let count =
                 samples.floats.len() as u64 + samples.hists.iter().map(|h| histogram_samples(h)).sum::<u64>();
             largest = largest.max(count);
+            latest = count;
             let read = if !refetch || from_subquery {
                 0
             } else if step == 0 {
@@ -372,8 +397,14 @@ impl RangeNode {
             let mut remarks =
                 Remarks { metric: &metric, pos: self.pos, annotations: &mut worker.annotations };
             match self.call(&window, step, &mut remarks) {
-                Ok(Some(Answer::Float(v))) => out.set_float(base + step, v),
-                Ok(Some(Answer::Hist(h))) => out.set_hist(base + step, h),
+                Ok(Some(Answer::Float(v))) => {
+                    yielded += 1;
+                    out.set_float(base + step, v);
+                }
+                Ok(Some(Answer::Hist(h))) => {
+                    yielded += histogram_samples(&h);
+                    out.set_hist(base + step, h);
+                }
                 Ok(None) => {}
                 Err(error) => {
                     result = Err(error);
@@ -382,8 +413,9 @@ impl RangeNode {
             }
         }
         worker.series = series;
-        query.budget.pass(largest)?;
-        result
+        // Upstream holds what was yielded beside the window, the last one in the end.
+        query.budget.pass(before + largest.max(yielded + latest))?;
+        result.map(|()| before + yielded)
     }
 
     /// `rate` and `increase` of what does not look like a counter.
@@ -441,6 +473,7 @@ fn fill(series: &mut SeriesData, batch: &Batch, row: usize, steps: &Steps) {
 
 impl Node for RangeNode {
     fn eval(&self, rows: &[u32], worker: &mut Worker, out: &mut Batch) -> Result<()> {
+        let mut yielded = 0;
         for (i, &row) in rows.iter().enumerate() {
             self.ctx.query.check()?;
             self.load(row, worker)?;
@@ -449,9 +482,9 @@ impl Node for RangeNode {
             }
             worker.tally.start(&self.ctx.counters);
             let base = i * self.ctx.steps.count;
-            let result = self.eval_row(row, base, worker, out);
+            let result = self.eval_row(row, base, yielded, worker, out);
             self.ctx.counters.add(&worker.tally);
-            result?;
+            yielded = result?;
             let floats = (base..base + self.ctx.steps.count)
                 .any(|cell| matches!(out.get(cell), Some(Point::Float(_))));
             self.check_counter(row, floats, worker);

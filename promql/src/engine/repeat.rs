@@ -42,6 +42,7 @@ pub(crate) fn invariant(ctx: &EvalContext, plan: &Plan) -> Result<Vectors> {
         return Ok(input);
     }
     let (rows, chain) = (input.rows.clone(), input.chain());
+    let input = input.uncounted();
     Ok(Vectors::new(ctx, rows, Repeat { input, steps: ctx.steps.count })?.on_top_of(chain))
 }
 
@@ -74,8 +75,9 @@ pub(crate) fn held(
     children: Vec<ExplainNode>,
 ) -> Result<Vectors> {
     let memory = super::context::Reservation::new(&ctx.query, batch.heap_bytes())?;
+    let samples = batch.sample_count();
     let node = Held { batch, explain: explain(name, "", children), memory };
-    Vectors::new(ctx, rows, node)
+    Vectors::new(ctx, rows, node)?.holding(samples)
 }
 
 /// No series.

@@ -2,6 +2,7 @@
 //! of it on ids, text only where an order or a pattern asks for it.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use model::query::DictionaryReader;
 use model::{Dictionary, LabelTable, SymbolId};
@@ -19,16 +20,17 @@ pub(crate) type Pairs = SmallVec<[(SymbolId, SymbolId); 12]>;
 pub(crate) type Pair = (SymbolId, SymbolId);
 
 /// Label rows, and for each whether its name goes when the query ends.
+/// Clones share the labels.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rows {
-    pub(crate) labels: LabelTable,
+    labels: Arc<LabelTable>,
     pub(crate) drop_name: Vec<bool>,
 }
 
 impl Rows {
     pub(crate) fn new(labels: LabelTable, drop_name: bool) -> Rows {
         let drop_name = vec![drop_name; labels.len()];
-        Rows { labels, drop_name }
+        Rows { labels: Arc::new(labels), drop_name }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -40,12 +42,22 @@ impl Rows {
     }
 
     pub(crate) fn push(&mut self, row: impl IntoIterator<Item = Pair>, drop_name: bool) {
-        self.labels.push(row);
+        Arc::make_mut(&mut self.labels).push(row);
         self.drop_name.push(drop_name);
     }
 
+    /// Bytes that these rows alone hold: shared labels count where they were made.
     pub(crate) fn heap_bytes(&self) -> u64 {
-        (self.labels.heap_bytes() + self.drop_name.capacity()) as u64
+        let shared = Arc::strong_count(&self.labels) > 1;
+        let labels = if shared { 0 } else { self.labels.heap_bytes() };
+        (labels + self.drop_name.capacity()) as u64
+    }
+
+    /// Whether all rows have the same labels among those that `is_chosen` names,
+    /// so that rows which differ still do without them.
+    pub(crate) fn agree_on(&self, is_chosen: impl Fn(SymbolId) -> bool) -> bool {
+        let chosen = |i: usize| self.row(i).iter().filter(|(name, _)| is_chosen(*name));
+        (1..self.len()).all(|i| chosen(i).eq(chosen(0)))
     }
 
     /// Row numbers by equal labels, in order of first sight; `None` where all differ.

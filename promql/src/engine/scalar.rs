@@ -12,6 +12,7 @@ use crate::stats::Relation;
 pub(crate) fn column(ctx: &EvalContext, plan: &Plan) -> Result<Vec<f64>> {
     let steps = ctx.steps;
     ctx.query.check()?;
+    ctx.query.budget.pass(steps.count as u64)?;
     Ok(match &plan.kind {
         Kind::Number(v) => vec![*v; steps.count],
         Kind::Same(e) => column(ctx, e)?,

@@ -57,7 +57,7 @@ pub(crate) fn select(
         },
         cancel: query.cancel.clone(),
     };
-    let selected = query.querier.select(&request, &query.dictionary)?;
+    let selected = query.querier.select(&request, &query.dictionary).map_err(QueryError::selecting)?;
     query.storage_warnings.lock().extend(selected.warnings);
     let source = Source { reader: selected.reader, counters: Arc::default() };
     Ok((Rows::new(selected.labels, false), source))
@@ -74,7 +74,7 @@ impl Source {
         stats_only: bool,
         columns: &mut Columns,
     ) -> Result<()> {
-        let stats = self.reader.read(row as usize, range, options, columns)?;
+        let stats = self.reader.read(row as usize, range, options, columns).map_err(QueryError::reading)?;
         self.counters.samples.fetch_add(columns.len() as u64, Ordering::Relaxed);
         self.counters.chunks.fetch_add(stats.chunks, Ordering::Relaxed);
         self.counters.bytes.fetch_add(stats.bytes, Ordering::Relaxed);
@@ -198,7 +198,11 @@ impl InstantSelector {
             }
             let range = rows[first] as usize..rows[end - 1] as usize + 1;
             let latest = &mut worker.latest;
-            let stats = self.source.reader.read_latest(range, at_ms, self.query().lookback_ms, latest)?;
+            let stats = self
+                .source
+                .reader
+                .read_latest(range, at_ms, self.query().lookback_ms, latest)
+                .map_err(QueryError::reading)?;
             self.source.counters.samples.fetch_add(latest.samples.len() as u64, Ordering::Relaxed);
             self.source.counters.chunks.fetch_add(stats.chunks, Ordering::Relaxed);
             self.source.counters.bytes.fetch_add(stats.bytes, Ordering::Relaxed);

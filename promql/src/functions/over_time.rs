@@ -258,6 +258,10 @@ pub(crate) fn extreme(
     remarks: &mut Remarks<'_>,
 ) -> Option<Answer> {
     let samples = only_floats(window, remarks)?;
+    if let Some(at) = samples.extreme {
+        let value = if when { samples.float_ts[at] as f64 / 1000.0 } else { samples.floats[at] };
+        return Some(Answer::Float(value));
+    }
     let mut best = samples.floats[0];
     let mut at = samples.float_ts[0];
     for (&v, &t) in samples.floats.iter().zip(samples.float_ts) {

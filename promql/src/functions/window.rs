@@ -1,5 +1,6 @@
 //! The samples of one series, and windows that slide over them.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use model::query::SampleKind;
@@ -132,6 +133,7 @@ impl Cursor {
         let end_drop = series.drops.partition_point(|&i| (i as usize) < floats.end);
         Samples {
             drops: &series.drops[first_drop..end_drop.max(first_drop)],
+            extreme: None,
             first: floats.start,
             float_ts: &series.float_ts[floats.clone()],
             floats: &series.floats[floats.clone()],
@@ -140,6 +142,50 @@ impl Cursor {
             hists: &series.hists[hists.clone()],
             hist_sts: if series.hist_sts.is_empty() { &[] } else { &series.hist_sts[hists] },
         }
+    }
+}
+
+/// The largest or smallest float of a window that slides: candidates in order,
+/// each one worse than the one before it, so that the first is the answer.
+#[derive(Debug)]
+pub(crate) struct Extremes {
+    max: bool,
+    /// Whether the last of equal values counts, not the first.
+    last: bool,
+    candidates: VecDeque<usize>,
+    seen: usize,
+}
+
+impl Extremes {
+    pub(crate) fn new(max: bool, last: bool) -> Extremes {
+        Extremes { max, last, candidates: VecDeque::new(), seen: 0 }
+    }
+
+    /// Follows the cursor; the position inside its window. Without any number
+    /// in it, that is its last NaN.
+    pub(crate) fn slide(&mut self, series: &SeriesData, cursor: &Cursor) -> Option<usize> {
+        let (start, end) = (cursor.float_start, cursor.float_end);
+        for i in self.seen.max(start)..end {
+            let new = series.floats[i];
+            if new.is_nan() {
+                continue;
+            }
+            while let Some(&back) = self.candidates.back() {
+                let have = series.floats[back];
+                let beaten = if self.max { new > have } else { new < have };
+                if !(beaten || self.last && new == have) {
+                    break;
+                }
+                self.candidates.pop_back();
+            }
+            self.candidates.push_back(i);
+        }
+        self.seen = self.seen.max(end);
+        while self.candidates.front().is_some_and(|&i| i < start) {
+            self.candidates.pop_front();
+        }
+        let found = self.candidates.front().copied().or_else(|| end.checked_sub(1))?;
+        found.checked_sub(start)
     }
 }
 
@@ -167,6 +213,8 @@ pub(crate) struct Samples<'a> {
     pub(crate) hists: &'a [Arc<FloatHistogram>],
     pub(crate) hist_sts: &'a [i64],
     drops: &'a [u32],
+    /// The position in `floats` of what an [`Extremes`] looks for, where one was asked.
+    pub(crate) extreme: Option<usize>,
     first: usize,
 }
 

@@ -2,6 +2,10 @@
 
 use std::borrow::Cow;
 
+use model::{Labels, LabelsBuilder};
+
+use crate::group::{ADDRESS_LABEL, TargetGroup};
+
 /// A name whose characters outside `[a-zA-Z0-9_]` are underscores.
 pub(crate) fn sanitize(name: &str) -> Cow<'_, str> {
     let is_fine = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -26,6 +30,66 @@ pub(crate) fn surrounded<S: AsRef<str>>(texts: &[S], separator: &str) -> String 
     }
     out.push_str(separator);
     out
+}
+
+/// The labels of a target, all behind the prefix of its mechanism.
+#[derive(Clone)]
+pub(crate) struct MetaLabels {
+    prefix: &'static str,
+    labels: LabelsBuilder,
+}
+
+impl MetaLabels {
+    /// None yet; `prefix` is as `__meta_ec2_`.
+    pub(crate) fn new(prefix: &'static str) -> MetaLabels {
+        MetaLabels { prefix, labels: LabelsBuilder::new() }
+    }
+
+    /// Sets a label behind the prefix; an empty value is none.
+    pub(crate) fn set(&mut self, name: &str, value: impl AsRef<str>) -> &mut MetaLabels {
+        if !value.as_ref().is_empty() {
+            self.labels.set(&format!("{}{name}", self.prefix), value.as_ref());
+        }
+        self
+    }
+
+    /// Sets a label to a number or a flag.
+    pub(crate) fn set_shown(&mut self, name: &str, value: impl std::fmt::Display) -> &mut MetaLabels {
+        self.set(name, value.to_string())
+    }
+
+    /// Sets a label for each text, its name sanitised.
+    pub(crate) fn set_texts<N: AsRef<str>, V: AsRef<str>>(
+        &mut self,
+        name: &str,
+        texts: impl IntoIterator<Item = (N, V)>,
+    ) -> &mut MetaLabels {
+        for (key, value) in texts {
+            self.set(&format!("{name}{}", sanitize(key.as_ref())), value);
+        }
+        self
+    }
+
+    /// Sets a label that is not behind the prefix.
+    pub(crate) fn set_plain(&mut self, name: &str, value: &str) -> &mut MetaLabels {
+        self.labels.set(name, value);
+        self
+    }
+
+    /// Sets the address.
+    pub(crate) fn address(&mut self, host: &str, port: impl std::fmt::Display) -> &mut MetaLabels {
+        self.set_plain(ADDRESS_LABEL, &join_host_port(host, port))
+    }
+
+    /// The labels.
+    pub(crate) fn finish(&self) -> Labels {
+        self.labels.labels()
+    }
+}
+
+/// The one group of a mechanism that has but one.
+pub(crate) fn single_group(source: impl Into<String>, targets: Vec<Labels>) -> Vec<TargetGroup> {
+    vec![TargetGroup { source: source.into(), labels: Labels::empty(), targets }]
 }
 
 #[cfg(test)]

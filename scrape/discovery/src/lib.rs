@@ -22,10 +22,18 @@ mod metrics;
 mod polled;
 mod refresh;
 mod registry;
+mod xml;
 
+mod consul;
 mod dns;
+mod docker;
 mod file;
+mod digitalocean;
+mod eureka;
+mod hetzner;
 mod http_sd;
+mod kubernetes;
+mod nomad;
 mod static_targets;
 
 #[cfg(test)]

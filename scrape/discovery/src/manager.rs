@@ -319,7 +319,7 @@ mod tests {
             ("c".to_owned(), vec![targets(&["y:1"])]),
             ("none".to_owned(), vec![]),
         ]);
-        assert_eq!(manager.state.lock().providers.len(), 2);
+        assert_eq!(manager.state.lock().providers.len(), 3, "x:1, y:1 and the empty one");
         let groups = until(&manager, |groups| groups["a"].len() == 1 && groups["c"].len() == 1).await;
         assert_eq!(groups["a"], groups["b"]);
         assert_eq!(groups["none"], []);

@@ -20,6 +20,22 @@ pub struct DiscoveryMetrics {
     pub(crate) dns_lookups: Counter,
     pub(crate) dns_lookup_failures: Counter,
     pub(crate) http_failures: Counter,
+    pub(crate) kubernetes_events: Vector<Counter>,
+    pub(crate) kubernetes_failures: Counter,
+    pub(crate) kubernetes_requests: Vector<Counter>,
+    pub(crate) kubernetes_request_duration: Vector<Summary>,
+    pub(crate) queue_depth: Vector<Gauge>,
+    pub(crate) queue_items: Vector<Counter>,
+    pub(crate) queue_latency: Vector<Summary>,
+    pub(crate) queue_unfinished: Vector<Gauge>,
+    pub(crate) queue_longest_running: Vector<Gauge>,
+    pub(crate) queue_work_duration: Vector<Summary>,
+    pub(crate) consul_rpc_failures: Counter,
+    pub(crate) consul_rpc_duration: Vector<Summary>,
+    pub(crate) azure_failures: Counter,
+    pub(crate) azure_cache_hits: Counter,
+    pub(crate) linode_failures: Counter,
+    pub(crate) nomad_failures: Counter,
 }
 
 const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
@@ -100,9 +116,104 @@ impl DiscoveryMetrics {
             ),
             http_failures: registry
                 .counter("prometheus_sd_http_failures_total", "Number of HTTP service discovery refresh failures."),
+            kubernetes_events: kubernetes_events(registry),
+            kubernetes_failures: registry.counter(
+                "prometheus_sd_kubernetes_failures_total",
+                "The number of failed WATCH/LIST requests.",
+            ),
+            kubernetes_requests: registry.counter_vec(
+                "prometheus_sd_kubernetes_http_request_total",
+                "Total number of HTTP requests to the Kubernetes API by status code.",
+                &["status_code"],
+            ),
+            kubernetes_request_duration: registry.summary_vec(
+                "prometheus_sd_kubernetes_http_request_duration_seconds",
+                "Summary of latencies for HTTP requests to the Kubernetes API by endpoint.",
+                &["endpoint"],
+                &[],
+            ),
+            queue_depth: registry.gauge_vec(
+                "prometheus_sd_kubernetes_workqueue_depth",
+                "Current depth of the work queue.",
+                &["queue_name"],
+            ),
+            queue_items: registry.counter_vec(
+                "prometheus_sd_kubernetes_workqueue_items_total",
+                "Total number of items added to the work queue.",
+                &["queue_name"],
+            ),
+            queue_latency: registry.summary_vec(
+                "prometheus_sd_kubernetes_workqueue_latency_seconds",
+                "How long an item stays in the work queue.",
+                &["queue_name"],
+                &[],
+            ),
+            queue_unfinished: registry.gauge_vec(
+                "prometheus_sd_kubernetes_workqueue_unfinished_work_seconds",
+                "How long an item has remained unfinished in the work queue.",
+                &["queue_name"],
+            ),
+            queue_longest_running: registry.gauge_vec(
+                "prometheus_sd_kubernetes_workqueue_longest_running_processor_seconds",
+                "Duration of the longest running processor in the work queue.",
+                &["queue_name"],
+            ),
+            queue_work_duration: registry.summary_vec(
+                "prometheus_sd_kubernetes_workqueue_work_duration_seconds",
+                "How long processing an item from the work queue takes.",
+                &["queue_name"],
+                &[],
+            ),
+            consul_rpc_failures: registry.counter(
+                "prometheus_sd_consul_rpc_failures_total",
+                "The number of Consul RPC call failures.",
+            ),
+            consul_rpc_duration: consul_rpc_duration(registry),
+            azure_failures: registry.counter(
+                "prometheus_sd_azure_failures_total",
+                "Number of Azure service discovery refresh failures.",
+            ),
+            azure_cache_hits: registry.counter(
+                "prometheus_sd_azure_cache_hit_total",
+                "Number of cache hit during refresh.",
+            ),
+            linode_failures: registry.counter(
+                "prometheus_sd_linode_failures_total",
+                "Number of Linode service discovery refresh failures.",
+            ),
+            nomad_failures: registry.counter(
+                "prometheus_sd_nomad_failures_total",
+                "Number of nomad service discovery refresh failures.",
+            ),
             dns_lookups: registry.counter("prometheus_sd_dns_lookups_total", "The number of DNS-SD lookups."),
             dns_lookup_failures: registry
                 .counter("prometheus_sd_dns_lookup_failures_total", "The number of DNS-SD lookup failures."),
         }
     }
+}
+
+fn kubernetes_events(registry: &Registry) -> Vector<Counter> {
+    let events = registry.counter_vec(
+        "prometheus_sd_kubernetes_events_total",
+        "The number of Kubernetes events handled.",
+        &["role", "event"],
+    );
+    for role in ["endpointslice", "endpoints", "node", "pod", "service", "ingress"] {
+        for event in ["add", "delete", "update"] {
+            events.with(&[role, event]);
+        }
+    }
+    events
+}
+
+fn consul_rpc_duration(registry: &Registry) -> Vector<Summary> {
+    let duration = registry.summary_vec(
+        "prometheus_sd_consul_rpc_duration_seconds",
+        "The duration of a Consul RPC call in seconds.",
+        &["endpoint", "call"],
+        &QUANTILES,
+    );
+    duration.with(&["catalog", "service"]);
+    duration.with(&["catalog", "services"]);
+    duration
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use config::discovery::DiscoveryConfigs;
 
+use crate::consul::Consul;
 use crate::file::Files;
+use crate::kubernetes::Kubernetes;
 use crate::mechanism::Mechanism;
 use crate::polled::{Periodic, Polled};
 use crate::static_targets::StaticTargets;
@@ -14,14 +16,20 @@ use crate::static_targets::StaticTargets;
 macro_rules! for_each_polled {
     ($call:ident) => {
         $call! {
+            digitalocean "digitalocean";
             dns "dns";
+            docker "docker";
+            dockerswarm "dockerswarm";
+            eureka "eureka";
+            hetzner "hetzner";
             http "http";
+            nomad "nomad";
         }
     };
 }
 
 /// Mechanisms of other kinds.
-const OTHERS: [&str; 2] = ["file", "static"];
+const OTHERS: [&str; 4] = ["consul", "file", "kubernetes", "static"];
 
 /// The mechanisms of a job, in the file's order by kind.
 pub fn mechanisms(configs: &DiscoveryConfigs) -> Vec<Arc<dyn Mechanism>> {
@@ -30,6 +38,8 @@ pub fn mechanisms(configs: &DiscoveryConfigs) -> Vec<Arc<dyn Mechanism>> {
         ($($field:ident $name:literal;)*) => { $( add_polled(&mut all, &configs.$field); )* };
     }
     for_each_polled!(add);
+    all.extend(configs.consul.iter().flatten().cloned().map(|config| Arc::new(Consul { config }) as _));
+    all.extend(configs.kubernetes.iter().flatten().cloned().map(|config| Arc::new(Kubernetes::new(config)) as _));
     all.extend(configs.file.iter().flatten().cloned().map(|config| Arc::new(Files { config }) as _));
     let groups: Vec<_> = configs.static_groups().cloned().collect();
     if !groups.is_empty() {

@@ -133,7 +133,8 @@ impl Run<'_, '_> {
             };
             self.appender.append_floats(columns, &mut float_outcomes);
         }
-        let histogram_handles: Vec<SeriesHandle> = batch.histograms.iter().map(|sample| sample.series).collect();
+        let histogram_handles: Vec<SeriesHandle> =
+            batch.histograms.iter().map(|sample| sample.series).collect();
         let mut histogram_outcomes = Vec::new();
         if !batch.histograms.is_empty() {
             self.appender.append_histograms(batch.histograms, &mut histogram_outcomes);
@@ -232,34 +233,41 @@ pub(super) struct HistogramLimits {
 
 impl HistogramLimits {
     pub(super) fn of(job: &Job) -> HistogramLimits {
-        HistogramLimits { buckets_max: job.config.native_histogram_bucket_limit, schema_max: job.schema_max() }
+        HistogramLimits {
+            buckets_max: job.config.native_histogram_bucket_limit,
+            schema_max: job.schema_max(),
+        }
     }
 
     /// Lowers the resolution until the limits hold.
     pub(super) fn apply(self, histogram: HistogramValue) -> Result<HistogramValue, PageError> {
         let mut histogram = histogram;
         let (schema, _) = shape(&histogram);
-        if schema != CUSTOM_BUCKETS_SCHEMA && schema > self.schema_max && self.schema_max < EXPONENTIAL_SCHEMA_MAX {
+        if schema != CUSTOM_BUCKETS_SCHEMA
+            && schema > self.schema_max
+            && self.schema_max < EXPONENTIAL_SCHEMA_MAX
+        {
             reduce(&mut histogram, self.schema_max)?;
         }
-        while self.buckets_max > 0 {
+        loop {
             let (schema, buckets) = shape(&histogram);
-            if buckets <= self.buckets_max {
-                break;
+            if self.buckets_max == 0 || buckets <= self.buckets_max {
+                return Ok(histogram);
             }
             if schema <= EXPONENTIAL_SCHEMA_MIN || schema > EXPONENTIAL_SCHEMA_MAX {
                 return Err(PageError::BucketLimit);
             }
             reduce(&mut histogram, schema - 1)?;
         }
-        Ok(histogram)
     }
 }
 
 /// Schema and number of buckets.
 fn shape(histogram: &HistogramValue) -> (i32, u64) {
     match histogram {
-        HistogramValue::Integer(h) => (h.schema, (h.positive_buckets.len() + h.negative_buckets.len()) as u64),
+        HistogramValue::Integer(h) => {
+            (h.schema, (h.positive_buckets.len() + h.negative_buckets.len()) as u64)
+        }
         HistogramValue::Float(h) => (h.schema, (h.positive_buckets.len() + h.negative_buckets.len()) as u64),
     }
 }

@@ -37,7 +37,10 @@ impl Run<'_, '_> {
             state.cache.untracked(hit.entry);
             return;
         }
-        self.batch.push_float(Sample { handle, entry: Some(hit.entry), own_time_ms: own_time, start_ms: 0 }, line.value);
+        self.batch.push_float(
+            Sample { handle, entry: Some(hit.entry), own_time_ms: own_time, start_ms: 0 },
+            line.value,
+        );
     }
 
     pub(super) fn series(
@@ -92,7 +95,6 @@ impl Run<'_, '_> {
         self.append_series(state, metadata, family, parser, place, own_time, value, histogram)
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn append_series(
         &mut self,
         state: &mut TargetState,
@@ -196,11 +198,14 @@ impl Run<'_, '_> {
         let mut wanted: HashMap<SeriesKey, u32> =
             self.forgotten.drain(..).map(|entry| (state.cache.key(entry), entry)).collect();
         let mut parser = Parser::new(page, format, options);
-        while let Some(parsed) = parser.next()? {
-            let (Entry::Series { timestamp_ms, .. } | Entry::Histogram { timestamp_ms }) = parsed else { continue };
+        while let Some(parsed) = parser.next_entry()? {
+            let (Entry::Series { timestamp_ms, .. } | Entry::Histogram { timestamp_ms }) = parsed else {
+                continue;
+            };
             let Some(entry) = wanted.remove(&SeriesKey::of(parser.metric())) else { continue };
             parser.labels(&mut self.labels);
-            let labels = stored_labels(&self.labels, self.context.target, self.context.job, &mut self.builder)?;
+            let labels =
+                stored_labels(&self.labels, self.context.target, self.context.job, &mut self.builder)?;
             let Some(labels) = labels else { continue };
             let handle = self.appender.series(&labels)?;
             state.cache.set_handle(entry, handle);

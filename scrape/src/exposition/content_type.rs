@@ -122,7 +122,9 @@ pub fn select_format(content_type: &str, fallback: Option<Format>) -> Result<Sel
         ContentTypeError::Blank { fallback }
     } else {
         match media_type(content_type) {
-            Err(problem) => ContentTypeError::Malformed { content_type: content_type_owned(), problem, fallback },
+            Err(problem) => {
+                ContentTypeError::Malformed { content_type: content_type_owned(), problem, fallback }
+            }
             Ok(media_type) => match Format::from_media_type(&media_type) {
                 Some(format) => return Ok(Selected { format, warning: None }),
                 None => ContentTypeError::Unsupported { content_type: content_type_owned(), fallback },
@@ -219,7 +221,12 @@ fn after_quoted(quoted: &str) -> Option<&str> {
 }
 
 fn take_token(text: &str) -> (&str, &str) {
-    let is_token =
-        |c: char| c.is_ascii_graphic() && !matches!(c, '(' | ')' | '<' | '>' | '@' | ',' | ';' | ':' | '\\' | '"' | '/' | '[' | ']' | '?' | '=');
+    let is_token = |c: char| {
+        c.is_ascii_graphic()
+            && !matches!(
+                c,
+                '(' | ')' | '<' | '>' | '@' | ',' | ';' | ':' | '\\' | '"' | '/' | '[' | ']' | '?' | '='
+            )
+    };
     text.split_at(text.find(|c| !is_token(c)).unwrap_or(text.len()))
 }

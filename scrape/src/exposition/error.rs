@@ -117,6 +117,14 @@ pub enum ParseError {
         /// Buckets that there are.
         buckets: usize,
     },
+    /// A classic histogram with too many buckets to be converted.
+    #[error("classic histogram has {have} buckets, which is more than the {limit} that are converted")]
+    TooManyBuckets {
+        /// Buckets that it has.
+        have: usize,
+        /// Buckets that are converted.
+        limit: usize,
+    },
     /// A classic histogram that no native one can hold.
     #[error(transparent)]
     Conversion(model::histogram::ClassicError),

@@ -5,8 +5,8 @@ use model::float::FloatError;
 use super::error::{NumberError, excerpt};
 
 const POWERS_OF_TEN: [f64; 23] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
-    1e21, 1e22,
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
+    1e19, 1e20, 1e21, 1e22,
 ];
 
 /// Reads a value; every NaN becomes the ordinary one, so that no target can
@@ -84,7 +84,9 @@ mod tests {
 
     #[test]
     fn short_decimals_equal_the_standard_parser() {
-        for text in ["0", "-0", "1", "33", "0.1", "123456.789", "-4.9351", "9007199254740991", "1.", ".5", "-.5"] {
+        for text in
+            ["0", "-0", "1", "33", "0.1", "123456.789", "-4.9351", "9007199254740991", "1.", ".5", "-.5"]
+        {
             let expected: f64 = text.parse().unwrap();
             assert_eq!(parse_float(text.as_bytes()).unwrap().to_bits(), expected.to_bits(), "{text}");
             assert!(text.len() > 16 || parse_short_decimal(text.as_bytes()).is_some(), "{text} is short");

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use model::MetricType;
 use model::labels::{BUCKET_LABEL, METRIC_NAME, METRIC_TYPE, METRIC_UNIT, go_quote};
 
-use model::float::format_open_metrics;
 use super::label_buf::LabelBuf;
+use model::float::format_open_metrics;
 
 /// The label of a summary's quantile.
 const QUANTILE_LABEL: &str = "quantile";

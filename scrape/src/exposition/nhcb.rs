@@ -24,6 +24,10 @@ use super::label_buf::LabelBuf;
 use super::lexing::quote;
 use super::{Entry, PageParser};
 
+/// Buckets of one classic histogram that are converted at most: they may come
+/// in any order, and sorting them in must not take a hostile target's word for it.
+const BUCKETS_MAX: usize = 1 << 14;
+
 /// The native histogram of a classic one: `buckets` are (upper bound,
 /// cumulative count).
 ///
@@ -32,8 +36,11 @@ use super::{Entry, PageParser};
 pub(super) fn histogram_from_classic(
     count: f64,
     sum: f64,
-    buckets: impl Iterator<Item = (f64, f64)>,
+    buckets: impl ExactSizeIterator<Item = (f64, f64)>,
 ) -> Result<HistogramValue, ParseError> {
+    if buckets.len() > BUCKETS_MAX {
+        return Err(ParseError::TooManyBuckets { have: buckets.len(), limit: BUCKETS_MAX });
+    }
     let convert = || -> Result<HistogramValue, ClassicError> {
         let mut classic = ClassicHistogram::default();
         classic.set_count(count)?;
@@ -73,6 +80,7 @@ pub struct NhcbParser<'p> {
     collected_name: String,
     collected_labels: LabelBuf,
     classic: ClassicHistogram,
+    collected_buckets: usize,
     collected_exemplars: Vec<Exemplar>,
     collected_start_ms: i64,
     timestamp_ms: Option<i64>,
@@ -104,6 +112,7 @@ impl<'p> NhcbParser<'p> {
             collected_name: String::new(),
             collected_labels: LabelBuf::new(),
             classic: ClassicHistogram::default(),
+            collected_buckets: 0,
             collected_exemplars: Vec::new(),
             collected_start_ms: 0,
             timestamp_ms: None,
@@ -111,18 +120,17 @@ impl<'p> NhcbParser<'p> {
         }
     }
 
-    /// See [`super::Parser::next`].
+    /// See [`super::Parser::next_entry`].
     ///
     /// # Errors
-    /// See [`super::Parser::next`].
-    #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> Result<Option<Entry>, ParseError> {
+    /// See [`super::Parser::next_entry`].
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, ParseError> {
         loop {
             if self.state == State::Emitting {
                 self.state = State::Idle;
             } else {
                 let before = self.timestamp_ms;
-                self.read = self.parser.next();
+                self.read = self.parser.next_entry();
                 if self.ends_collection() && self.emit(before) {
                     return Ok(Some(Entry::Histogram { timestamp_ms: before }));
                 }
@@ -219,11 +227,10 @@ impl<'p> NhcbParser<'p> {
     /// Whether the series at hand is no part of the histogram seen last.
     fn is_other_metric(&self) -> bool {
         let (_, base) = split_suffix(self.labels.get(METRIC_NAME).unwrap_or(""));
-        let identity =
-            |labels: &LabelBuf| -> Vec<(String, String)> {
-                let kept = labels.iter().filter(|(name, _)| !matches!(*name, METRIC_NAME | BUCKET_LABEL));
-                kept.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-            };
+        let identity = |labels: &LabelBuf| -> Vec<(String, String)> {
+            let kept = labels.iter().filter(|(name, _)| !matches!(*name, METRIC_NAME | BUCKET_LABEL));
+            kept.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        };
         self.metric_type != MetricType::Histogram
             || self.collected_name != base
             || identity(&self.labels) != identity(&self.collected_labels)
@@ -240,6 +247,7 @@ impl<'p> NhcbParser<'p> {
         }
         let bound = match suffix {
             Suffix::None => return false,
+            Suffix::Bucket if self.collected_buckets >= BUCKETS_MAX => return false,
             Suffix::Bucket => {
                 let bound = self.labels.get(BUCKET_LABEL).and_then(|le| model::float::parse(le).ok());
                 match bound {
@@ -252,7 +260,8 @@ impl<'p> NhcbParser<'p> {
         if self.state != State::Collecting {
             self.collected_name = base.to_owned();
             self.collected_labels.clone_from(&self.labels);
-            self.collected_start_ms = if self.start_timestamps { self.parser.start_timestamp_ms() } else { 0 };
+            self.collected_start_ms =
+                if self.start_timestamps { self.parser.start_timestamp_ms() } else { 0 };
             self.state = State::Collecting;
         }
         while let Some(exemplar) = self.parser.next_exemplar() {
@@ -260,7 +269,10 @@ impl<'p> NhcbParser<'p> {
         }
         // What fails is remembered and answered by the conversion.
         let _remembered = match suffix {
-            Suffix::Bucket => self.classic.set_bucket_count(bound, value),
+            Suffix::Bucket => {
+                self.collected_buckets += 1;
+                self.classic.set_bucket_count(bound, value)
+            }
             Suffix::Sum => self.classic.set_sum(value),
             Suffix::Count | Suffix::None => self.classic.set_count(value),
         };
@@ -272,6 +284,7 @@ impl<'p> NhcbParser<'p> {
     fn emit(&mut self, timestamp_ms: Option<i64>) -> bool {
         let converted = self.classic.convert();
         self.classic.reset();
+        self.collected_buckets = 0;
         let exemplars = std::mem::take(&mut self.collected_exemplars);
         self.state = State::Idle;
         let Some(histogram) = converted.ok().filter(is_valid) else { return false };

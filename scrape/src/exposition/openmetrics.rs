@@ -12,10 +12,13 @@
 //! timestamp of the series before them: to find it, the parser looks ahead
 //! over the rest of the family and then goes back.
 
+mod created;
+
 use std::borrow::Cow;
 
 use model::{Exemplar, MetricType};
 
+use self::created::{Created, has_start};
 use super::Entry;
 use super::error::{NumberError, ParseError, excerpt};
 use super::float::parse_float;
@@ -29,7 +32,6 @@ use super::lexing::{
 const VALUE_RULES: QuotedRules = QuotedRules { nul: true, line_break: false };
 const NAME_RULES: QuotedRules = QuotedRules { nul: false, line_break: true };
 const EXEMPLAR_RULES: QuotedRules = QuotedRules { nul: false, line_break: false };
-const CREATED: &[u8] = b"_created";
 
 /// A parser of an OpenMetrics page.
 pub struct OpenMetricsParser<'p> {
@@ -68,13 +70,6 @@ struct ParsedExemplar {
     timestamp_ms: Option<i64>,
 }
 
-/// The start timestamp last found, and for which series.
-#[derive(Clone, Copy)]
-struct Created {
-    series_hash: u64,
-    timestamp_ms: i64,
-}
-
 impl<'p> OpenMetricsParser<'p> {
     /// A parser that starts at the beginning of a page. With `skip_created`,
     /// `_created` lines of counters, histograms and summaries are no series.
@@ -104,12 +99,11 @@ impl<'p> OpenMetricsParser<'p> {
         }
     }
 
-    /// See [`super::Parser::next`].
+    /// See [`super::Parser::next_entry`].
     ///
     /// # Errors
-    /// See [`super::Parser::next`].
-    #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> Result<Option<Entry>, ParseError> {
+    /// See [`super::Parser::next_entry`].
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, ParseError> {
         loop {
             self.position.entry_start = self.position.at;
             self.position.token_start = self.position.at;
@@ -132,7 +126,7 @@ impl<'p> OpenMetricsParser<'p> {
                     self.series_end = self.position.at;
                     if self.spans.name.is_none() {
                         self.value_token();
-                        return Err(ParseError::NoName(excerpt(self.from_entry(self.position.at))));
+                        return Err(ParseError::NoName(excerpt(self.entry_up_to(self.position.at))));
                     }
                 }
                 Some(byte) if starts_metric_name(byte) => {
@@ -210,7 +204,8 @@ impl<'p> OpenMetricsParser<'p> {
         let exemplar = self.exemplar.take()?;
         let mut labels = LabelBuf::new();
         for label in &self.exemplar_labels {
-            labels.push_bytes(&self.page[label.name.0..label.name.1], &self.page[label.value.0..label.value.1]);
+            labels
+                .push_bytes(&self.page[label.name.0..label.name.1], &self.page[label.value.0..label.value.1]);
         }
         Some(Exemplar {
             labels: labels.to_labels(),
@@ -218,89 +213,6 @@ impl<'p> OpenMetricsParser<'p> {
             timestamp_ms: exemplar.timestamp_ms.unwrap_or(0),
             has_timestamp: exemplar.timestamp_ms.is_some(),
         })
-    }
-
-    /// See [`super::Parser::start_timestamp_ms`]. From the first call on,
-    /// `_created` lines are no series.
-    pub fn start_timestamp_ms(&mut self) -> i64 {
-        if !has_start(self.position.metric_type) {
-            self.created = None;
-            return 0;
-        }
-        let series_hash = self.series_hash(self.family_name());
-        if let Some(created) = self.created.filter(|c| c.series_hash == series_hash && c.timestamp_ms > 0) {
-            return created.timestamp_ms;
-        }
-        let ahead = match self.horizon {
-            // Up to the first `_created` line ahead all series see the same one.
-            Some((end, ahead)) if self.position.at < end => ahead,
-            _ => self.look_ahead(),
-        };
-        self.skip_created = true;
-        self.created = ahead.filter(|created| created.series_hash == series_hash);
-        self.created.map_or(0, |created| created.timestamp_ms)
-    }
-
-    /// The next `_created` line before the next family.
-    fn look_ahead(&mut self) -> Option<Created> {
-        let position = self.position;
-        let series_end = self.series_end;
-        let text = (self.text, self.text_is_help, self.unit, self.family_name_bytes);
-        let spans = std::mem::take(&mut self.spans);
-        self.position.looking_ahead = true;
-        self.skip_created = false;
-        let ahead = self.find_created();
-        self.horizon = Some((self.position.at, ahead));
-        self.position = position;
-        self.series_end = series_end;
-        (self.text, self.text_is_help, self.unit, self.family_name_bytes) = text;
-        self.spans = spans;
-        ahead
-    }
-
-    fn find_created(&mut self) -> Option<Created> {
-        while let Ok(Some(Entry::Series { value, .. })) = self.next() {
-            let (start, end) = self.spans.name?;
-            if let Some(base) = self.page[start..end].strip_suffix(CREATED) {
-                let timestamp_ms = (value * 1000.0) as i64;
-                return Some(Created { series_hash: self.series_hash(base), timestamp_ms });
-            }
-        }
-        None
-    }
-
-    /// The name of the family that the series at hand is thought to belong to:
-    /// as much of its name as the family's last had.
-    fn family_name(&self) -> &'p [u8] {
-        let (start, end) = self.spans.name.unwrap_or((0, 0));
-        &self.page[start..end.min(start + self.family_name_bytes)]
-    }
-
-    /// A hash over a family's name and the labels of the series at hand, but
-    /// those that tell buckets and quantiles apart.
-    fn series_hash(&self, family: &[u8]) -> u64 {
-        let mut hash = xxhash_rust::xxh64::Xxh64::new(0);
-        for label in &self.spans.labels {
-            let name = &self.page[label.name.0..label.name.1];
-            let is_bound = match self.position.metric_type {
-                MetricType::Summary => name == b"quantile",
-                MetricType::Histogram => name == b"le",
-                _ => false,
-            };
-            if !is_bound {
-                hash.update(name);
-                hash.update(&[0xff]);
-                hash.update(&self.page[label.value.0..label.value.1]);
-                hash.update(&[0xff]);
-            }
-        }
-        hash.update(family);
-        hash.digest()
-    }
-
-    fn is_created_line(&self) -> bool {
-        has_start(self.position.metric_type)
-            && self.spans.name.is_some_and(|(start, end)| self.page[start..end].ends_with(CREATED))
     }
 
     /// `# EOF`, or a line about a family.
@@ -422,7 +334,7 @@ impl<'p> OpenMetricsParser<'p> {
                     return Err(self.unexpected("expected label name", token));
                 }
                 if self.spans.name.is_some() {
-                    return Err(ParseError::NameTwice(excerpt(self.from_entry(self.position.at))));
+                    return Err(ParseError::NameTwice(excerpt(self.entry_up_to(self.position.at))));
                 }
                 self.spans.name = Some((start + 1, end - 1));
                 if token == Token::BraceClose {
@@ -640,12 +552,12 @@ impl<'p> OpenMetricsParser<'p> {
         &self.page[self.position.token_start + 1..self.position.at]
     }
 
-    fn from_entry(&self, to: usize) -> &'p [u8] {
+    fn entry_up_to(&self, to: usize) -> &'p [u8] {
         &self.page[self.position.entry_start..to.min(self.page.len())]
     }
 
     fn number(&self, error: NumberError) -> ParseError {
-        ParseError::Number { error, parsing: excerpt(self.from_entry(self.position.at)) }
+        ParseError::Number { error, parsing: excerpt(self.entry_up_to(self.position.at)) }
     }
 
     fn unexpected(&self, expected: &'static str, token: Token) -> ParseError {
@@ -654,14 +566,9 @@ impl<'p> OpenMetricsParser<'p> {
             expected,
             got: excerpt(&self.page[self.position.token_start..end]),
             token: token.name(),
-            parsing: excerpt(self.from_entry(end)),
+            parsing: excerpt(self.entry_up_to(end)),
         }
     }
-}
-
-/// Whether series of the type have a start timestamp.
-fn has_start(metric_type: MetricType) -> bool {
-    matches!(metric_type, MetricType::Counter | MetricType::Summary | MetricType::Histogram)
 }
 
 fn metric_type(text: &[u8]) -> Result<MetricType, ParseError> {

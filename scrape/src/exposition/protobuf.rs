@@ -22,11 +22,11 @@ use model::{Exemplar, HistogramValue, MetricType};
 
 use self::metric::{HistogramFields, MetricFields, WireExemplar, label_pair};
 use super::error::ParseError;
-use model::float::format_open_metrics;
 use super::label_buf::LabelBuf;
 use super::nhcb::histogram_from_classic;
 use super::wire::{Fields, take_varint};
 use super::{Entry, ParseOptions};
+use model::float::format_open_metrics;
 
 /// What separates name, label names and values in a series' raw bytes: no
 /// byte of UTF-8.
@@ -99,12 +99,11 @@ impl<'p> ProtobufParser<'p> {
         }
     }
 
-    /// See [`super::Parser::next`].
+    /// See [`super::Parser::next_entry`].
     ///
     /// # Errors
-    /// See [`super::Parser::next`].
-    #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> Result<Option<Entry>, ParseError> {
+    /// See [`super::Parser::next_entry`].
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, ParseError> {
         self.exemplar_idx = 0;
         self.converted = None;
         let next = match self.step {
@@ -175,13 +174,16 @@ impl<'p> ProtobufParser<'p> {
     pub fn next_exemplar(&mut self) -> Option<Exemplar> {
         let histogram = &self.fields.histogram;
         let found = match self.step {
-            Step::Single if self.exemplar_idx == 0 && self.family.type_number == COUNTER => self.fields.counter_exemplar,
+            Step::Single if self.exemplar_idx == 0 && self.family.type_number == COUNTER => {
+                self.fields.counter_exemplar
+            }
             Step::Part(i) if self.exemplar_idx == 0 && self.is_histogram() => {
                 histogram.buckets.get(i).and_then(|bucket| bucket.exemplar)
             }
             Step::Native | Step::Converted => {
                 let from = self.exemplar_idx;
-                let has_time = |exemplar: &Option<WireExemplar<'p>>| exemplar.is_some_and(|e| e.timestamp_ms.is_some());
+                let has_time =
+                    |exemplar: &Option<WireExemplar<'p>>| exemplar.is_some_and(|e| e.timestamp_ms.is_some());
                 let at = if histogram.exemplars.is_empty() {
                     (from..histogram.buckets.len()).find(|&i| has_time(&histogram.buckets[i].exemplar))
                 } else {
@@ -309,12 +311,11 @@ impl<'p> ProtobufParser<'p> {
         } else {
             self.fields.summary.quantiles.len()
         };
-        let after_parts =
-            (self.is_histogram() && self.is_classic() && self.options.convert_classic_to_nhcb).then_some(Step::Converted);
+        let after_parts = (self.is_histogram() && self.is_classic() && self.options.convert_classic_to_nhcb)
+            .then_some(Step::Converted);
         match step {
-            Step::Native => {
-                (self.options.keep_classic && !self.fields.histogram.buckets.is_empty()).then_some(Step::Count)
-            }
+            Step::Native => (self.options.keep_classic && !self.fields.histogram.buckets.is_empty())
+                .then_some(Step::Count),
             Step::Count => Some(Step::Sum),
             Step::Sum if part_count > 0 => Some(Step::Part(0)),
             Step::Part(i) if i + 1 < part_count => Some(Step::Part(i + 1)),
@@ -436,7 +437,11 @@ impl<'p> ProtobufParser<'p> {
     }
 
     fn reset_hint(&self) -> CounterResetHint {
-        if self.family.type_number == GAUGE_HISTOGRAM { CounterResetHint::Gauge } else { CounterResetHint::Unknown }
+        if self.family.type_number == GAUGE_HISTOGRAM {
+            CounterResetHint::Gauge
+        } else {
+            CounterResetHint::Unknown
+        }
     }
 
     fn native(&self) -> HistogramValue {

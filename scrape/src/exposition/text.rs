@@ -21,8 +21,8 @@ use super::float::{parse_digits, parse_float};
 use super::known::KnownLine;
 use super::label_buf::LabelBuf;
 use super::lexing::{
-    FamilyHint, QuotedRules, SeriesSpans, Token, label_name_end, metric_name_end, quoted_end, starts_label_name,
-    starts_metric_name, unescape_help,
+    FamilyHint, QuotedRules, SeriesSpans, Token, label_name_end, metric_name_end, quoted_end,
+    starts_label_name, starts_metric_name, unescape_help,
 };
 
 /// Quoted label values.
@@ -64,12 +64,11 @@ impl<'p> TextParser<'p> {
         }
     }
 
-    /// See [`super::Parser::next`].
+    /// See [`super::Parser::next_entry`].
     ///
     /// # Errors
-    /// See [`super::Parser::next`].
-    #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> Result<Option<Entry>, ParseError> {
+    /// See [`super::Parser::next_entry`].
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, ParseError> {
         self.spans.clear();
         loop {
             self.entry_start = self.at;
@@ -109,7 +108,8 @@ impl<'p> TextParser<'p> {
             Some(b' ' | b'\t') => {
                 let start = skip_blanks_from(self.page, value_end);
                 let end = digits_end(self.page, start);
-                let timestamp = if start == end { None } else { Some(parse_digits(&self.page[start..end]).ok()?) };
+                let timestamp =
+                    if start == end { None } else { Some(parse_digits(&self.page[start..end]).ok()?) };
                 (timestamp, skip_blanks_from(self.page, end))
             }
             _ => return None,
@@ -255,7 +255,7 @@ impl<'p> TextParser<'p> {
         if self.spans.name.is_none() {
             // Upstream reads one token more before it complains.
             self.value_token();
-            return Err(ParseError::NoName(excerpt(self.from_entry(self.at))));
+            return Err(ParseError::NoName(excerpt(self.entry_up_to(self.at))));
         }
         self.value_and_time()
     }
@@ -275,7 +275,7 @@ impl<'p> TextParser<'p> {
             token = self.label_token();
             if quoted && matches!(token, Token::Comma | Token::BraceClose) {
                 if self.spans.name.is_some() {
-                    return Err(ParseError::NameTwice(excerpt(self.from_entry(self.at))));
+                    return Err(ParseError::NameTwice(excerpt(self.entry_up_to(self.at))));
                 }
                 self.spans.name = Some((start + 1, end - 1));
                 if token == Token::BraceClose {
@@ -381,8 +381,8 @@ impl<'p> TextParser<'p> {
             Some(b'\n') => None,
             Some(byte) if byte.is_ascii_digit() => {
                 self.at = digits_end(self.page, self.at);
-                let timestamp =
-                    parse_digits(&self.page[self.token_start..self.at]).map_err(|error| self.number(error))?;
+                let timestamp = parse_digits(&self.page[self.token_start..self.at])
+                    .map_err(|error| self.number(error))?;
                 self.skip_blanks();
                 self.token_start = self.at;
                 match self.byte(self.at) {
@@ -434,18 +434,18 @@ impl<'p> TextParser<'p> {
     }
 
     /// The entry's bytes up to a place.
-    fn from_entry(&self, to: usize) -> &'p [u8] {
+    fn entry_up_to(&self, to: usize) -> &'p [u8] {
         &self.page[self.entry_start..to.clamp(self.entry_start, self.page.len())]
     }
 
     fn number(&self, error: NumberError) -> ParseError {
-        ParseError::Number { error, parsing: excerpt(self.from_entry(self.at)) }
+        ParseError::Number { error, parsing: excerpt(self.entry_up_to(self.at)) }
     }
 
     fn unexpected(&self, expected: &'static str, token: Token) -> ParseError {
         let end = self.at + 1;
         let mut got = excerpt(&self.page[self.token_start.min(self.page.len())..end.min(self.page.len())]);
-        let mut parsing = excerpt(self.from_entry(end));
+        let mut parsing = excerpt(self.entry_up_to(end));
         if end > self.page.len() && self.page.last() != Some(&b'\n') {
             got.push(b'\n');
             parsing.push(b'\n');

@@ -175,7 +175,9 @@ mod tests {
 
     #[test]
     fn a_cut_field_is_an_error() {
-        for message in [&[0x0a, 0x05, 1][..], &[0x09, 1, 2], &[0x80], &[0x0d, 1], &[0x0b], &[0x0c], &[0x00, 1]] {
+        for message in
+            [&[0x0a, 0x05, 1][..], &[0x09, 1, 2], &[0x80], &[0x0d, 1], &[0x0b], &[0x0c], &[0x00, 1]]
+        {
             assert!(Fields::new(message).next().is_err(), "{message:?}");
         }
         assert!(matches!(take_varint(&mut &[0xff; 11][..]), Err(WireError::Overflow)));

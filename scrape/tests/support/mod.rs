@@ -1,7 +1,8 @@
 //! A store that records what is appended, a target that says what it is told
 //! to, and a clock that follows tokio's.
 
-#![allow(dead_code)]
+#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,8 +10,8 @@ use std::time::Duration;
 
 use model::append::Existing;
 use model::{
-    AppendError, Appendable, Appender, Clock, Exemplar, ExemplarError, FloatBatch, HistogramSample, HistogramValue,
-    Labels, Metadata, Outcome, SeriesHandle, StorageError,
+    AppendError, Appendable, Appender, Clock, Exemplar, ExemplarError, FloatBatch, HistogramSample,
+    HistogramValue, Labels, Metadata, Outcome, SeriesHandle, StorageError,
 };
 use parking_lot::Mutex;
 use scrape::fetch::{Fetch, FetchError, FetchFactory, FetchRequest, Fetched, Fetching};
@@ -193,7 +194,9 @@ impl Appender for RecordingAppender {
             let outcome = self.check(*handle, t, Some(*value));
             if outcome == Outcome::Accepted {
                 self.pending.push(Pending::Float(handle.slot, t, *value));
-                if let Some(start) = batch.start_timestamps.map(|starts| starts[i]).filter(|start| *start != 0) {
+                if let Some(start) =
+                    batch.start_timestamps.map(|starts| starts[i]).filter(|start| *start != 0)
+                {
                     self.pending.push(Pending::Start(handle.slot, t, start));
                 }
             }
@@ -333,10 +336,12 @@ impl Fetch for FakeTargets {
                     Ok(Fetched { content_type })
                 }
                 Some(Answer::Fails(error)) => Err(FetchError::Client(error)),
-                Some(Answer::Hangs) => match tokio::time::timeout(request.timeout, std::future::pending()).await {
-                    Ok(never) => never,
-                    Err(_) => Err(FetchError::Timeout { url: request.url.clone() }),
-                },
+                Some(Answer::Hangs) => {
+                    match tokio::time::timeout(request.timeout, std::future::pending()).await {
+                        Ok(never) => never,
+                        Err(_) => Err(FetchError::Timeout { url: request.url.clone() }),
+                    }
+                }
                 None => Err(FetchError::Client("no such target".to_owned())),
             }
         })

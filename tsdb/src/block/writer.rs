@@ -85,8 +85,11 @@ impl BlockWriter {
         if fs.exists(&temporary) {
             fs.remove_dir_all(&temporary).map_err(|source| FileError::io("remove", &temporary, source))?;
         }
-        let chunks =
-            ChunkFilesWriter::create(fs.clone(), &temporary.join(CHUNKS_DIR_NAME), options.chunk_segment_bytes)?;
+        let chunks = ChunkFilesWriter::create(
+            fs.clone(),
+            &temporary.join(CHUNKS_DIR_NAME),
+            options.chunk_segment_bytes,
+        )?;
         let index = IndexWriter::create(fs.clone(), &temporary.join(INDEX_FILE_NAME), symbols)?;
         Ok(BlockWriter {
             fs,
@@ -110,11 +113,15 @@ impl BlockWriter {
     ///
     /// # Errors
     /// See [`BlockWriteError`].
-    pub fn add_series(&mut self, labels: &[(u32, u32)], chunks: &[ChunkToWrite<'_>]) -> Result<(), BlockWriteError> {
+    pub fn add_series(
+        &mut self,
+        labels: &[(u32, u32)],
+        chunks: &[ChunkToWrite<'_>],
+    ) -> Result<(), BlockWriteError> {
         self.metas.clear();
         for chunk in chunks {
-            let samples =
-                num_samples(chunk.encoding, chunk.bytes).map_err(|error| BlockWriteError::Chunk(error.into()))?;
+            let samples = num_samples(chunk.encoding, chunk.bytes)
+                .map_err(|error| BlockWriteError::Chunk(error.into()))?;
             let place = self.chunks.write(chunk.encoding, chunk.bytes)?;
             self.metas.push(ChunkMeta { chunk: place, min_ms: chunk.min_ms, max_ms: chunk.max_ms });
             let samples = u64::from(samples);

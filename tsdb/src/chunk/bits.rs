@@ -19,11 +19,13 @@ pub(crate) struct SliceWriter<'a> {
 
 impl<'a> SliceWriter<'a> {
     /// Goes on writing at a bit position; bits of that byte before it are kept.
+    #[inline(always)]
     pub(crate) fn new(buffer: &'a mut [u8], position: usize) -> SliceWriter<'a> {
         SliceWriter { buffer, position }
     }
 
     /// The position behind the last bit written.
+    #[inline(always)]
     pub(crate) fn position(&self) -> usize {
         self.position
     }
@@ -44,6 +46,21 @@ impl<'a> SliceWriter<'a> {
             let spilled = end - 64;
             window[..8].copy_from_slice(&(kept | value >> spilled).to_be_bytes());
             window[8] = (value << (8 - spilled)) as u8;
+        }
+        self.position += count as usize;
+    }
+
+    /// Writes `count` (1 to 8) zero bits. Those of the byte at the position are
+    /// zero already, so that most often there is nothing to store: a series
+    /// that does not change seldom touches its chunk.
+    #[inline(always)]
+    pub(crate) fn put_zeros(&mut self, count: u32) {
+        let at = self.position >> 3;
+        let used = (self.position & 7) as u32;
+        if used == 0 {
+            self.buffer[at] = 0;
+        } else if used + count > 8 {
+            self.buffer[at + 1] = 0;
         }
         self.position += count as usize;
     }
@@ -152,11 +169,23 @@ impl<'a> BitReader<'a> {
     }
 
     /// Bits of the whole slice.
+    #[inline(always)]
     pub(crate) fn total(&self) -> usize {
         self.bytes.len() * 8
     }
 
+    /// Refuses bits behind the position, in the byte it is in, that are not zero:
+    /// writers fill up with zeros and rely on it.
+    pub(crate) fn check_padding(&self) -> Result<(), ChunkError> {
+        let used = self.position & 7;
+        match self.bytes.get(self.position >> 3) {
+            Some(last) if used > 0 && last << used != 0 => Err(ChunkError::Malformed("padding is not zero")),
+            _ => Ok(()),
+        }
+    }
+
     /// Bits not read yet.
+    #[inline(always)]
     pub(crate) fn left(&self) -> usize {
         self.total().saturating_sub(self.position)
     }
@@ -223,6 +252,20 @@ impl<'a> BitReader<'a> {
         }
     }
 
+    /// The `count` bits (1 to 64) behind `used` ones, which were looked at in
+    /// `word`, the last [`BitReader::peek`], and are passed over. Where the word
+    /// has them all, memory is not asked again.
+    #[inline(always)]
+    pub(crate) fn take_behind(&mut self, word: u64, used: u32, count: u32) -> u64 {
+        if used + count <= 57 {
+            self.skip(used + count);
+            (word << used) >> (64 - count)
+        } else {
+            self.skip(used);
+            self.take(count)
+        }
+    }
+
     /// A base-128 number of at most ten bytes.
     pub(crate) fn take_uvarint(&mut self) -> Result<u64, ChunkError> {
         let mut value = 0u64;
@@ -269,6 +312,13 @@ mod tests {
         let mut slice = SliceWriter::new(&mut buffer, 0);
         let mut written = Vec::new();
         for _ in 0..4_000 {
+            if rng.one_in(3) {
+                let count = 1 + rng.below(8) as u32;
+                vector.put(0, count);
+                slice.put_zeros(count);
+                written.push((0, count));
+                continue;
+            }
             let count = 1 + rng.below(64) as u32;
             let value = rng.next_u64() >> (64 - count);
             vector.put(value, count);

@@ -34,9 +34,13 @@ pub fn decode(
         ChunkEncoding::Xor => decode_xor(bytes, range, options, columns),
         ChunkEncoding::Xor2 => decode_xor2(bytes, range, options, columns),
         ChunkEncoding::Histogram => decode_histograms::<IntegerKind>(bytes, false, range, options, columns),
-        ChunkEncoding::FloatHistogram => decode_histograms::<FloatKind>(bytes, false, range, options, columns),
+        ChunkEncoding::FloatHistogram => {
+            decode_histograms::<FloatKind>(bytes, false, range, options, columns)
+        }
         ChunkEncoding::HistogramSt => decode_histograms::<IntegerKind>(bytes, true, range, options, columns),
-        ChunkEncoding::FloatHistogramSt => decode_histograms::<FloatKind>(bytes, true, range, options, columns),
+        ChunkEncoding::FloatHistogramSt => {
+            decode_histograms::<FloatKind>(bytes, true, range, options, columns)
+        }
     }
 }
 

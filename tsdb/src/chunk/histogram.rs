@@ -58,7 +58,13 @@ pub trait Kind: Sized {
     );
 
     /// Writes the first sample.
-    fn put_first(fields: &mut Self::Fields, out: &mut BitWriter, t: i64, sample: &Self::Histogram, layout: &Layout);
+    fn put_first(
+        fields: &mut Self::Fields,
+        out: &mut BitWriter,
+        t: i64,
+        sample: &Self::Histogram,
+        layout: &Layout,
+    );
     /// Writes a later sample.
     fn put_next(fields: &mut Self::Fields, out: &mut BitWriter, t: i64, sample: &Self::Histogram);
     /// Reads the first sample.
@@ -150,6 +156,7 @@ impl<K: Kind> Appender<K> {
     pub fn resume(bytes: &[u8], with_start: bool) -> Result<Appender<K>, ChunkError> {
         let mut decoder = Decoder::<K>::new(bytes, with_start)?;
         while decoder.next()? {}
+        decoder.reader.check_padding()?;
         Ok(decoder.into_appender(bytes))
     }
 
@@ -215,7 +222,12 @@ impl<K: Kind> Appender<K> {
     /// Appends a histogram, whose buckets must be as many as its spans say.
     ///
     /// A full chunk counts as one that the histogram does not fit into.
-    pub fn append(&mut self, start_timestamp_ms: i64, timestamp_ms: i64, histogram: &K::Histogram) -> Appended {
+    pub fn append(
+        &mut self,
+        start_timestamp_ms: i64,
+        timestamp_ms: i64,
+        histogram: &K::Histogram,
+    ) -> Appended {
         if self.header.samples == 0 {
             self.header.reset = first_header(K::view(histogram).hint).unwrap_or(ResetHeader::Unknown);
             self.push(start_timestamp_ms, timestamp_ms, histogram);
@@ -368,11 +380,7 @@ impl<K: Kind> Appender<K> {
         };
         let positive_spans = spans(positive, &self.layout.positive_spans, view.positive_spans);
         let negative_spans = spans(negative, &self.layout.negative_spans, view.negative_spans);
-        K::widen(
-            histogram,
-            (positive_spans, &positive.into_second),
-            (negative_spans, &negative.into_second),
-        );
+        K::widen(histogram, (positive_spans, &positive.into_second), (negative_spans, &negative.into_second));
     }
 
     /// Writes the chunk anew with wider spans.
@@ -532,6 +540,12 @@ impl<'a, K: Kind> Decoder<'a, K> {
         let mut header = self.header;
         let starts = self.starts.state();
         header.start = header.start.map(|_| starts.header);
-        Appender { out: BitWriter::resume(used, free), header, starts, layout: self.layout, fields: self.fields }
+        Appender {
+            out: BitWriter::resume(used, free),
+            header,
+            starts,
+            layout: self.layout,
+            fields: self.fields,
+        }
     }
 }

@@ -161,8 +161,7 @@ impl Layout {
         }
         let positive_spans = take_spans(reader)?;
         let negative_spans = take_spans(reader)?;
-        let custom_values =
-            if schema == CUSTOM_BUCKETS_SCHEMA { take_bounds(reader)? } else { no_bounds() };
+        let custom_values = if schema == CUSTOM_BUCKETS_SCHEMA { take_bounds(reader)? } else { no_bounds() };
         let layout = Layout::new(schema, zero_threshold, positive_spans, negative_spans, custom_values);
         let buckets = layout.positive_len.saturating_add(layout.negative_len);
         if buckets.saturating_mul(bucket_bits) > reader.left() {
@@ -186,7 +185,8 @@ fn put_spans(out: &mut BitWriter, spans: &[Span]) {
 
 fn take_spans(reader: &mut BitReader<'_>) -> Result<Arc<[Span]>, ChunkError> {
     // Two bits is the least that a span takes.
-    let number = reader.take_varbit_uint_max(reader.left() as u64 / 2, "more spans than its bytes can hold")?;
+    let number =
+        reader.take_varbit_uint_max(reader.left() as u64 / 2, "more spans than its bytes can hold")?;
     if number == 0 {
         return Ok(no_spans());
     }
@@ -247,7 +247,8 @@ fn put_bound(out: &mut BitWriter, bound: f64) {
 
 fn take_bounds(reader: &mut BitReader<'_>) -> Result<Arc<[f64]>, ChunkError> {
     // A prefix and three bits is the least that a bound takes.
-    let number = reader.take_varbit_uint_max(reader.left() as u64 / 5, "more bounds than its bytes can hold")?;
+    let number =
+        reader.take_varbit_uint_max(reader.left() as u64 / 5, "more bounds than its bytes can hold")?;
     let mut bounds = Vec::with_capacity(number as usize);
     for _ in 0..number {
         bounds.push(match reader.take_varbit_uint() {

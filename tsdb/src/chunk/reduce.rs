@@ -16,7 +16,12 @@ fn excess(schema: i32) -> u32 {
 }
 
 /// Merges buckets whose coarser index is the same.
-fn merge<V: Copy>(spans: &[Span], values: &[V], halvings: u32, add: impl Fn(V, V) -> V) -> (Vec<Span>, Vec<V>) {
+fn merge<V: Copy>(
+    spans: &[Span],
+    values: &[V],
+    halvings: u32,
+    add: impl Fn(V, V) -> V,
+) -> (Vec<Span>, Vec<V>) {
     let mut merged_spans: Vec<Span> = Vec::new();
     let mut merged: Vec<V> = Vec::new();
     let mut values = values.iter().copied();

@@ -61,85 +61,106 @@ impl XorState {
     }
 
     /// Time of the newest sample, `i64::MIN` without samples.
+    #[inline]
     pub fn last_timestamp_ms(&self) -> i64 {
         self.last_t
     }
 
     /// Bits of the newest value.
+    #[inline]
     pub fn last_value_bits(&self) -> u64 {
         if self.end & STALE != 0 { model::STALE_NAN_BITS } else { self.baseline }
     }
 
     /// The newest value, 0 without samples.
+    #[inline]
     pub fn last_value(&self) -> f64 {
         f64::from_bits(self.last_value_bits())
     }
 
     /// How many samples the chunk has.
+    #[inline]
     pub fn num_samples(&self) -> u16 {
         self.samples
     }
 
     /// How many bytes the chunk has.
+    #[inline]
     pub fn byte_len(&self) -> usize {
         self.bit_len().div_ceil(8)
     }
 
+    #[inline]
     pub(super) fn bit_len(&self) -> usize {
         (self.end & !STALE) as usize
     }
 
+    #[inline]
     pub(super) fn set_end(&mut self, bits: usize, stale: bool) {
         self.end = bits as u32 | if stale { STALE } else { 0 };
     }
 
     /// Writes the number of samples into the header of the chunk's bytes or of
     /// a copy of them.
+    #[inline]
     pub fn seal(&self, bytes: &mut [u8]) {
         bytes[..COUNT_LEN].copy_from_slice(&self.samples.to_be_bytes());
     }
 
     /// Whether another sample of any size may be appended.
+    #[inline]
     pub fn has_room(&self) -> bool {
         self.samples < u16::MAX
     }
 
-    /// Writes the significant bits of `diff`, which is not 0, behind one or two
-    /// control bits that say whether the window is kept (`reuse`) or new.
+    /// Writes the significant bits of `diff`, which is not 0, behind the control
+    /// bits that say whether the window is kept (`reuse`) or new, and those
+    /// behind `before` (at most 24 bits), which came first: all in one store
+    /// where they fit it.
     #[inline(always)]
     pub(super) fn put_window(
         &mut self,
         out: &mut SliceWriter<'_>,
         diff: u64,
-        reuse: (u64, u32),
-        new: (u64, u32),
+        before: Code,
+        reuse: Code,
+        new: Code,
     ) {
         let leading = diff.leading_zeros().min(LEADING_MAX);
         let trailing = diff.trailing_zeros();
         let known = self.leading != NO_WINDOW;
-        if known && leading >= u32::from(self.leading) && trailing >= u32::from(self.trailing) {
-            let significant = 64 - u32::from(self.leading) - u32::from(self.trailing);
-            let field = diff >> self.trailing;
-            if reuse.1 + significant <= 64 {
-                out.put(reuse.0 << significant | field, reuse.1 + significant);
+        let (header, significant) =
+            if known && leading >= u32::from(self.leading) && trailing >= u32::from(self.trailing) {
+                (before.then(reuse), 64 - u32::from(self.leading) - u32::from(self.trailing))
             } else {
-                out.put(reuse.0, reuse.1);
-                out.put(field, significant);
-            }
-            return;
-        }
-        self.leading = leading as u8;
-        self.trailing = trailing as u8;
-        let significant = 64 - leading - trailing;
-        let header = (new.0 << 5 | u64::from(leading)) << 6 | u64::from(significant & 63);
-        let header_bits = new.1 + 11;
-        let field = diff >> trailing;
-        if header_bits + significant <= 64 {
-            out.put(header << significant | field, header_bits + significant);
+                self.leading = leading as u8;
+                self.trailing = trailing as u8;
+                let significant = 64 - leading - trailing;
+                let window = Code(u64::from(leading) << 6 | u64::from(significant & 63), 11);
+                (before.then(new).then(window), significant)
+            };
+        let field = diff >> self.trailing;
+        if header.1 + significant <= 64 {
+            out.put(header.0 << significant | field, header.1 + significant);
         } else {
-            out.put(header, header_bits);
+            out.put(header.0, header.1);
             out.put(field, significant);
         }
+    }
+}
+
+/// Some bits, in the lowest places, and how many.
+#[derive(Clone, Copy)]
+pub(super) struct Code(pub(super) u64, pub(super) u32);
+
+impl Code {
+    /// No bits.
+    pub(super) const NONE: Code = Code(0, 0);
+
+    /// These bits, then others.
+    #[inline(always)]
+    pub(super) fn then(self, next: Code) -> Code {
+        Code(self.0 << next.1 | next.0, self.1 + next.1)
     }
 }
 
@@ -171,17 +192,17 @@ pub fn append(state: &mut XorState, buffer: &mut [u8], timestamp_ms: i64, value:
         1 => {
             state.last_delta = timestamp_ms.wrapping_sub(state.last_t) as u64;
             out.put_uvarint(state.last_delta);
-            put_value(state, &mut out, bits);
+            put_value(state, &mut out, Code::NONE, bits);
         }
         _ => {
             let delta = timestamp_ms.wrapping_sub(state.last_t) as u64;
             let dod = delta.wrapping_sub(state.last_delta) as i64;
             state.last_delta = delta;
             if dod == 0 && bits == state.baseline {
-                out.put(0, 2);
+                out.put_zeros(2);
             } else {
-                put_delta_of_delta(&mut out, dod);
-                put_value(state, &mut out, bits);
+                let code = delta_of_delta(&mut out, dod);
+                put_value(state, &mut out, code, bits);
             }
         }
     }
@@ -192,38 +213,44 @@ pub fn append(state: &mut XorState, buffer: &mut [u8], timestamp_ms: i64, value:
     state.set_end(end, false);
 }
 
-fn put_delta_of_delta(out: &mut SliceWriter<'_>, dod: i64) {
-    let field = |bits: u32| dod as u64 & ((1 << bits) - 1);
+/// The bits of a ΔΔt; those of the longest class are written at once.
+#[inline(always)]
+fn delta_of_delta(out: &mut SliceWriter<'_>, dod: i64) -> Code {
+    let field = |bits: u32| Code(dod as u64 & ((1 << bits) - 1), bits);
     if dod == 0 {
-        out.put(0, 1);
+        Code(0, 1)
     } else if fits_signed(dod, 14) {
-        out.put(0b10 << 14 | field(14), 16);
+        Code(0b10, 2).then(field(14))
     } else if fits_signed(dod, 17) {
-        out.put(0b110 << 17 | field(17), 20);
+        Code(0b110, 3).then(field(17))
     } else if fits_signed(dod, 20) {
-        out.put(0b1110 << 20 | field(20), 24);
+        Code(0b1110, 4).then(field(20))
     } else {
         out.put(0b1111, 4);
         out.put(dod as u64, 64);
+        Code::NONE
     }
 }
 
-fn put_value(state: &mut XorState, out: &mut SliceWriter<'_>, bits: u64) {
+#[inline(always)]
+fn put_value(state: &mut XorState, out: &mut SliceWriter<'_>, before: Code, bits: u64) {
     let diff = bits ^ state.baseline;
     if diff == 0 {
-        out.put(0, 1);
+        let Code(all, count) = before.then(Code(0, 1));
+        out.put(all, count);
     } else {
-        state.put_window(out, diff, (0b10, 2), (0b11, 2));
+        state.put_window(out, diff, before, Code(0b10, 2), Code(0b11, 2));
     }
 }
 
 /// The state that a chunk's bytes were left in, to append more.
 ///
 /// # Errors
-/// The bytes are no XOR chunk.
+/// The bytes are no XOR chunk, or have other bits than zeros behind the last sample.
 pub fn resume(bytes: &[u8]) -> Result<XorState, ChunkError> {
     let mut decoder = XorDecoder::new(bytes)?;
     decoder.run_to_end()?;
+    decoder.reader.check_padding()?;
     Ok(decoder.state())
 }
 
@@ -252,19 +279,25 @@ impl Window {
         if self.known { (self.leading as u8, self.trailing as u8) } else { (NO_WINDOW, 0) }
     }
 
-    /// The difference behind the control bits of a kept window. Before any was
-    /// given it is all 64 bits: so upstream writes after a restart.
+    /// The difference behind `used` bits of `word` that end in a kept window's
+    /// control bits. Before any window was given it is all 64 bits: so upstream
+    /// writes after a restart.
     #[inline(always)]
-    pub(super) fn take_kept(&mut self, reader: &mut BitReader<'_>) -> u64 {
+    pub(super) fn take_kept(&mut self, reader: &mut BitReader<'_>, word: u64, used: u32) -> u64 {
         self.known = true;
-        reader.take(64 - self.leading - self.trailing) << self.trailing
+        reader.take_behind(word, used, 64 - self.leading - self.trailing) << self.trailing
     }
 
-    /// The difference behind the control bits of a new window.
+    /// The difference behind `used` bits of `word` (at most 46) that end in a new
+    /// window's control bits.
     #[inline(always)]
-    pub(super) fn take_new(&mut self, reader: &mut BitReader<'_>) -> Result<u64, ChunkError> {
-        let header = reader.peek() >> 53;
-        reader.skip(11);
+    pub(super) fn take_new(
+        &mut self,
+        reader: &mut BitReader<'_>,
+        word: u64,
+        used: u32,
+    ) -> Result<u64, ChunkError> {
+        let header = (word << used) >> 53;
         let leading = (header >> 6) as u32;
         let significant = match (header & 63) as u32 {
             0 => 64,
@@ -274,7 +307,7 @@ impl Window {
             return Err(ChunkError::Malformed("a value has more than 64 bits"));
         }
         *self = Window { leading, trailing: 64 - leading - significant, known: true };
-        Ok(reader.take(significant) << self.trailing)
+        Ok(reader.take_behind(word, used + 11, significant) << self.trailing)
     }
 }
 
@@ -374,7 +407,7 @@ impl<'a> XorDecoder<'a> {
                     let dod = from_signed((word << (ones + 1)) >> (64 - bits), bits);
                     delta = delta.wrapping_add(dod as u64);
                 }
-                value ^= take_diff(&mut reader, &mut window, word << used, used)?;
+                value ^= take_diff(&mut reader, &mut window, word, used)?;
             } else {
                 reader.skip(4);
                 delta = delta.wrapping_add(reader.take(64));
@@ -399,8 +432,8 @@ impl<'a> XorDecoder<'a> {
     }
 }
 
-/// The difference of a value to the one before. `word` holds the bits at the
-/// reader's position plus `used`, at least two of them right.
+/// The difference of a value to the one before, behind `used` bits (at most 24)
+/// of `word`, the reader's last look.
 #[inline(always)]
 fn take_diff(
     reader: &mut BitReader<'_>,
@@ -408,18 +441,12 @@ fn take_diff(
     word: u64,
     used: u32,
 ) -> Result<u64, ChunkError> {
-    match word >> 62 {
+    match (word << used) >> 62 {
         0 | 1 => {
             reader.skip(used + 1);
             Ok(0)
         }
-        2 => {
-            reader.skip(used + 2);
-            Ok(window.take_kept(reader))
-        }
-        _ => {
-            reader.skip(used + 2);
-            window.take_new(reader)
-        }
+        2 => Ok(window.take_kept(reader, word, used + 2)),
+        _ => window.take_new(reader, word, used + 2),
     }
 }

@@ -20,7 +20,7 @@
 
 use super::bits::{BitReader, SliceWriter};
 use super::start::{CHANGE_INDEX_MAX, StartDecoder, StartField, StartState};
-use super::xor::{Window, XorState};
+use super::xor::{Code, Window, XorState};
 use super::{COUNT_LEN, ChunkError};
 
 /// Offset of the start timestamps' header byte.
@@ -103,7 +103,7 @@ fn append_sample(state: &mut XorState, buffer: &mut [u8], timestamp_ms: i64, val
         }
         1 => {
             out.put_uvarint(delta);
-            put_value(state, &mut out, bits);
+            put_value(state, &mut out, Code::NONE, bits);
             state.last_delta = delta;
         }
         _ => {
@@ -114,13 +114,13 @@ fn append_sample(state: &mut XorState, buffer: &mut [u8], timestamp_ms: i64, val
                 if stale {
                     out.put(0b11111, 5);
                 } else if diff == 0 {
-                    out.put(0, 1);
+                    out.put_zeros(1);
                 } else {
-                    state.put_window(&mut out, diff, (0b100, 3), (0b101, 3));
+                    state.put_window(&mut out, diff, Code::NONE, Code(0b100, 3), Code(0b101, 3));
                 }
             } else {
-                put_delta_of_delta(&mut out, dod);
-                put_value(state, &mut out, bits);
+                let code = delta_of_delta(&mut out, dod);
+                put_value(state, &mut out, code, bits);
             }
         }
     }
@@ -133,35 +133,40 @@ fn append_sample(state: &mut XorState, buffer: &mut [u8], timestamp_ms: i64, val
     state.set_end(end, stale);
 }
 
-fn put_delta_of_delta(out: &mut SliceWriter<'_>, dod: i64) {
+/// The bits of a ΔΔt that is not 0; those of the longest class are written at once.
+#[inline(always)]
+fn delta_of_delta(out: &mut SliceWriter<'_>, dod: i64) -> Code {
     let fits = |bits: u32| dod >= -(1 << (bits - 1)) && dod < 1 << (bits - 1);
-    let field = |bits: u32| dod as u64 & ((1 << bits) - 1);
+    let field = |bits: u32| Code(dod as u64 & ((1 << bits) - 1), bits);
     if fits(13) {
-        out.put(0b110 << 13 | field(13), 16);
+        Code(0b110, 3).then(field(13))
     } else if fits(20) {
-        out.put(0b1110 << 20 | field(20), 24);
+        Code(0b1110, 4).then(field(20))
     } else {
         out.put(0b11110, 5);
         out.put(dod as u64, 64);
+        Code::NONE
     }
 }
 
-fn put_value(state: &mut XorState, out: &mut SliceWriter<'_>, bits: u64) {
-    if bits == model::STALE_NAN_BITS {
-        return out.put(0b111, 3);
-    }
+#[inline(always)]
+fn put_value(state: &mut XorState, out: &mut SliceWriter<'_>, before: Code, bits: u64) {
     let diff = bits ^ state.baseline;
-    if diff == 0 {
-        out.put(0, 1);
+    if bits == model::STALE_NAN_BITS {
+        let Code(all, count) = before.then(Code(0b111, 3));
+        out.put(all, count);
+    } else if diff == 0 {
+        let Code(all, count) = before.then(Code(0, 1));
+        out.put(all, count);
     } else {
-        state.put_window(out, diff, (0b10, 2), (0b110, 3));
+        state.put_window(out, diff, before, Code(0b10, 2), Code(0b110, 3));
     }
 }
 
 /// The state that a chunk's bytes were left in, to append more.
 ///
 /// # Errors
-/// The bytes are no XOR2 chunk.
+/// The bytes are no XOR2 chunk, or have other bits than zeros behind the last sample.
 pub fn resume(bytes: &[u8]) -> Result<(XorState, StartState), ChunkError> {
     let mut decoder = Xor2Decoder::new(bytes)?;
     let mut timestamps = [0; 64];
@@ -170,6 +175,7 @@ pub fn resume(bytes: &[u8]) -> Result<(XorState, StartState), ChunkError> {
         let n = (decoder.count - decoder.read).min(64);
         decoder.fill(&mut timestamps[..n], &mut values[..n], None, i64::MAX)?;
     }
+    decoder.reader.check_padding()?;
     Ok((decoder.state(), decoder.starts.state()))
 }
 
@@ -236,42 +242,31 @@ impl<'a> Xor2Decoder<'a> {
     ) -> Result<usize, ChunkError> {
         let wanted = timestamps.len().min(values.len()).min(self.count - self.read);
         let (timestamps, values) = (&mut timestamps[..wanted], &mut values[..wanted]);
-        // Up to this index no sample is followed by a start timestamp, so that
-        // runs of zero bits are runs of equal samples.
-        let plain_until = self.starts.change_index().unwrap_or(usize::MAX);
+        // Up to this index no sample is followed by a start timestamp: there runs
+        // of zero bits are runs of equal samples.
+        let plain_until =
+            self.starts.change_index().unwrap_or(usize::MAX).saturating_sub(self.read).min(wanted);
         let mut i = 0;
         while i < wanted {
             let index = self.read + i;
-            if index >= 2 && index < plain_until {
-                let limit = (wanted - i).min(plain_until - index).min(57);
-                let same = (self.reader.peek().leading_zeros() as usize).min(limit);
-                if same > 0 {
-                    for slot in &mut timestamps[i..i + same] {
-                        self.t = self.t.wrapping_add(self.delta as i64);
-                        *slot = self.t;
-                    }
-                    values[i..i + same].fill(f64::from_bits(self.baseline));
-                    if let Some(starts) = starts.as_deref_mut() {
-                        starts[i..i + same].fill(self.starts.current_ms());
-                    }
-                    self.stale = false;
-                    self.reader.skip(same as u32);
-                    i += same;
-                    if self.t > end_ms {
-                        break;
-                    }
-                    continue;
+            if index >= 2 && i < plain_until {
+                let upto =
+                    self.fill_plain(&mut timestamps[i..plain_until], &mut values[i..plain_until], end_ms)?;
+                if let Some(starts) = starts.as_deref_mut() {
+                    starts[i..i + upto].fill(self.starts.current_ms());
                 }
+                i += upto;
+            } else {
+                let previous_ms = self.t;
+                let value = self.sample(index)?;
+                self.starts.read(&mut self.reader, index, previous_ms, self.t)?;
+                timestamps[i] = self.t;
+                values[i] = f64::from_bits(value);
+                if let Some(starts) = starts.as_deref_mut() {
+                    starts[i] = self.starts.current_ms();
+                }
+                i += 1;
             }
-            let previous_ms = self.t;
-            let value = self.sample(index)?;
-            self.starts.read(&mut self.reader, index, previous_ms, self.t)?;
-            timestamps[i] = self.t;
-            values[i] = f64::from_bits(value);
-            if let Some(starts) = starts.as_deref_mut() {
-                starts[i] = self.starts.current_ms();
-            }
-            i += 1;
             if self.t > end_ms {
                 break;
             }
@@ -281,93 +276,134 @@ impl<'a> Xor2Decoder<'a> {
         Ok(i)
     }
 
-    /// Reads one sample without its start timestamp and answers its value.
-    #[inline(always)]
-    fn sample(&mut self, index: usize) -> Result<u64, ChunkError> {
-        match index {
-            0 => {
-                self.t = self.reader.take_varint()?;
-                let value = self.reader.take(64);
-                self.stale = value == model::STALE_NAN_BITS;
-                if !self.stale {
-                    self.baseline = value;
+    /// Decodes samples from the third on that no start timestamp follows, until
+    /// the slices are full or a sample is later than `end_ms`.
+    ///
+    /// Plain: control bits, then maybe a ΔΔt, then maybe the changed bits. Zero
+    /// bits at the front are counted at once; what a sample has is taken out of
+    /// one load where it fits.
+    fn fill_plain(
+        &mut self,
+        timestamps: &mut [i64],
+        values: &mut [f64],
+        end_ms: i64,
+    ) -> Result<usize, ChunkError> {
+        let wanted = timestamps.len().min(values.len());
+        let (mut t, mut delta, mut baseline, mut stale) = (self.t, self.delta, self.baseline, self.stale);
+        let mut reader = self.reader.clone();
+        let mut window = self.window;
+        let mut i = 0;
+        while i < wanted && t <= end_ms {
+            let word = reader.peek();
+            let same = (word.leading_zeros() as usize).min(57).min(wanted - i);
+            if same > 0 {
+                for slot in &mut timestamps[i..i + same] {
+                    t = t.wrapping_add(delta as i64);
+                    *slot = t;
                 }
-                Ok(value)
+                values[i..i + same].fill(f64::from_bits(baseline));
+                stale = false;
+                reader.skip(same as u32);
+                i += same;
+                continue;
             }
-            1 => {
-                self.delta = self.reader.take_uvarint()?;
-                self.t = self.t.wrapping_add(self.delta as i64);
-                let word = self.reader.peek();
-                self.value(word, 0)
-            }
-            _ => self.joint(),
+            stale = take_joint(&mut reader, &mut window, word, &mut delta, &mut baseline)?;
+            t = t.wrapping_add(delta as i64);
+            timestamps[i] = t;
+            values[i] = f64::from_bits(if stale { model::STALE_NAN_BITS } else { baseline });
+            i += 1;
         }
+        (self.t, self.delta, self.baseline, self.stale) = (t, delta, baseline, stale);
+        self.reader = reader;
+        self.window = window;
+        Ok(i)
     }
 
-    /// Time and value from the joined control bits on.
-    #[inline(always)]
-    fn joint(&mut self) -> Result<u64, ChunkError> {
-        let word = self.reader.peek();
-        let ones = word.leading_ones();
-        if let 2 | 3 = ones {
+    /// Reads one sample without its start timestamp and answers its value.
+    fn sample(&mut self, index: usize) -> Result<u64, ChunkError> {
+        if index == 0 {
+            self.t = self.reader.take_varint()?;
+            let value = self.reader.take(64);
+            self.stale = value == model::STALE_NAN_BITS;
+            if !self.stale {
+                self.baseline = value;
+            }
+            return Ok(value);
+        }
+        let (reader, window) = (&mut self.reader, &mut self.window);
+        self.stale = if index == 1 {
+            self.delta = reader.take_uvarint()?;
+            let word = reader.peek();
+            take_value(reader, window, word, 0, &mut self.baseline)?
+        } else {
+            let word = reader.peek();
+            take_joint(reader, window, word, &mut self.delta, &mut self.baseline)?
+        };
+        self.t = self.t.wrapping_add(self.delta as i64);
+        Ok(if self.stale { model::STALE_NAN_BITS } else { self.baseline })
+    }
+}
+
+/// A sample from the joined control bits on, at the front of `word`. Answers
+/// whether it is a staleness marker.
+#[inline(always)]
+fn take_joint(
+    reader: &mut BitReader<'_>,
+    window: &mut Window,
+    word: u64,
+    delta: &mut u64,
+    baseline: &mut u64,
+) -> Result<bool, ChunkError> {
+    match word.leading_ones() {
+        0 => {
+            reader.skip(1);
+            Ok(false)
+        }
+        1 => {
+            *baseline ^= if word >> 61 == 0b100 {
+                window.take_kept(reader, word, 3)
+            } else {
+                window.take_new(reader, word, 3)?
+            };
+            Ok(false)
+        }
+        ones @ (2 | 3) => {
             let (prefix, bits) = if ones == 2 { (3, 13) } else { (4, 20) };
             let dod = ((word << prefix) as i64) >> (64 - bits);
-            self.delta = self.delta.wrapping_add(dod as u64);
-            self.t = self.t.wrapping_add(self.delta as i64);
-            return self.value(word << (prefix + bits), prefix + bits);
+            *delta = delta.wrapping_add(dod as u64);
+            take_value(reader, window, word, prefix + bits, baseline)
         }
-        if ones == 4 {
-            self.reader.skip(5);
-            self.delta = self.delta.wrapping_add(self.reader.take(64));
-            self.t = self.t.wrapping_add(self.delta as i64);
-            let word = self.reader.peek();
-            return self.value(word, 0);
+        4 => {
+            reader.skip(5);
+            *delta = delta.wrapping_add(reader.take(64));
+            let word = reader.peek();
+            take_value(reader, window, word, 0, baseline)
         }
-        self.t = self.t.wrapping_add(self.delta as i64);
-        match ones {
-            0 => {
-                self.reader.skip(1);
-                self.stale = false;
-            }
-            1 => {
-                self.reader.skip(3);
-                self.stale = false;
-                self.baseline ^= if word >> 61 == 0b100 {
-                    self.window.take_kept(&mut self.reader)
-                } else {
-                    self.window.take_new(&mut self.reader)?
-                };
-            }
-            _ => {
-                self.reader.skip(5);
-                self.stale = true;
-                return Ok(model::STALE_NAN_BITS);
-            }
+        _ => {
+            reader.skip(5);
+            Ok(true)
         }
-        Ok(self.baseline)
     }
+}
 
-    /// The value behind a ΔΔt that is not 0. `word` holds the bits at the
-    /// reader's position plus `used`, at least three of them right.
-    #[inline(always)]
-    fn value(&mut self, word: u64, used: u32) -> Result<u64, ChunkError> {
-        self.stale = false;
-        match word.leading_ones() {
-            0 => self.reader.skip(used + 1),
-            1 => {
-                self.reader.skip(used + 2);
-                self.baseline ^= self.window.take_kept(&mut self.reader);
-            }
-            2 => {
-                self.reader.skip(used + 3);
-                self.baseline ^= self.window.take_new(&mut self.reader)?;
-            }
-            _ => {
-                self.reader.skip(used + 3);
-                self.stale = true;
-                return Ok(model::STALE_NAN_BITS);
-            }
+/// The value behind `used` bits (at most 24) of `word`. Answers whether it is a
+/// staleness marker.
+#[inline(always)]
+fn take_value(
+    reader: &mut BitReader<'_>,
+    window: &mut Window,
+    word: u64,
+    used: u32,
+    baseline: &mut u64,
+) -> Result<bool, ChunkError> {
+    match (word << used).leading_ones() {
+        0 => reader.skip(used + 1),
+        1 => *baseline ^= window.take_kept(reader, word, used + 2),
+        2 => *baseline ^= window.take_new(reader, word, used + 3)?,
+        _ => {
+            reader.skip(used + 3);
+            return Ok(true);
         }
-        Ok(self.baseline)
     }
+    Ok(false)
 }

@@ -66,11 +66,14 @@ impl Encoder {
         let with_start = self.integers.iter().any(|sample| sample.1 != 0);
         let encoding = if with_start { ChunkEncoding::HistogramSt } else { ChunkEncoding::Histogram };
         let mut appender = HistogramAppender::new(with_start);
-        encode_histograms(&self.integers, encoding, &mut self.done, |start, t, h| appender.append(start, t, h));
+        encode_histograms(&self.integers, encoding, &mut self.done, |start, t, h| {
+            appender.append(start, t, h)
+        });
         end_histograms(&self.integers, encoding, &mut self.done, || appender.into_bytes());
         self.integers.clear();
         let with_start = self.float_histograms.iter().any(|sample| sample.1 != 0);
-        let encoding = if with_start { ChunkEncoding::FloatHistogramSt } else { ChunkEncoding::FloatHistogram };
+        let encoding =
+            if with_start { ChunkEncoding::FloatHistogramSt } else { ChunkEncoding::FloatHistogram };
         let mut appender = FloatHistogramAppender::new(with_start);
         encode_histograms(&self.float_histograms, encoding, &mut self.done, |start, t, h| {
             appender.append(start, t, h)
@@ -90,7 +93,8 @@ impl Encoder {
         let with_start = self.floats.iter().any(|sample| sample.1 != 0);
         let mut bytes = vec![0; (self.floats.len() + 2) * APPEND_BYTES_MAX];
         let encoding = if with_start || self.xor2 { ChunkEncoding::Xor2 } else { ChunkEncoding::Xor };
-        let mut state = if encoding == ChunkEncoding::Xor2 { xor2::start(&mut bytes) } else { xor::start(&mut bytes) };
+        let mut state =
+            if encoding == ChunkEncoding::Xor2 { xor2::start(&mut bytes) } else { xor::start(&mut bytes) };
         let mut starts = StartState::default();
         for &(t, start, v) in &self.floats {
             match (with_start, encoding) {

@@ -197,7 +197,8 @@ impl<'a, 's> Merge<'a, 's> {
         let live = || self.lanes.iter().enumerate().filter(|(_, lane)| !lane.is_over);
         let Some((first, _)) = live().min_by(|a, b| a.1.labels.cmp(&b.1.labels)) else { return Ok(false) };
         let labels = &self.lanes[first].labels;
-        let of_series: Vec<usize> = live().filter(|(_, lane)| lane.labels == *labels).map(|(n, _)| n).collect();
+        let of_series: Vec<usize> =
+            live().filter(|(_, lane)| lane.labels == *labels).map(|(n, _)| n).collect();
         let parts = of_series.iter().map(|&n| (n, &self.lanes[n].series)).collect();
         each(MergedSeries { labels, parts }, self.sources)?;
         for source in of_series {

@@ -31,6 +31,7 @@ impl Store {
     /// A compaction failed; blocks that are at fault are not tried again together.
     pub(crate) fn compact_blocks(&self) -> Result<(), StorageError> {
         let options = &self.options;
+        self.metrics.compactions_triggered.inc();
         if !options.compaction {
             self.metrics.compactions_skipped.inc();
             return Ok(());
@@ -46,13 +47,13 @@ impl Store {
                 return Ok(());
             }
             let blocks = self.blocks.load_full();
-            let excluded = self.not_to_compact();
+            let shipped = self.shipped();
             let candidates: Vec<Candidate> = blocks
                 .iter()
                 .map(|block| block.reader.meta())
                 // Shippers go from old to new: what lies behind a block that is
                 // not shipped yet waits with it.
-                .take_while(|meta| !excluded(meta))
+                .take_while(|meta| !shipped.must_wait(meta))
                 .map(Candidate::of)
                 .collect();
             let planned = planner.plan(&candidates);
@@ -69,11 +70,6 @@ impl Store {
 
     fn is_stopping(&self) -> bool {
         self.closed.load(Ordering::Acquire)
-    }
-
-    /// Which blocks must not be compacted yet.
-    fn not_to_compact(&self) -> impl Fn(&BlockMeta) -> bool + use<> {
-        |_| false
     }
 
     /// Makes one block of several, the oldest first; of one, the same without
@@ -101,7 +97,6 @@ impl Store {
             self.metrics.vertical_compactions.inc();
             tracing::info!(block = %ulid, "found overlapping blocks during compaction");
         }
-        self.metrics.compactions_triggered.inc();
         self.metrics.compaction_populating.set(1.0);
         let written = self.write_compacted(parents, meta);
         self.metrics.compaction_populating.set(0.0);

@@ -252,7 +252,9 @@ fn merge_samples(group: Vec<Input<'_>>, keep: TimeRange, encoder: &mut Encoder) 
     let mut last_source = None;
     loop {
         let earliest = |lanes: &[Lane<'_>]| lanes.iter().filter_map(Lane::order).min();
-        while let Some(next) = waiting.pop_front_if(|next| earliest(&lanes).is_none_or(|(t, ..)| next.min_ms <= t)) {
+        while let Some(next) =
+            waiting.pop_front_if(|next| earliest(&lanes).is_none_or(|(t, ..)| next.min_ms <= t))
+        {
             lanes.push(Lane::open(next, keep)?);
         }
         let Some((t, source, place)) = earliest(&lanes) else { break };

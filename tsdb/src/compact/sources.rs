@@ -49,11 +49,8 @@ impl SeriesSource for BlockSource {
         self.last = Some(found);
         let index = self.block.reader.index();
         index.series(found, &mut series.labels, &mut self.metas)?;
-        let chunk = |meta: &ChunkMeta| SourceChunk {
-            min_ms: meta.min_ms,
-            max_ms: meta.max_ms,
-            handle: meta.chunk.0,
-        };
+        let chunk =
+            |meta: &ChunkMeta| SourceChunk { min_ms: meta.min_ms, max_ms: meta.max_ms, handle: meta.chunk.0 };
         series.chunks.extend(self.metas.iter().map(chunk));
         series.deleted.extend_from_slice(self.tombstones.get(u64::from(found.0)));
         Ok(true)

@@ -107,7 +107,8 @@ impl SeriesSource for Memory {
     fn next(&mut self, series: &mut Series) -> Result<bool, StorageError> {
         let Some((labels, chunks, deleted)) = self.series.get(self.at) else { return Ok(false) };
         self.at += 1;
-        let number = |text: &str| self.symbols.binary_search_by(|s| s.as_str().cmp(text)).unwrap() as u32 * 7 + 5;
+        let number =
+            |text: &str| self.symbols.binary_search_by(|s| s.as_str().cmp(text)).unwrap() as u32 * 7 + 5;
         series.labels.extend(labels.iter().map(|l| (number(l.name), number(l.value))));
         let chunk = |(i, chunk): (usize, &NewChunk)| SourceChunk {
             min_ms: chunk.min_ms,
@@ -179,7 +180,8 @@ fn write(
             for sample in samples(encoding, &bytes).unwrap() {
                 let sample = sample.unwrap();
                 times.push(sample.timestamp_ms);
-                let old = data.entry(labels.clone()).or_default().insert(sample.timestamp_ms, value_of(&sample));
+                let old =
+                    data.entry(labels.clone()).or_default().insert(sample.timestamp_ms, value_of(&sample));
                 assert_eq!(old, None, "each time once");
             }
             assert_eq!((times[0], times[times.len() - 1]), (meta.min_ms, meta.max_ms));
@@ -273,7 +275,8 @@ fn the_same_chunk_of_several_blocks_is_copied_once() {
     let a = labels(&[("a", "1")]);
     let chunks = encode(run(0, 120, 1.0), false, 120);
     let source = || Memory::new(vec![(a.clone(), chunks.clone(), Vec::new())]);
-    let (_, _, written) = write(vec![source(), source(), source()], BlockRange::new(0, 100_000), false).unwrap();
+    let (_, _, written) =
+        write(vec![source(), source(), source()], BlockRange::new(0, 100_000), false).unwrap();
     assert_eq!(written[&a], chunks);
 }
 
@@ -301,9 +304,8 @@ fn start_timestamps_outlive_a_setting_that_would_drop_them() {
 #[test]
 fn small_neighbours_become_one_chunk() {
     let a = labels(&[("a", "1")]);
-    let source = |from: i64, n: i64| {
-        Memory::new(vec![(a.clone(), encode(run(from, n, 1.0), false, 120), Vec::new())])
-    };
+    let source =
+        |from: i64, n: i64| Memory::new(vec![(a.clone(), encode(run(from, n, 1.0), false, 120), Vec::new())]);
     let sources = vec![source(0, 100), source(10_000, 10), source(20_000, 5), source(30_000, 119)];
     let (_, _, written) = write(sources, BlockRange::new(0, 100_000), false).unwrap();
     let bounds: Vec<_> = written[&a].iter().map(|c| (c.min_ms, c.max_ms)).collect();
@@ -321,7 +323,8 @@ fn a_block_of_which_all_was_deleted_is_not_written() {
 fn counter_resets_between_sources_are_not_hidden() {
     let a = labels(&[("a", "1")]);
     let source = |from: i64, counts: &[u64]| {
-        let all = counts.iter().enumerate().map(|(i, &count)| histogram(from + i as i64 * 10, count)).collect();
+        let all =
+            counts.iter().enumerate().map(|(i, &count)| histogram(from + i as i64 * 10, count)).collect();
         Memory::new(vec![(a.clone(), encode(all, false, 120), Vec::new())])
     };
     // 8, 4 (of the second source), 8: a reset and none.
@@ -342,8 +345,9 @@ fn counter_resets_between_sources_are_not_hidden() {
 
 #[test]
 fn metadata_name_the_parents() {
-    let mut parents: Vec<BlockMeta> =
-        (1..4u128).map(|n| BlockMeta::new(Ulid::from(n), BlockRange::new(n as i64 * 10, n as i64 * 10 + 10))).collect();
+    let mut parents: Vec<BlockMeta> = (1..4u128)
+        .map(|n| BlockMeta::new(Ulid::from(n), BlockRange::new(n as i64 * 10, n as i64 * 10 + 10)))
+        .collect();
     parents[1].compaction.level = 2;
     parents[1].compaction.sources = vec![Ulid::from(9u128), Ulid::from(1u128)];
     parents[0].compaction.add_hint(BlockHint::FromOutOfOrder);

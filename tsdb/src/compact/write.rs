@@ -11,6 +11,8 @@ use super::series::{Rules, SeriesError, write_series};
 use crate::block::{
     BlockHint, BlockMeta, BlockWriteError, BlockWriter, BlockWriterOptions, CREATION_SUFFIX, ChunkToWrite,
 };
+use crate::corruption::FileError;
+use crate::index::IndexWriteError;
 
 /// Why a compaction made no block.
 #[derive(Debug, thiserror::Error)]
@@ -40,14 +42,16 @@ impl From<SeriesError> for CompactError {
 }
 
 impl CompactError {
-    /// Whether the same blocks would fail again: they are at fault, not the disk
-    /// that is written to.
+    /// Whether the same blocks would fail again: they are at fault, not the disk.
     pub(super) fn is_of_the_sources(&self) -> bool {
         match self {
+            CompactError::Source(StorageError::Io { .. }) | CompactError::Stopped => false,
             CompactError::Source(_) | CompactError::Chunk(_) => true,
-            CompactError::Write(BlockWriteError::File(error)) => error.as_corruption().is_some(),
-            CompactError::Write(_) => true,
-            CompactError::Stopped => false,
+            CompactError::Write(error) => !matches!(
+                error,
+                BlockWriteError::File(FileError::Io { .. })
+                    | BlockWriteError::Index(IndexWriteError::File(FileError::Io { .. }))
+            ),
         }
     }
 }
@@ -56,7 +60,9 @@ impl From<CompactError> for StorageError {
     fn from(error: CompactError) -> StorageError {
         match error {
             CompactError::Source(error) => error,
-            CompactError::Write(BlockWriteError::File(error)) => error.into(),
+            CompactError::Write(
+                BlockWriteError::File(error) | BlockWriteError::Index(IndexWriteError::File(error)),
+            ) => error.into(),
             CompactError::Stopped => StorageError::NotReady,
             other => StorageError::Invalid(other.to_string()),
         }

@@ -96,11 +96,7 @@ impl Store {
             if block.tombstones.read().is_empty() {
                 continue;
             }
-            if self.rewrite_block(block)?.is_none() {
-                let mut meta = block.reader.meta().clone();
-                meta.compaction.deletable = true;
-                write_meta(&*self.env.fs, block.reader.dir(), &meta)?;
-            }
+            self.rewrite_without_deleted(block)?;
             self.reload_blocks()?;
         }
         let took = self.env.clock.monotonic().saturating_sub(started);

@@ -1,7 +1,7 @@
 //! The blocks of a database: found, opened, and removed when their time is over.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use model::{BlockRange, StorageError, TimeRange};
@@ -9,7 +9,8 @@ use parking_lot::RwLock;
 use ulid::Ulid;
 
 use super::store::Store;
-use crate::block::{BlockHint, BlockReader, MetaError, list_blocks, read_meta, remove_block};
+use crate::block::{BlockHint, DELETION_SUFFIX, BlockReader, MetaError, list_blocks, read_meta, remove_block};
+use crate::corruption::FileError;
 use crate::tombstones::Tombstones;
 
 /// An open block.
@@ -65,39 +66,80 @@ impl Store {
     pub(crate) fn reload_blocks(&self) -> Result<(), StorageError> {
         let fs = &*self.env.fs;
         self.metrics.reloads.inc();
+        if let Err(error) = self.finish_removals() {
+            tracing::error!(%error, "what is left of a removed block cannot be removed");
+        }
         let before = self.blocks.load_full();
         let mut open: Vec<Arc<Block>> = Vec::new();
-        let mut damaged = 0;
+        let mut damaged: BTreeMap<PathBuf, String> = BTreeMap::new();
         for dir in list_blocks(fs, &self.options.dir)? {
             let known = before.iter().find(|block| block.reader.dir() == dir);
             // A tombstone rewrite or a mark changes what a block says of itself.
-            let unchanged = known.filter(|block| {
-                read_meta(fs, &dir).is_ok_and(|meta| meta == *block.reader.meta())
-            });
-            match unchanged {
-                Some(block) => open.push(block.clone()),
-                None => match Block::open(fs, &dir) {
+            let meta = read_meta(fs, &dir);
+            let unchanged = known.filter(|block| meta.as_ref().is_ok_and(|meta| meta == block.reader.meta()));
+            match (unchanged, known) {
+                (Some(block), _) => open.push(block.clone()),
+                (None, known) => match Block::open(fs, &dir) {
                     Ok(block) => open.push(Arc::new(block)),
                     Err(error) => {
-                        damaged += 1;
-                        tracing::error!(block = %dir.display(), %error, "a block cannot be read and is left out");
+                        damaged.insert(dir, error.to_string());
+                        // What was mapped before can still be read.
+                        open.extend(known.cloned());
                     }
                 },
             }
         }
-        if damaged > 0 {
-            self.metrics.reloads_failed.inc();
-        }
         let doomed = self.doomed(&open);
+        // A block that cannot be read but was replaced is not missed.
+        let replaced = |dir: &Path| {
+            let parents = open.iter().flat_map(|block| &block.reader.meta().compaction.parents);
+            parents.into_iter().any(|parent| dir.ends_with(parent.ulid.to_string()))
+        };
+        let (superseded, damaged): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            damaged.into_iter().partition(|(dir, _)| replaced(dir));
+        self.report_damaged(damaged);
         open.retain(|block| !doomed.contains(&block.ulid()));
         open.sort_by_key(|block| (block.range(), block.ulid()));
         self.blocks.store(Arc::new(open));
-        for ulid in doomed {
-            let dir = self.options.dir.join(ulid.to_string());
-            remove_block(fs, &dir)?;
-            tracing::info!(block = %ulid, "a block is removed");
+        let dirs = doomed.iter().map(|ulid| self.options.dir.join(ulid.to_string()));
+        let dirs: BTreeSet<PathBuf> = dirs.chain(superseded.into_keys()).collect();
+        let mut failed = None;
+        for dir in dirs {
+            match remove_block(fs, &dir) {
+                Ok(()) => tracing::info!(block = %dir.display(), "a block is removed"),
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Removes what is left of blocks whose removal failed half way. Blocks that
+    /// are being written are not touched: others may write here too.
+    fn finish_removals(&self) -> Result<(), FileError> {
+        let (fs, dir) = (&*self.env.fs, &self.options.dir);
+        for entry in fs.list(dir).map_err(|source| FileError::io("list", dir, source))? {
+            let is_block = |name: &str| Ulid::from_string(name).is_ok();
+            if entry.is_dir && entry.name.strip_suffix(DELETION_SUFFIX).is_some_and(is_block) {
+                let doomed = dir.join(&entry.name);
+                fs.remove_dir_all(&doomed).map_err(|source| FileError::io("remove", &doomed, source))?;
+            }
         }
         Ok(())
+    }
+
+    /// Notes which blocks cannot be read: they stay where they are, untouched,
+    /// and are tried again at each reload; everything else answers meanwhile.
+    fn report_damaged(&self, damaged: BTreeMap<PathBuf, String>) {
+        if !damaged.is_empty() {
+            self.metrics.reloads_failed.inc();
+        }
+        let mut known = self.damaged_blocks.lock();
+        for (dir, error) in &damaged {
+            if known.get(dir) != Some(error) {
+                tracing::error!(block = %dir.display(), error, "a block cannot be read and is left out");
+            }
+        }
+        *known = damaged;
     }
 
     /// The blocks that nothing needs any more.
@@ -167,7 +209,7 @@ impl Store {
             .env
             .fs
             .list(block.reader.dir())
-            .map_or(0, |entries| entries.iter().filter(|e| e.name != "index").map(|e| e.len).sum());
+            .map_or(0, |entries| entries.iter().filter(|e| !e.is_dir && e.name != "index").map(|e| e.len).sum());
         block.reader.file_bytes() + small
     }
 
@@ -204,7 +246,13 @@ impl Store {
         let mut random = self.random.lock();
         loop {
             let ulid = Ulid::from_parts(ms, random.next_u128());
-            if !self.env.fs.exists(&self.options.dir.join(ulid.to_string())) {
+            // A name that was given before (the same seed, the clock set back) would
+            // make the block pass for one that was replaced.
+            let is_named = self.blocks.load().iter().any(|block| {
+                let compaction = &block.reader.meta().compaction;
+                compaction.sources.contains(&ulid) || compaction.parents.iter().any(|parent| parent.ulid == ulid)
+            });
+            if !is_named && !self.env.fs.exists(&self.options.dir.join(ulid.to_string())) {
                 return ulid;
             }
         }

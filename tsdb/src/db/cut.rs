@@ -10,7 +10,6 @@ use model::query::{ChunkEncoding, SelectRequest};
 use model::{BlockRange, Dictionary, HistogramValue, SeriesHandle, StorageError, SymbolId, TimeRange};
 use ulid::Ulid;
 
-use super::blocks::Block;
 use super::store::Store;
 use crate::block::{
     BlockHint, BlockMeta, BlockWriteError, BlockWriter, BlockWriterOptions, ChunkToWrite,
@@ -147,67 +146,6 @@ impl Store {
         if kind == CutKind::OutOfOrder {
             meta.compaction.add_hint(BlockHint::FromOutOfOrder);
         }
-        writer.finish(meta).map_err(write_error)?;
-        Ok(Some(ulid))
-    }
-
-    /// Writes a block anew without what was deleted from it; `None` where nothing
-    /// is left.
-    ///
-    /// # Errors
-    /// The block cannot be read, or the new one not be written.
-    pub(crate) fn rewrite_block(self: &Arc<Self>, block: &Block) -> Result<Option<Ulid>, StorageError> {
-        let index = block.reader.index();
-        let range = block.range();
-        let span = TimeRange::new(range.min_ms, range.max_ms - 1);
-        let rules = self.head.rules.load().chunks;
-        let symbols: Vec<&str> = index.symbols().iter().map(|(_, text)| text).collect();
-        let ulid = self.new_ulid();
-        let options = BlockWriterOptions { chunk_segment_bytes: self.options.block_chunk_segment_bytes };
-        let mut writer =
-            BlockWriter::create(self.env.fs.clone(), &self.options.dir, ulid, &symbols, options).map_err(write_error)?;
-        let (mut labels, mut metas) = (Vec::new(), Vec::new());
-        for series in index.all_postings()?.iter() {
-            index.series(series, &mut labels, &mut metas)?;
-            let deleted: Vec<(i64, i64)> = {
-                let tombstones = block.tombstones.read();
-                tombstones.get(u64::from(series.0)).iter().map(|gone| (gone.start_ms, gone.end_ms)).collect()
-            };
-            let mut chunks = Vec::new();
-            for meta in &metas {
-                let found = block.reader.chunk(meta.chunk)?;
-                let chunk = CutChunk {
-                    min_ms: meta.min_ms,
-                    max_ms: meta.max_ms,
-                    encoding: found.encoding,
-                    bytes: found.bytes.to_vec(),
-                };
-                trim(0, chunk, span, &deleted, &rules, &mut chunks)?;
-            }
-            if chunks.is_empty() {
-                continue;
-            }
-            let mut numbers = Vec::with_capacity(labels.len());
-            for &(name, value) in &labels {
-                let number = |symbol| index.symbols().get(symbol).and_then(|text| writer.symbol(text));
-                match (number(name), number(value)) {
-                    (Some(name), Some(value)) => numbers.push((name, value)),
-                    _ => return Err(StorageError::Invalid("a series names a string that is not there".to_owned())),
-                }
-            }
-            let to_write: Vec<ChunkToWrite<'_>> = chunks.iter().map(CutChunk::to_write).collect();
-            writer.add_series(&numbers, &to_write).map_err(write_error)?;
-        }
-        if writer.stats().num_samples == 0 {
-            writer.discard()?;
-            return Ok(None);
-        }
-        let old = block.reader.meta();
-        let mut meta = BlockMeta::new(ulid, range);
-        meta.compaction = old.compaction.clone();
-        meta.compaction.parents = vec![old.desc()];
-        meta.compaction.deletable = false;
-        meta.compaction.failed = false;
         writer.finish(meta).map_err(write_error)?;
         Ok(Some(ulid))
     }

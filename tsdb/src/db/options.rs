@@ -51,6 +51,9 @@ pub struct DbOptions {
     pub compaction_delay_max_percent: Option<u8>,
     /// Merge blocks at all; a sidecar that ships them may not want it.
     pub compaction: bool,
+    /// A JSON file whose `uploaded` lists block names: blocks of level 1 that it
+    /// does not list are not compacted. A file that cannot be read excludes none.
+    pub delay_compact_file: Option<PathBuf>,
 }
 
 impl Default for DbOptions {
@@ -83,6 +86,7 @@ impl Default for DbOptions {
             overlapping_compaction: true,
             compaction_delay_max_percent: None,
             compaction: true,
+            delay_compact_file: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What appenders, queriers and upkeep share, and how a batch goes through it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -44,6 +45,8 @@ pub(crate) struct Store {
     pub(crate) wbl: OnceLock<Log>,
     /// The blocks, oldest first.
     pub(crate) blocks: ArcSwap<Vec<Arc<Block>>>,
+    /// Blocks that cannot be read, and why.
+    pub(crate) damaged_blocks: Mutex<BTreeMap<PathBuf, String>>,
     /// Held during a round of upkeep.
     pub(crate) upkeep: Mutex<()>,
     pub(crate) random: Mutex<Random>,
@@ -78,6 +81,7 @@ impl Store {
             wal: OnceLock::new(),
             wbl: OnceLock::new(),
             blocks: ArcSwap::default(),
+            damaged_blocks: Mutex::default(),
             upkeep: Mutex::default(),
             random,
             chunks,

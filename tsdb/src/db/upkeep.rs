@@ -3,7 +3,7 @@
 //! ```text
 //! full chunks to files ─ blocks looked at ─ head cut while it is long enough
 //!   each cut: block written ─ blocks reloaded ─ head truncated ─ log checkpointed
-//! late samples cut into blocks ─ what nobody reads any more collected
+//! late samples cut into blocks ─ blocks compacted ─ what nobody reads any more collected
 //! ```
 
 use std::sync::Arc;
@@ -39,7 +39,9 @@ impl Store {
             self.cut_late()?;
             self.reload_blocks()?;
         }
-        self.collect()
+        let compacted = self.compact_blocks();
+        self.collect()?;
+        compacted
     }
 
     /// Tries again to write full chunks that could not be written.

@@ -282,7 +282,12 @@ impl HeadChunkFiles {
     }
 
     /// `None` where the map ends before the record does.
-    fn read_mapped(&self, map: Arc<dyn Mapped>, number: u32, offset: usize) -> Result<Option<ChunkData>, FileError> {
+    fn read_mapped(
+        &self,
+        map: Arc<dyn Mapped>,
+        number: u32,
+        offset: usize,
+    ) -> Result<Option<ChunkData>, FileError> {
         let (chunk, range) = match read_record(number, &map, offset) {
             Place::Record(record) => {
                 let from = offset + record.len - crate::crc::CRC_LEN - record.data.len();

@@ -157,7 +157,11 @@ fn entry_at(map: &[u8], at: usize, end: usize) -> Result<Entry<'_>, Damage> {
 }
 
 impl PostingsTable {
-    pub(super) fn open(map: Arc<dyn Mapped>, version: u8, offset: u64) -> Result<PostingsTable, (u64, Damage)> {
+    pub(super) fn open(
+        map: Arc<dyn Mapped>,
+        version: u8,
+        offset: u64,
+    ) -> Result<PostingsTable, (u64, Damage)> {
         let (at, bytes) = section(&map, offset, "the postings offset table")?;
         let end = at + bytes.len();
         let fail = |damage| (offset, damage);
@@ -185,7 +189,9 @@ impl PostingsTable {
                         last.values += 1;
                         last.num_samples += 1;
                     }
-                    None => names.push(NameEntry { name, values: 1, first_sample: samples.len(), num_samples: 1 }),
+                    None => {
+                        names.push(NameEntry { name, values: 1, first_sample: samples.len(), num_samples: 1 })
+                    }
                 }
                 samples.push(offset);
             }

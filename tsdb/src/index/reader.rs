@@ -12,7 +12,8 @@ use super::postings::{PostingsList, PostingsTable};
 use super::symbols::Symbols;
 use super::toc::{Toc, section};
 use super::{
-    BlockChunkRef, BlockSeriesRef, ChunkMeta, HEADER_LEN, MAGIC, SERIES_ALIGNMENT, VERSION, VERSION_1, VERSION_3,
+    BlockChunkRef, BlockSeriesRef, ChunkMeta, HEADER_LEN, MAGIC, SERIES_ALIGNMENT, VERSION, VERSION_1,
+    VERSION_3,
 };
 use crate::corruption::{Damage, FileError};
 use crate::crc::crc32c;
@@ -199,7 +200,11 @@ impl IndexReader {
     ///
     /// # Errors
     /// As [`IndexReader::series`].
-    pub fn series_labels(&self, series: BlockSeriesRef, labels: &mut Vec<(u32, u32)>) -> Result<(), FileError> {
+    pub fn series_labels(
+        &self,
+        series: BlockSeriesRef,
+        labels: &mut Vec<(u32, u32)>,
+    ) -> Result<(), FileError> {
         labels.clear();
         let bytes = self.series_bytes(series).map_err(|error| self.damage(error))?;
         read_labels(&mut Cursor::new(bytes), labels)
@@ -225,11 +230,14 @@ impl IndexReader {
         for &(name, value) in pairs {
             resolved.push((text(name)?, text(value)?));
         }
-        Ok(if resolved.is_sorted_by(|a, b| a.0 < b.0) && resolved.iter().all(|(_, value)| !value.is_empty()) {
-            Labels::from_sorted(resolved)
-        } else {
-            Labels::from_pairs(resolved)
-        })
+        Ok(
+            if resolved.is_sorted_by(|a, b| a.0 < b.0) && resolved.iter().all(|(_, value)| !value.is_empty())
+            {
+                Labels::from_sorted(resolved)
+            } else {
+                Labels::from_pairs(resolved)
+            },
+        )
     }
 }
 

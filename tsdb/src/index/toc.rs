@@ -47,11 +47,7 @@ impl Toc {
     pub(super) fn read(index: &[u8]) -> Result<Toc, (u64, Damage)> {
         let start = index.len().checked_sub(TOC_LEN).filter(|start| *start >= HEADER_LEN).ok_or((
             0,
-            Damage::Short {
-                what: "an index",
-                need: (HEADER_LEN + TOC_LEN) as u64,
-                have: index.len() as u64,
-            },
+            Damage::Short { what: "an index", need: (HEADER_LEN + TOC_LEN) as u64, have: index.len() as u64 },
         ))?;
         let at = |damage| (start as u64, damage);
         let mut cursor = Cursor::new(&index[start..]);
@@ -87,9 +83,10 @@ pub(super) fn section<'a>(
     what: &'static str,
 ) -> Result<(usize, &'a [u8]), (u64, Damage)> {
     let at = |damage| (offset, damage);
-    let start = usize::try_from(offset).ok().filter(|&start| start <= index.len()).ok_or(at(
-        Damage::OutOfRange { what: "section offset", found: offset, limit: index.len() as u64 },
-    ))?;
+    let start = usize::try_from(offset)
+        .ok()
+        .filter(|&start| start <= index.len())
+        .ok_or(at(Damage::OutOfRange { what: "section offset", found: offset, limit: index.len() as u64 }))?;
     let mut cursor = Cursor::new(&index[start..]);
     let len = cursor.be_u32(what).map_err(at)? as usize;
     let bytes = cursor.take(len, what).map_err(at)?;

@@ -168,7 +168,11 @@ impl Decompressor {
                     .read_to_end(&mut self.buffer)
                     .map_err(|error| failed("zstd", error.to_string()))?;
                 if read as u64 > limit {
-                    return Err(Damage::OutOfRange { what: "decompressed length", found: read as u64, limit });
+                    return Err(Damage::OutOfRange {
+                        what: "decompressed length",
+                        found: read as u64,
+                        limit,
+                    });
                 }
                 Ok(&self.buffer)
             }

@@ -17,9 +17,7 @@ use model::env::FsFile;
 
 use super::WalPosition;
 use super::compression::{Compression, Payload};
-use super::segment::{
-    CRC_AT, FRAGMENT_HEADER_LEN, LENGTH_AT, PAGE_BYTES, TYPE_MASK, fragment, segment_path,
-};
+use super::segment::{CRC_AT, FRAGMENT_HEADER_LEN, LENGTH_AT, PAGE_BYTES, TYPE_MASK, fragment, segment_path};
 use crate::corruption::{Corruption, Damage, FileError};
 use crate::crc::crc32c;
 
@@ -73,7 +71,12 @@ pub enum Step<'a> {
 
 /// What one fragment turned out to be.
 enum Piece {
-    Fragment { kind: u8, compression: Compression, start: u64, end: u64 },
+    Fragment {
+        kind: u8,
+        compression: Compression,
+        start: u64,
+        end: u64,
+    },
     /// The end of the file, between fragments.
     End,
     /// The file ends inside a fragment that starts there.
@@ -240,9 +243,9 @@ impl LogReader {
             let lost = segment.at(start.unwrap_or(at));
             match self.mode {
                 ReadMode::Strict => self.stopped = true,
-                ReadMode::Salvage => segment.resynchronise(at).map_err(|source| {
-                    FileError::io("read", &corruption.path, source)
-                })?,
+                ReadMode::Salvage => segment
+                    .resynchronise(at)
+                    .map_err(|source| FileError::io("read", &corruption.path, source))?,
             }
             return Ok(Found::Damage { at: lost, corruption });
         }
@@ -325,12 +328,14 @@ impl OpenSegment {
                 return Ok(Piece::Bad(start, Damage::OutOfRange { what: "fragment type", found, limit }));
             }
             let Some((header, rest)) = bytes.split_first_chunk::<FRAGMENT_HEADER_LEN>() else {
-                return Ok(if at_end(bytes, len) && !(start + bytes.len() as u64).is_multiple_of(PAGE_BYTES as u64) {
-                    Piece::Cut(start)
-                } else {
-                    let (need, have) = (FRAGMENT_HEADER_LEN as u64, bytes.len() as u64);
-                    Piece::Bad(start, Damage::Short { what: "a fragment header", need, have })
-                });
+                return Ok(
+                    if at_end(bytes, len) && !(start + bytes.len() as u64).is_multiple_of(PAGE_BYTES as u64) {
+                        Piece::Cut(start)
+                    } else {
+                        let (need, have) = (FRAGMENT_HEADER_LEN as u64, bytes.len() as u64);
+                        Piece::Bad(start, Damage::Short { what: "a fragment header", need, have })
+                    },
+                );
             };
             let data_len = usize::from(u16::from_be_bytes([header[LENGTH_AT], header[LENGTH_AT + 1]]));
             let stored = u32::from_be_bytes([

@@ -148,7 +148,9 @@ pub(super) fn entries<'a>(
     let found = cursor.u8("a record type")?;
     match RecordType::of(record) {
         Some(kind) if allowed.contains(&kind) => Ok((kind, cursor)),
-        _ => Err(Damage::OutOfRange { what: "record type", found: u64::from(found), limit: allowed[0] as u64 }),
+        _ => {
+            Err(Damage::OutOfRange { what: "record type", found: u64::from(found), limit: allowed[0] as u64 })
+        }
     }
 }
 

@@ -12,9 +12,7 @@ use model::env::FsFile;
 
 use super::WalPosition;
 use super::compression::Payload;
-use super::segment::{
-    FRAGMENT_HEADER_LEN, PAGE_BYTES, SEGMENT_BYTES, fragment, list_segments, segment_path,
-};
+use super::segment::{FRAGMENT_HEADER_LEN, PAGE_BYTES, SEGMENT_BYTES, fragment, list_segments, segment_path};
 use crate::corruption::FileError;
 use crate::crc::crc32c;
 
@@ -136,7 +134,8 @@ impl LogWriter {
 
     /// Data that still fits the segment.
     fn segment_left(&self) -> u64 {
-        let pages_behind = (self.segment_bytes / PAGE_BYTES as u64).saturating_sub(self.end() / PAGE_BYTES as u64 + 1);
+        let pages_behind =
+            (self.segment_bytes / PAGE_BYTES as u64).saturating_sub(self.end() / PAGE_BYTES as u64 + 1);
         (self.page_left() as u64).saturating_sub(FRAGMENT_HEADER_LEN as u64)
             + pages_behind * (PAGE_BYTES - FRAGMENT_HEADER_LEN) as u64
     }

@@ -11,10 +11,7 @@ use tsdb::chunk::{StoredSample, StoredValue};
 
 pub fn bytes_of_hex(hex: &str) -> Vec<u8> {
     assert!(hex.len().is_multiple_of(2), "hex digits come in pairs");
-    (0..hex.len())
-        .step_by(2)
-        .map(|i| u8::from_str_radix(&hex[i..i + 2], 16).expect("hex digits"))
-        .collect()
+    (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).expect("hex digits")).collect()
 }
 
 pub fn float(value: &Value) -> f64 {
@@ -167,12 +164,7 @@ pub fn sample_text(sample: &StoredSample) -> String {
         StoredValue::Histogram(h) => h.counter_reset_hint,
         StoredValue::FloatHistogram(h) => h.counter_reset_hint,
     };
-    format!(
-        "{} st {} {} {hint:?}",
-        sample.timestamp_ms,
-        sample.start_timestamp_ms,
-        value_text(&sample.value)
-    )
+    format!("{} st {} {} {hint:?}", sample.timestamp_ms, sample.start_timestamp_ms, value_text(&sample.value))
 }
 
 /// As a query sees it: every histogram as floats.

@@ -116,7 +116,12 @@ fn bucket(values: &[f64], i: usize) -> f64 {
 }
 
 /// Lays a chunk's buckets beside a histogram's; `None` where one lost counts.
-fn counter_align(spans: &[Span], fields: &[XorField], new_spans: &[Span], values: &[f64]) -> Option<Alignment> {
+fn counter_align(
+    spans: &[Span],
+    fields: &[XorField],
+    new_spans: &[Span],
+    values: &[f64],
+) -> Option<Alignment> {
     let old = |i: usize| fields.get(i).map_or(0.0, |field| field.value());
     align(spans, new_spans, |a, b| match (a, b) {
         (Some(a), Some(b)) => old(a).partial_cmp(&bucket(values, b)) != Some(Ordering::Greater),
@@ -161,7 +166,13 @@ impl Kind for FloatKind {
         sample.negative_spans = negative.0;
     }
 
-    fn put_first(fields: &mut FloatFields, out: &mut BitWriter, t: i64, sample: &FloatHistogram, layout: &Layout) {
+    fn put_first(
+        fields: &mut FloatFields,
+        out: &mut BitWriter,
+        t: i64,
+        sample: &FloatHistogram,
+        layout: &Layout,
+    ) {
         out.put_varbit_int(t);
         let mut put_raw = |value: f64| {
             out.put(value.to_bits(), 64);

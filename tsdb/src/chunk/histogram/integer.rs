@@ -69,7 +69,12 @@ fn absolute(deltas: impl Iterator<Item = i64>) -> Vec<i64> {
 }
 
 /// Lays a chunk's buckets beside a histogram's; `None` where one lost counts.
-fn counter_align(spans: &[Span], fields: &[DeltaField], new_spans: &[Span], deltas: &[i64]) -> Option<Alignment> {
+fn counter_align(
+    spans: &[Span],
+    fields: &[DeltaField],
+    new_spans: &[Span],
+    deltas: &[i64],
+) -> Option<Alignment> {
     let old = absolute(fields.iter().map(|field| field.value));
     let new = absolute(deltas.iter().copied());
     let at = |counts: &[i64], i: usize| counts.get(i).copied().unwrap_or(0);
@@ -101,11 +106,7 @@ impl Kind for IntegerKind {
         Histogram { sum, ..Histogram::default() }
     }
 
-    fn widen(
-        sample: &mut Histogram,
-        positive: (Arc<[Span]>, &[Insert]),
-        negative: (Arc<[Span]>, &[Insert]),
-    ) {
+    fn widen(sample: &mut Histogram, positive: (Arc<[Span]>, &[Insert]), negative: (Arc<[Span]>, &[Insert])) {
         if !positive.1.is_empty() {
             sample.positive_buckets = widen_deltas(&sample.positive_buckets, positive.1);
         }
@@ -116,7 +117,13 @@ impl Kind for IntegerKind {
         sample.negative_spans = negative.0;
     }
 
-    fn put_first(fields: &mut IntegerFields, out: &mut BitWriter, t: i64, sample: &Histogram, layout: &Layout) {
+    fn put_first(
+        fields: &mut IntegerFields,
+        out: &mut BitWriter,
+        t: i64,
+        sample: &Histogram,
+        layout: &Layout,
+    ) {
         out.put_varbit_int(t);
         out.put_varbit_uint(sample.count);
         out.put_varbit_uint(sample.zero_count);

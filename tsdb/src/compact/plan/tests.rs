@@ -46,10 +46,19 @@ fn levels() {
         ("a gap at its end, no later block", &[(0, 20), (20, 40), (60, 80)], &[]),
         ("from 20 on the range is not full yet", &[(20, 40), (40, 60), (60, 80)], &[]),
         ("… but is over", &[(20, 40), (40, 60), (60, 80), (80, 100)], &[0, 1]),
-        ("the shorter range first", &[(0, 60), (60, 120), (120, 140), (140, 160), (160, 180), (180, 200)], &[2, 3, 4]),
+        (
+            "the shorter range first",
+            &[(0, 60), (60, 120), (120, 140), (140, 160), (160, 180), (180, 200)],
+            &[2, 3, 4],
+        ),
         ("then the longer one", &[(0, 60), (60, 120), (120, 180), (180, 200)], &[0, 1, 2]),
-        ("a block across the bounds is in no group", &[(0, 20), (20, 40), (50, 70), (70, 90), (90, 110), (110, 120), (120, 140), (180, 200)], &[0, 1]),
-        ("alone in its range", &[(0, 20), (60, 80), (120, 140), (180, 200)], &[0, 1, 2]),
+        (
+            "a block across the bounds is in no group",
+            &[(0, 20), (20, 40), (50, 70), (70, 90), (90, 110), (110, 120), (120, 140), (180, 200)],
+            &[0, 1],
+        ),
+        ("each alone in its range", &[(0, 20), (60, 80), (120, 140), (180, 200)], &[]),
+        ("… of which three fill a longer one", &[(0, 20), (60, 80), (160, 180), (180, 200)], &[0, 1, 2]),
         ("negative times align too", &[(-60, -40), (-40, -20), (-20, 0), (0, 20)], &[0, 1, 2]),
         ("out of order of time", &[(60, 80), (0, 20), (40, 60), (20, 40)], &[1, 3, 2]),
     ];
@@ -99,8 +108,16 @@ fn blocks_of_which_much_was_deleted_are_rewritten() {
     let ranges = [(0, 540), (540, 1080), (1080, 1100), (1100, 1120)];
     assert_eq!(with(&[(0, 10, 100)], &ranges[..2]), [0], "the middle range or longer, over 5 %");
     assert_eq!(with(&[(0, 5, 100)], &ranges[..2]), [0; 0], "5 of 101 is not over 5 %");
-    assert_eq!(with(&[(0, 10, 100), (1, 10, 100)], &[ranges[0], ranges[1], (1620, 2160)]), [1], "the newest first");
-    assert_eq!(with(&[(0, 10, 100)], &[ranges[0], (540, 560), (560, 580)]), [0; 0], "a short one ends the search");
+    assert_eq!(
+        with(&[(0, 10, 100), (1, 10, 100)], &[ranges[0], ranges[1], (1620, 2160)]),
+        [1],
+        "the newest first"
+    );
+    assert_eq!(
+        with(&[(0, 10, 100)], &[ranges[0], (540, 560), (560, 580)]),
+        [0; 0],
+        "a short one ends the search"
+    );
     assert_eq!(with(&[(2, 10, 10)], &ranges), [2], "a short one of which all was deleted");
     assert_eq!(with(&[(3, 10, 10)], &ranges), [0; 0], "the newest is left alone");
 }

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use model::histogram::{
-    CUSTOM_BUCKETS_SCHEMA, EXPONENTIAL_SCHEMA_MAX_RESERVED, EXPONENTIAL_SCHEMA_MIN_RESERVED, no_bounds, no_spans,
+    CUSTOM_BUCKETS_SCHEMA, EXPONENTIAL_SCHEMA_MAX_RESERVED, EXPONENTIAL_SCHEMA_MIN_RESERVED, no_bounds,
+    no_spans,
 };
 use model::{CounterResetHint, FloatHistogram, Histogram, SeriesRef, Span};
 

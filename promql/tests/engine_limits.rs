@@ -1,0 +1,221 @@
+//! What stops a query, what it costs, and that threads change nothing.
+
+use std::sync::Arc;
+
+use model::memory::Accountant;
+use model::query::{CancelReason, CancelToken};
+use model::{Appendable, FloatBatch, Labels, Timestamps};
+use promql::value::Value;
+use promql::{Engine, EngineOptions, Features, Query, QueryError};
+use testkit::{MemoryStore, TestClock};
+
+/// `series` series of `m_total` in 7 groups, a sample every 10 s for 10 minutes.
+fn store(series: usize) -> MemoryStore {
+    let store = MemoryStore::new();
+    let mut batch = store.appender().expect("the memory store is open");
+    let mut outcomes = Vec::new();
+    for i in 0..series {
+        let (id, group) = (format!("{i:05}"), format!("{}", i % 7));
+        let labels =
+            Labels::from_pairs([("__name__", "m_total"), ("id", id.as_str()), ("g", group.as_str())]);
+        let handle = batch.series(&labels).expect("the labels are well formed");
+        let times: Vec<i64> = (0..60).map(|k| k * 10_000).collect();
+        let values: Vec<f64> = (0..60).map(|k| (i * 31 % 97) as f64 / 7.0 + k as f64 * 0.1).collect();
+        let floats = FloatBatch {
+            series: &vec![handle; times.len()],
+            timestamps: Timestamps::Each(&times),
+            start_timestamps: None,
+            values: &values,
+            in_order_only: false,
+        };
+        batch.append_floats(floats, &mut outcomes);
+    }
+    batch.commit().expect("memory does not fail");
+    store
+}
+
+fn options() -> EngineOptions {
+    EngineOptions { features: Features::all(), ..EngineOptions::default() }
+}
+
+fn failure(options: EngineOptions, store: &MemoryStore, query: &Query) -> QueryError {
+    let engine = Engine::new(options);
+    let result = if query.step_ms == 0 { engine.instant(store, query) } else { engine.range(store, query) };
+    match result {
+        Ok(_) => panic!("{} must fail", query.text),
+        Err(error) => error,
+    }
+}
+
+type Bits = (Labels, Vec<i64>, Vec<u64>);
+
+fn bits(value: Value) -> Vec<Bits> {
+    let Value::Matrix(matrix) = value else { panic!("a range query answers a matrix") };
+    (0..matrix.len())
+        .map(|i| {
+            let one = &matrix.series[i];
+            let bits = one.floats.iter().map(|v| v.to_bits()).collect();
+            (matrix.labels(i), one.float_timestamps_ms.to_vec(), bits)
+        })
+        .collect()
+}
+
+#[test]
+fn threads_change_no_bit() {
+    let store = store(1500);
+    for text in [
+        "sum by (g) (rate(m_total[1m]))",
+        "avg(m_total)",
+        "stddev by (g) (m_total)",
+        "topk(3, m_total)",
+        "quantile by (g) (0.9, m_total)",
+        "m_total * on (id) group_left () rate(m_total[1m])",
+        "sum(m_total > 5) / count(m_total)",
+        "max_over_time(sum by (g) (m_total)[1m:10s])",
+        "count_values by (g) (\"v\", ceil(m_total))",
+    ] {
+        let query = Query::range(text, 60_000, 600_000, 20_000);
+        let answers: Vec<_> = [1, 2, 8]
+            .into_iter()
+            .map(|threads| {
+                let engine = Engine::new(EngineOptions { threads, ..options() });
+                let output = engine.range(&store, &query).unwrap();
+                (bits(output.value), output.stats)
+            })
+            .collect();
+        assert!(!answers[0].0.is_empty(), "{text}");
+        for other in &answers[1..] {
+            assert_eq!(answers[0].0, other.0, "{text}");
+            let reads =
+                |stats: &promql::stats::QueryStats| (stats.total_queryable_samples, stats.samples_read);
+            assert_eq!(reads(&answers[0].1), reads(&other.1), "{text}");
+        }
+    }
+}
+
+#[test]
+fn too_many_samples_are_refused() {
+    let query = Query::range("m_total", 0, 600_000, 10_000);
+    let error = failure(EngineOptions { max_samples: 1000, ..options() }, &store(100), &query);
+    assert_eq!(
+        error.to_string(),
+        "query processing would load too many samples into memory in query execution"
+    );
+    assert!(matches!(error, QueryError::TooManySamples(_)));
+}
+
+#[test]
+fn a_streamed_aggregation_counts_its_input_as_upstream_does() {
+    let query = Query::range("sum(m_total)", 0, 590_000, 10_000);
+    let engine = Engine::new(EngineOptions { max_samples: 5999, ..options() });
+    assert!(engine.range(&store(100), &query).is_err(), "100 series by 60 steps are 6000");
+    let engine = Engine::new(EngineOptions { max_samples: 6100, ..options() });
+    assert!(engine.range(&store(100), &query).is_ok());
+}
+
+#[test]
+fn a_stopped_query_says_why() {
+    let store = store(10);
+    for (reason, text) in [
+        (CancelReason::Canceled, "query was canceled in expression evaluation"),
+        (CancelReason::TimedOut, "query timed out in expression evaluation"),
+    ] {
+        let cancel = CancelToken::new();
+        cancel.cancel(reason);
+        let query = Query { cancel, ..Query::instant("sum(m_total)", 1000) };
+        assert_eq!(failure(options(), &store, &query).to_string(), text);
+    }
+}
+
+#[test]
+fn time_runs_out_by_the_clock() {
+    let clock = Some(Arc::new(TestClock::new(0)) as Arc<dyn model::Clock>);
+    let query = Query { clock, timeout_ms: Some(0), ..Query::instant("m_total", 1000) };
+    assert!(matches!(failure(options(), &store(10), &query), QueryError::TimedOut(_)));
+}
+
+#[test]
+fn memory_is_refused_with_numbers() {
+    let query = Query::range("m_total * 2", 0, 600_000, 1_000);
+    let memory = Accountant::new(1 << 30);
+    let refused = EngineOptions { query_memory_budget: 1 << 20, memory: memory.clone(), ..options() };
+    let error = failure(refused, &store(1000), &query);
+    assert!(matches!(error, QueryError::Memory(_)), "{error}");
+    assert!(error.to_string().contains("of 1048576"), "{error}");
+    assert_eq!(memory.used(), 0, "a failed query holds nothing");
+}
+
+#[test]
+fn memory_is_given_back() {
+    let memory = Accountant::new(1 << 30);
+    let engine = Engine::new(EngineOptions { memory: memory.clone(), threads: 2, ..options() });
+    let query = Query::range("topk(2, sum by (g) (m_total) or m_total)", 0, 600_000, 10_000);
+    engine.range(&store(200), &query).unwrap();
+    assert_eq!(memory.used(), 0);
+}
+
+#[test]
+fn long_chains_are_evaluated_and_longer_ones_refused() {
+    let engine = Engine::new(options());
+    let store = store(1);
+    let chain = |n: usize| vec!["m_total"; n].join(" + ");
+    let output = engine.instant(&store, &Query::instant(chain(1000), 0)).unwrap();
+    let Value::Vector(vector) = output.value else { panic!("a vector") };
+    assert_eq!(vector.len(), 1);
+    let error = failure(options(), &store, &Query::instant(chain(50_000), 0));
+    assert!(error.to_string().contains("nested too deeply"), "{error}");
+}
+
+#[test]
+fn tiny_steps_of_long_subqueries_are_refused() {
+    let query = Query::instant("count_over_time(m_total[100y:1ms])", 0);
+    assert!(matches!(failure(options(), &store(1), &query), QueryError::TooManySamples(_)));
+}
+
+#[test]
+fn range_queries_take_no_range_vectors() {
+    let query = Query::range("m_total[5m]", 0, 10, 1);
+    assert_eq!(
+        failure(options(), &store(1), &query).to_string(),
+        "invalid expression type \"range vector\" for range query, must be Scalar or instant Vector"
+    );
+}
+
+#[test]
+fn samples_are_counted_as_upstream_counts_them() {
+    let engine = Engine::new(EngineOptions { per_step_stats: true, ..options() });
+    let store = store(1);
+    let stats = |text: &str, start_s: i64, end_s: i64| {
+        let step_ms = if start_s == end_s { 0 } else { 5_000 };
+        let mut query = Query::range(text, start_s * 1000, end_s * 1000, step_ms);
+        query.per_step_stats = true;
+        let result = if step_ms == 0 { engine.instant(&store, &query) } else { engine.range(&store, &query) };
+        result.unwrap().stats
+    };
+    // Six samples a window; later windows read one new sample every ten seconds.
+    let window = stats("max_over_time(m_total[60s])", 201, 221);
+    assert_eq!((window.total_queryable_samples, window.samples_read), (30, 8));
+    let by_step: Vec<u64> =
+        window.samples_read_per_step.unwrap().into_iter().map(|(_, count)| count).collect();
+    assert_eq!(by_step, [6, 0, 1, 0, 1]);
+    assert_eq!(window.peak_samples, 11, "five results beside a window");
+    let pinned = stats("m_total @ 30", 201, 221);
+    assert_eq!((pinned.total_queryable_samples, pinned.samples_read), (5, 1));
+    let subquery = stats("max_over_time(m_total[60s:5s])", 201, 201);
+    assert_eq!((subquery.total_queryable_samples, subquery.samples_read), (12, 12));
+}
+
+#[test]
+fn the_explain_tree_names_each_operator() {
+    let engine = Engine::new(options());
+    let query = Query::range("sum by (g) (rate(m_total[1m])) * 2", 60_000, 600_000, 60_000);
+    let output = engine.range(&store(10), &query).unwrap();
+    let sum = &output.explain.children[0];
+    let rate = &sum.children[0];
+    assert_eq!(
+        (output.explain.operator.as_str(), sum.operator.as_str(), rate.operator.as_str()),
+        ("*", "sum", "rate")
+    );
+    assert_eq!((rate.series, rate.points), (10, 100));
+    assert!(rate.samples > 0);
+}

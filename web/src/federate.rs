@@ -1,0 +1,224 @@
+//! `/federate`: the newest sample of every series that matches, for another
+//! server to scrape.
+
+mod encode;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use model::metrics::{Counter, Registry};
+use model::query::{Dictionary, LatestColumns, LatestValue};
+use model::{FloatHistogram, Labels, Matcher, SelectRequest, StorageError, TimeRange, is_stale_nan};
+
+use crate::exposition::{Accepted, Format};
+use crate::ops::text;
+use crate::params::Params;
+use crate::state::{Storage, Web};
+
+/// Series whose newest samples are read at once.
+const SERIES_AT_ONCE: usize = 1024;
+/// Answers leave in pieces of about so many bytes.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// Counts what went wrong.
+pub struct FederationMetrics {
+    errors: Counter,
+    warnings: Counter,
+}
+
+impl FederationMetrics {
+    /// Registers the counters.
+    pub fn new(registry: &Registry) -> FederationMetrics {
+        FederationMetrics {
+            errors: registry.counter(
+                "prometheus_web_federation_errors_total",
+                "Total number of errors that occurred while sending federation responses.",
+            ),
+            warnings: registry.counter(
+                "prometheus_web_federation_warnings_total",
+                "Total number of warnings that occurred while sending federation responses.",
+            ),
+        }
+    }
+}
+
+/// The newest sample of a series.
+struct Sample {
+    timestamp_ms: i64,
+    value: Value,
+}
+
+enum Value {
+    Float(f64),
+    Histogram(FloatHistogram),
+}
+
+/// Answers the samples in the format that the reader accepts best.
+pub async fn federate(State(web): State<Arc<Web>>, request: Request<Body>) -> Response<Body> {
+    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let accepted = Accepted::negotiate(accept.unwrap_or_default(), false);
+    let params = match Params::read(request).await {
+        Ok(params) => params,
+        Err(error) => return text(StatusCode::BAD_REQUEST, format!("{}\n", error.message)),
+    };
+    let sets: Result<Vec<Vec<Matcher>>, _> =
+        params.all("match[]").map(crate::params::parse_selector).collect();
+    let sets = match sets {
+        Ok(sets) => sets,
+        Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+    };
+    let storage = match web.storage() {
+        Ok(storage) => storage,
+        Err(error) => return failed(&web, StatusCode::SERVICE_UNAVAILABLE, error.message),
+    };
+    let (at_ms, lookback_ms) = (web.clock.now_ms(), web.options.lookback_delta_ms);
+    let found = tokio::task::spawn_blocking(move || newest(&storage, &sets, at_ms, lookback_ms)).await;
+    let found = match found {
+        Ok(Ok(found)) => found,
+        Ok(Err(error @ StorageError::NotReady)) => {
+            return failed(&web, StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+        }
+        Ok(Err(error)) => return failed(&web, StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        Err(error) => return failed(&web, StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    };
+    web.federation.warnings.add(found.warnings);
+    let families = Families {
+        samples: found.samples.into_iter(),
+        external: external_labels(&web.external_labels.load()),
+        accepted,
+        last: None,
+        family: encode::Family::default(),
+        ended: false,
+    };
+    let mut response = Response::new(crate::body::from_iterator(families));
+    if let Ok(kind) = HeaderValue::from_str(&accepted.content_type()) {
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    }
+    response
+}
+
+fn failed(web: &Web, status: StatusCode, error: String) -> Response<Body> {
+    web.federation.errors.inc();
+    text(status, format!("{error}\n"))
+}
+
+/// The labels to add: an empty `instance` keeps the reader from adding its own.
+fn external_labels(labels: &Labels) -> BTreeMap<String, String> {
+    let mut external: BTreeMap<String, String> =
+        labels.iter().map(|label| (label.name.to_owned(), label.value.to_owned())).collect();
+    external.entry("instance".to_owned()).or_default();
+    external
+}
+
+struct Found {
+    /// By metric name, then in label order.
+    samples: Vec<(Labels, Sample)>,
+    warnings: u64,
+}
+
+fn newest(
+    storage: &Storage,
+    sets: &[Vec<Matcher>],
+    at_ms: i64,
+    lookback_ms: i64,
+) -> Result<Found, StorageError> {
+    let range = TimeRange::new(at_ms.saturating_sub(lookback_ms).saturating_add(1), at_ms);
+    let querier = storage.queryable.querier(range)?;
+    let dictionary = Dictionary::new();
+    let mut found = Found { samples: Vec::new(), warnings: 0 };
+    let mut latest = LatestColumns::default();
+    for matchers in sets {
+        let selected = querier.select(&SelectRequest::new(matchers.clone(), range), &dictionary)?;
+        found.warnings += selected.warnings.len() as u64;
+        for start in (0..selected.labels.len()).step_by(SERIES_AT_ONCE) {
+            let rows = start..selected.labels.len().min(start + SERIES_AT_ONCE);
+            selected.reader.read_latest(rows.clone(), at_ms, lookback_ms, &mut latest)?;
+            let names = dictionary.read();
+            for (row, sample) in rows.zip(&latest.samples) {
+                let Some(sample) = sample else { continue };
+                let value = match sample.value {
+                    LatestValue::Float(value) if is_stale_nan(value) => continue,
+                    LatestValue::Float(value) => Value::Float(value),
+                    LatestValue::Histogram(at) if latest.histograms[at].is_stale() => continue,
+                    LatestValue::Histogram(at) => Value::Histogram(latest.histograms[at].clone()),
+                };
+                let labels = names.labels(selected.labels.row(row));
+                found.samples.push((labels, Sample { timestamp_ms: sample.timestamp_ms, value }));
+            }
+        }
+    }
+    if sets.len() > 1 {
+        found.samples.sort_by(|(a, _), (b, _)| a.cmp(b));
+        found.samples.dedup_by(|(next, _), (first, _)| next == first);
+    }
+    found.samples.sort_by(|(a, _), (b, _)| a.metric_name().cmp(b.metric_name()));
+    Ok(found)
+}
+
+/// What tells one family from the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct FamilyKey {
+    name: String,
+    kind: encode::Kind,
+}
+
+/// Writes family after family, a piece at a time.
+struct Families {
+    samples: std::vec::IntoIter<(Labels, Sample)>,
+    external: BTreeMap<String, String>,
+    accepted: Accepted,
+    last: Option<FamilyKey>,
+    family: encode::Family,
+    ended: bool,
+}
+
+impl Iterator for Families {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let mut out = Vec::with_capacity(PIECE_BYTES + 4096);
+        while !self.ended && out.len() < PIECE_BYTES {
+            match self.samples.next() {
+                Some((labels, sample)) => self.write(&labels, &sample, &mut out),
+                None => {
+                    self.ended = true;
+                    self.family.end(&mut out);
+                }
+            }
+        }
+        (!out.is_empty()).then(|| Bytes::from(out))
+    }
+}
+
+impl Families {
+    fn write(&mut self, labels: &Labels, sample: &Sample, out: &mut Vec<u8>) {
+        let kind = match &sample.value {
+            Value::Float(_) => encode::Kind::Untyped,
+            // No text format has native histograms.
+            Value::Histogram(_) if self.accepted.format != Format::Protobuf => return,
+            Value::Histogram(histogram) if histogram.counter_reset_hint == model::CounterResetHint::Gauge => {
+                encode::Kind::GaugeHistogram
+            }
+            Value::Histogram(_) => encode::Kind::Histogram,
+        };
+        let name = labels.metric_name();
+        if name.is_empty() {
+            tracing::warn!(component = "web", metric = %labels, "Ignoring nameless metric during federation");
+            return;
+        }
+        if self.last.as_ref().is_none_or(|last| last.name != name || last.kind != kind) {
+            self.family.end(out);
+            self.family = encode::Family::start(self.accepted, name, kind, out);
+            self.last = Some(FamilyKey { name: name.to_owned(), kind });
+        }
+        let own = labels.iter().filter(|label| label.name != model::METRIC_NAME);
+        let added = self.external.iter().filter(|(name, _)| !labels.has(name));
+        let pairs = own
+            .map(|label| (label.name, label.value))
+            .chain(added.map(|(name, value)| (name.as_str(), value.as_str())));
+        self.family.sample(pairs, sample, out);
+    }
+}

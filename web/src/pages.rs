@@ -1,0 +1,197 @@
+//! The web pages: one page for all paths, its script and style, and the files
+//! of operators.
+
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path as UrlPath, RawQuery, State};
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use tokio_util::io::ReaderStream;
+
+use crate::ops::text;
+use crate::state::Web;
+
+const INDEX: &str = include_str!("../assets/index.html");
+const SCRIPT: &str = include_str!("../assets/app.js");
+const STYLE: &str = include_str!("../assets/style.css");
+const ICON: &str = include_str!("../assets/favicon.svg");
+const MANIFEST: &str = include_str!("../assets/manifest.json");
+
+/// The page may load its own script and style and ask this server, no more.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+                      connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; \
+                      frame-ancestors 'self'";
+
+/// Where the page's title goes.
+const TITLE: &str = "TITLE_PLACEHOLDER";
+
+/// The paths that answer the page.
+pub const PAGES: [&str; 10] = [
+    "/query",
+    "/alerts",
+    "/targets",
+    "/rules",
+    "/service-discovery",
+    "/status",
+    "/tsdb-status",
+    "/flags",
+    "/config",
+    "/alertmanager-discovery",
+];
+
+fn page(kind: &'static str, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// The page.
+pub async fn index(State(web): State<Arc<Web>>) -> Response<Body> {
+    page("text/html; charset=utf-8", INDEX.replace(TITLE, &escaped(&web.options.page_title)))
+}
+
+/// A text as HTML shows it.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// A file of the page.
+pub async fn asset(UrlPath(path): UrlPath<String>) -> Response<Body> {
+    match path.as_str() {
+        "app.js" => page("text/javascript; charset=utf-8", SCRIPT),
+        "style.css" => page("text/css; charset=utf-8", STYLE),
+        _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
+    }
+}
+
+/// The icon.
+pub async fn icon() -> Response<Body> {
+    page("image/svg+xml", ICON)
+}
+
+/// What browsers ask of an application.
+pub async fn manifest() -> Response<Body> {
+    page("application/manifest+json", MANIFEST)
+}
+
+/// `/`: to the query page.
+pub async fn home(State(web): State<Arc<Web>>) -> Response<Body> {
+    redirect(&format!("{}/query", external_path(&web)))
+}
+
+/// `/graph`: where the query page was in earlier versions.
+pub async fn graph(State(web): State<Arc<Web>>, RawQuery(query): RawQuery) -> Response<Body> {
+    let query = query.filter(|query| !query.is_empty()).map(|query| format!("?{query}"));
+    redirect(&format!("{}/query{}", external_path(&web), query.unwrap_or_default()))
+}
+
+/// The path of the external URL, without a slash at the end.
+fn external_path(web: &Web) -> String {
+    url::Url::parse(&web.options.external_url)
+        .map(|url| url.path().trim_end_matches('/').to_owned())
+        .unwrap_or_default()
+}
+
+/// 302 to another path.
+pub fn redirect(target: &str) -> Response<Body> {
+    let mut response = text(StatusCode::FOUND, "");
+    if let Ok(target) = HeaderValue::from_str(target) {
+        response.headers_mut().insert(header::LOCATION, target);
+    }
+    response
+}
+
+/// `/consoles/…`: console templates cannot be shown yet.
+pub async fn console() -> Response<Body> {
+    text(StatusCode::NOT_FOUND, "console templates are not supported by this server\n")
+}
+
+/// `/debug/…`: Go's profiles, which this server cannot have.
+pub async fn debug() -> Response<Body> {
+    text(StatusCode::NOT_FOUND, "profiles of the Go runtime do not exist in this server\n")
+}
+
+/// `/user/…`: files below the folder of `--web.user-assets`.
+pub async fn user_asset(State(web): State<Arc<Web>>, UrlPath(path): UrlPath<String>) -> Response<Body> {
+    let not_found = || text(StatusCode::NOT_FOUND, "404 page not found\n");
+    let folder = web.options.flag("web.user-assets");
+    let Some(file) = below(Path::new(folder), &path).filter(|_| !folder.is_empty()) else {
+        return not_found();
+    };
+    let Ok(mut metadata) = tokio::fs::metadata(&file).await else { return not_found() };
+    let mut file = file;
+    if metadata.is_dir() {
+        file.push("index.html");
+        match tokio::fs::metadata(&file).await {
+            Ok(found) => metadata = found,
+            Err(_) => return not_found(),
+        }
+    }
+    if !metadata.is_file() {
+        return not_found();
+    }
+    let Ok(opened) = tokio::fs::File::open(&file).await else { return not_found() };
+    let mut response = Response::new(Body::from_stream(ReaderStream::new(opened)));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind_of(&file)));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(metadata.len()));
+    response
+}
+
+/// A path below a folder; `None` for one that would lead out of it.
+fn below(folder: &Path, path: &str) -> Option<PathBuf> {
+    let mut file = folder.to_path_buf();
+    for part in Path::new(path).components() {
+        match part {
+            Component::Normal(name) => file.push(name),
+            Component::CurDir => {}
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    (!path.contains('\0')).then_some(file)
+}
+
+/// The type of a file by the end of its name.
+fn kind_of(file: &Path) -> &'static str {
+    match file.extension().and_then(|ending| ending.to_str()).unwrap_or_default() {
+        "html" | "htm" => "text/html; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "js" | "mjs" => "text/javascript; charset=utf-8",
+        "json" => "application/json",
+        "svg" => "image/svg+xml",
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "gif" => "image/gif",
+        "webp" => "image/webp",
+        "ico" => "image/x-icon",
+        "txt" => "text/plain; charset=utf-8",
+        "wasm" => "application/wasm",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_path_leads_out_of_the_folder() {
+        let folder = Path::new("/srv/assets");
+        assert_eq!(below(folder, "a/./b.html"), Some(PathBuf::from("/srv/assets/a/b.html")));
+        for bad in ["../x", "a/../../x", "/etc/passwd", "a\0b"] {
+            assert_eq!(below(folder, bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_page_has_no_inline_script_or_style() {
+        assert!(!INDEX.contains("<style") && !INDEX.contains(" style=") && !INDEX.contains("onclick"));
+        assert_eq!(INDEX.matches("<script").count(), 1);
+        assert!(INDEX.contains(r#"<script src="./assets/app.js" defer></script>"#));
+        assert_eq!(INDEX.matches(TITLE).count(), 1);
+    }
+}
