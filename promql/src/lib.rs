@@ -13,6 +13,7 @@ pub mod engine;
 mod function_table;
 mod functions;
 pub mod lexer;
+pub mod observer;
 mod parser;
 mod plan;
 mod pretty;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use discovery::TargetGroup;
+use model::memory::Accountant;
 use model::metrics::{Family, Metric, MetricValue, Registry};
 use model::{Appendable, Clock, Labels, MetricType};
 use parking_lot::Mutex;
@@ -25,7 +26,7 @@ use crate::job::Job;
 use crate::metrics::ScrapeMetrics;
 use crate::page_pool::PagePool;
 use crate::pool::{Pool, PoolTargets};
-use crate::scrape_loop::Shared;
+use crate::scrape_loop::{CacheAccount, Shared};
 use crate::target::fnv64a;
 
 /// Discovered targets are taken over so often at most.
@@ -52,6 +53,8 @@ pub struct ManagerOptions {
     pub host_name: String,
     /// What gets pages.
     pub fetchers: Arc<dyn FetchFactory>,
+    /// The process's memory account.
+    pub accountant: Accountant,
 }
 
 impl ManagerOptions {
@@ -65,6 +68,7 @@ impl ManagerOptions {
             initial_offset: Duration::ZERO,
             host_name: String::new(),
             fetchers,
+            accountant: Accountant::unlimited(),
         }
     }
 }
@@ -123,6 +127,7 @@ impl ScrapeManager {
             metrics: ScrapeMetrics::new(registry),
             options: options.append,
             pages: PagePool::default(),
+            caches: CacheAccount::new(&options.accountant),
             align_timestamps: options.align_timestamps,
             timestamp_tolerance_ms: i64::try_from(options.timestamp_tolerance.as_millis())
                 .unwrap_or(i64::MAX),

@@ -1,7 +1,7 @@
 //! What a target says about its metrics, kept for a while after it stops.
 
-use std::collections::HashMap;
-
+use hashbrown::HashTable;
+use model::series_cache::SeriesKey;
 use model::{Metadata, MetricType};
 
 /// Scrapes that metadata is kept after its family was last seen.
@@ -10,16 +10,21 @@ const KEPT_SCRAPES: u64 = 10;
 /// Metadata of one target by family.
 #[derive(Debug, Default)]
 pub struct MetadataCache {
-    families: HashMap<String, Entry>,
+    families: HashTable<Entry>,
     text_bytes: usize,
     scrape: u64,
 }
 
 #[derive(Debug, Default)]
 struct Entry {
+    family: String,
     metadata: Metadata,
     seen: u64,
     changed: u64,
+}
+
+fn hash(family: &str) -> u64 {
+    SeriesKey::of(family.as_bytes()).table_hash()
 }
 
 impl Entry {
@@ -38,12 +43,12 @@ pub(crate) enum Said<'a> {
 impl MetadataCache {
     /// The metadata of a family.
     pub fn get(&self, family: &str) -> Option<&Metadata> {
-        self.families.get(family).map(|entry| &entry.metadata)
+        self.families.find(hash(family), |entry| entry.family == family).map(|entry| &entry.metadata)
     }
 
     /// All families and their metadata, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Metadata)> {
-        self.families.iter().map(|(family, entry)| (family.as_str(), &entry.metadata))
+        self.families.iter().map(|entry| (entry.family.as_str(), &entry.metadata))
     }
 
     /// How many families there are.
@@ -63,14 +68,13 @@ impl MetadataCache {
 
     /// Takes note of something said; whether it is new in this scrape.
     pub(crate) fn note(&mut self, family: &str, said: Said<'_>) -> bool {
-        let entry = match self.families.get_mut(family) {
-            Some(entry) => entry,
-            None => {
-                let entry = self.families.entry(family.to_owned()).or_default();
-                self.text_bytes += entry.size();
-                entry
-            }
-        };
+        let entry = self.families.entry(hash(family), |e| e.family == family, |e| hash(&e.family));
+        let entry = entry.or_insert_with(|| {
+            let entry = Entry { family: family.to_owned(), ..Entry::default() };
+            self.text_bytes += entry.size();
+            entry
+        });
+        let entry = entry.into_mut();
         entry.seen = self.scrape;
         let unchanged = match &said {
             Said::Type(metric_type) => entry.metadata.metric_type == *metric_type,
@@ -94,7 +98,7 @@ impl MetadataCache {
     pub(crate) fn end_scrape(&mut self, good: bool) {
         if good {
             let (scrape, text_bytes) = (self.scrape, &mut self.text_bytes);
-            self.families.retain(|_, entry| {
+            self.families.retain(|entry| {
                 let keep = scrape - entry.seen <= KEPT_SCRAPES;
                 if !keep {
                     *text_bytes -= entry.size();

@@ -9,9 +9,10 @@
 //! appending are not, and hold no lock across an await.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use model::memory::{Accountant, Owner};
 use model::{Appendable, Appender, Clock};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -27,6 +28,9 @@ use crate::page_pool::PagePool;
 use crate::report::{ExtraReport, Report};
 use crate::target::Target;
 
+/// Pages from this size on are parsed where they hold up nobody else.
+const LARGE_PAGE_BYTES: usize = 256 << 10;
+
 /// What all loops of the server share.
 pub(crate) struct Shared {
     pub(crate) appendable: Arc<dyn Appendable>,
@@ -34,12 +38,52 @@ pub(crate) struct Shared {
     pub(crate) metrics: ScrapeMetrics,
     pub(crate) options: AppendOptions,
     pub(crate) pages: PagePool,
+    pub(crate) caches: CacheAccount,
     /// Whether scrape times are snapped to their schedule.
     pub(crate) align_timestamps: bool,
     /// From so far after it at most.
     pub(crate) timestamp_tolerance_ms: i64,
     /// Added to each target's own offset.
     pub(crate) initial_offset: Duration,
+}
+
+/// Bytes that all targets' caches hold, as reported to the process's account.
+pub(crate) struct CacheAccount {
+    total: AtomicU64,
+    owner: Owner,
+}
+
+impl CacheAccount {
+    pub(crate) fn new(accountant: &Accountant) -> CacheAccount {
+        CacheAccount { total: AtomicU64::new(0), owner: accountant.owner("scrape_caches") }
+    }
+
+    fn change(&self, before: u64, now: u64) {
+        let change = now.wrapping_sub(before);
+        let total = self.total.fetch_add(change, Ordering::Relaxed).wrapping_add(change);
+        self.owner.set(total);
+    }
+}
+
+/// One loop's part of the account; given back with the loop.
+struct CacheShare {
+    shared: Arc<Shared>,
+    bytes: u64,
+}
+
+impl CacheShare {
+    fn set(&mut self, bytes: u64) {
+        if bytes != self.bytes {
+            self.shared.caches.change(self.bytes, bytes);
+            self.bytes = bytes;
+        }
+    }
+}
+
+impl Drop for CacheShare {
+    fn drop(&mut self) {
+        self.set(0);
+    }
 }
 
 /// Everything a loop runs with.
@@ -133,6 +177,7 @@ struct ScrapeLoop {
     last_start: Option<Duration>,
     /// Bytes of the last page: room to ask for.
     last_page_bytes: usize,
+    cache_share: CacheShare,
 }
 
 /// A page, or why there is none.
@@ -156,7 +201,8 @@ impl ScrapeLoop {
             body_size_limit: u64::try_from(job.config.body_size_limit.0).unwrap_or(0),
         };
         let interval = settings.target.interval().max(Duration::from_millis(1));
-        ScrapeLoop { settings, control, interval, request, last_start: None, last_page_bytes: 0 }
+        let cache_share = CacheShare { shared: settings.shared.clone(), bytes: 0 };
+        ScrapeLoop { settings, control, interval, request, last_start: None, last_page_bytes: 0, cache_share }
     }
 
     async fn run(mut self, stopped: watch::Sender<bool>) {
@@ -227,7 +273,14 @@ impl ScrapeLoop {
         if fetched.error.is_none() && !fetched.page.is_empty() {
             self.last_page_bytes = fetched.page.len();
         }
-        self.store(&shared, &fetched, time_ms, start);
+        if fetched.page.len() >= LARGE_PAGE_BYTES && runs_on_many_threads() {
+            // Other tasks of this thread, scrapes among them, go on elsewhere.
+            tokio::task::block_in_place(|| self.store(&shared, &fetched, time_ms, start));
+        } else {
+            self.store(&shared, &fetched, time_ms, start);
+        }
+        let cache_bytes = self.control.state.lock().cache.heap_bytes();
+        self.cache_share.set(cache_bytes as u64);
         shared.pages.give_back(fetched.page);
         self.last_start = Some(start);
     }
@@ -402,4 +455,8 @@ impl ScrapeLoop {
             tracing::warn!(target = self.settings.target.url(), err = %failed, "Stale commit failed");
         }
     }
+}
+
+fn runs_on_many_threads() -> bool {
+    tokio::runtime::Handle::current().runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread
 }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
+mod support;
+
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -255,4 +257,75 @@ async fn a_socket_is_dialled_instead_of_the_address() {
     let mut page = Vec::new();
     fetch.fetch(&request("http://localhost/metrics".to_owned()), &mut page).await.unwrap();
     assert_eq!(page, b"a 1\n");
+}
+
+struct SystemClock(std::time::Instant);
+
+#[expect(clippy::disallowed_methods, reason = "a real server needs a real clock")]
+impl SystemClock {
+    fn new() -> SystemClock {
+        SystemClock(std::time::Instant::now())
+    }
+}
+
+impl model::Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "a real server needs a real clock")]
+    fn now_ms(&self) -> i64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        i64::try_from(since.as_millis()).unwrap()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_page_goes_from_socket_to_store_on_many_threads() {
+    let mut page = String::from("# TYPE m counter\n");
+    for i in 0..10_000 {
+        page.push_str(&format!("m_total{{series=\"number {i}\"}} {i}\n"));
+    }
+    assert!(page.len() > 256 << 10);
+    let body = gzip(page.as_bytes());
+    let address = serve(gzip_router(body)).await;
+    let store = support::Recorder::new();
+    let clock: Arc<dyn model::Clock> = Arc::new(SystemClock::new());
+    let accountant = Accountant::unlimited();
+    let fetchers = NetFetchFactory::new(net::ClientOptions::new("x", clock.clone()), accountant.clone());
+    let mut options = scrape::ManagerOptions::new(Arc::new(fetchers));
+    options.update_interval = Duration::from_millis(10);
+    options.accountant = accountant.clone();
+    let manager =
+        scrape::ScrapeManager::new(options, Arc::new(store.clone()), clock, &model::metrics::Registry::new());
+    let config = config::ScrapeConfig {
+        job_name: "j".to_owned(),
+        scrape_interval: model::time::PromDuration(200),
+        scrape_timeout: model::time::PromDuration(200),
+        ..config::ScrapeConfig::default()
+    };
+    manager.apply(vec![Arc::new(config)], &model::Labels::empty()).await.unwrap();
+    let running = manager.clone();
+    let cancel = tokio_util::sync::CancellationToken::new();
+    let stop = cancel.clone();
+    tokio::spawn(async move { running.run(stop).await });
+    let target = model::Labels::from_pairs([("__address__", address.to_string())]);
+    let group = discovery::TargetGroup {
+        source: "0".to_owned(),
+        labels: model::Labels::empty(),
+        targets: vec![target],
+    };
+    manager.update_groups("j", vec![group]);
+    let name = format!(r#"{{__name__="m_total", instance="{address}", job="j", series="number 9999"}}"#);
+    let arrived = async {
+        while store.values(&name).len() < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), arrived).await.unwrap();
+    assert_eq!(store.values(&name)[..2], [Some(9999.0), Some(9999.0)]);
+    let caches = accountant.by_owner().into_iter().find(|(owner, _)| *owner == "scrape_caches").unwrap().1;
+    assert!((200_000..2_000_000).contains(&caches), "{caches} bytes");
+    manager.stop().await;
+    cancel.cancel();
 }

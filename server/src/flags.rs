@@ -9,8 +9,8 @@ use std::path::Path;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 
-pub use table::{FLAGS, Flag, Kind, Mode};
-pub use value::{parse_bytes, parse_go_duration_ms};
+pub use table::{FLAGS, Kind, Mode};
+pub use value::parse_bytes;
 
 /// What the command line asks for.
 #[derive(Debug)]

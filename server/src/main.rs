@@ -2,12 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+mod active_queries;
 mod auto_reload;
 mod build;
 mod config_file;
 mod environment;
 mod flags;
 mod log;
+mod observer;
 mod process_metrics;
 mod run;
 mod settings;

@@ -26,10 +26,12 @@ use tower::ServiceExt as _;
 use tsdb::{Db, ReplayCell};
 use web::{Readiness, Reload, Storage, Web};
 
+use crate::active_queries::ActiveQueries;
 use crate::auto_reload::Changes;
 use crate::config_file::{ConfigSource, LoadedConfig};
 use crate::environment::{Environment, SystemClock, is_network_file_system};
 use crate::flags::Flags;
+use crate::observer::Observer;
 use crate::store::OpeningStore;
 use crate::{build, process_metrics, settings};
 
@@ -143,6 +145,7 @@ struct Parts {
     scrape: Arc<scrape::ScrapeManager>,
     discovery: Arc<discovery::Manager>,
     web: Arc<Web>,
+    observer: Arc<Observer>,
 }
 
 impl Server {
@@ -196,8 +199,17 @@ impl Server {
         let Some(db) = self.open_store(&loaded, &progress, &mut signals, &mut quits).await? else {
             return Ok(());
         };
-        let parts =
-            Parts { db: db.clone(), engine, scrape: scrape.clone(), discovery: discovery.clone(), web };
+        let observer = Arc::new(self.observer());
+        let parts = Parts {
+            db: db.clone(),
+            engine,
+            scrape: scrape.clone(),
+            discovery: discovery.clone(),
+            web,
+            observer,
+        };
+        // The first observer stays; there is no other.
+        let _ = parts.web.observer.set(parts.observer.clone());
         opening.set(db.clone());
         parts.web.set_storage(storage(&db));
         self.apply(&parts, &loaded).await.map_err(|error| failure(2, error))?;
@@ -383,6 +395,7 @@ impl Server {
     /// even where an earlier one failed.
     async fn apply(&self, parts: &Parts, loaded: &LoadedConfig) -> Result<(), String> {
         let mut faults = Vec::new();
+        let external_labels = model::Labels::from_pairs(loaded.config.global.external_labels.iter());
         match settings::runtime_settings(&self.flags, &loaded.config) {
             Ok(settings) => {
                 use model::admin::TsdbAdmin as _;
@@ -393,8 +406,11 @@ impl Server {
             Err(error) => faults.push(format!("db_storage: {error}")),
         }
         parts.web.config_text.store(Arc::new(loaded.config.to_yaml()));
+        parts.web.external_labels.store(Arc::new(external_labels.clone()));
+        if let Err(error) = parts.observer.set_log(&loaded.config.global.query_log_file) {
+            faults.push(format!("query_engine: open {}: {error}", loaded.config.global.query_log_file));
+        }
         parts.engine.set_default_subquery_interval_ms(loaded.config.global.evaluation_interval.0);
-        let external_labels = model::Labels::from_pairs(loaded.config.global.external_labels.iter());
         let jobs = loaded.jobs.iter().cloned().map(Arc::new).collect();
         if let Err(error) = parts.scrape.apply(jobs, &external_labels).await {
             faults.push(format!("scrape: {error}"));
@@ -422,6 +438,20 @@ impl Server {
             web.last_config_time_ms.store(now_ms, Ordering::Relaxed);
             self.gauges.reload_time.set(now_ms as f64 / 1000.0);
         }
+    }
+
+    /// Notes queries in the data folder, which exists once the store is open.
+    fn observer(&self) -> Observer {
+        let concurrency = usize::try_from(self.flags.integer("query.max-concurrency")).unwrap_or(1).max(1);
+        let dir = settings::data_dir(&self.flags);
+        let active = match ActiveQueries::open(&dir, concurrency, self.clock.clone()) {
+            Ok(active) => Some(active),
+            Err(error) => {
+                tracing::error!(%error, "Unable to create the file of active queries");
+                None
+            }
+        };
+        Observer::new(&self.registry, concurrency, self.clock.clone(), active)
     }
 
     /// Watches the configuration's files, where the flag or the old feature asks for it.

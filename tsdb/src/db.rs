@@ -16,6 +16,7 @@ mod options;
 mod progress;
 mod random;
 mod records;
+mod repair;
 mod status;
 mod store;
 mod tail;
@@ -35,10 +36,10 @@ use model::{Appendable, Appender, Env, Labels, Matcher, StorageError, TimeRange}
 use parking_lot::Mutex;
 
 pub use crate::wal::Compression;
+pub(crate) use blocks::{Block, storage_error};
 pub use open::OpenError;
 pub use options::DbOptions;
 pub use progress::ReplayCell;
-pub(crate) use blocks::{Block, storage_error};
 pub(crate) use store::Store;
 
 use accounts::Accounts;
@@ -80,7 +81,13 @@ impl Db {
         metrics::register(&opened.store, registry);
         let accounts = Accounts::new(&accountant);
         accounts.refresh(&opened.store);
-        let db = Db { store: opened.store, lock: Mutex::new(opened.lock), progress, accounts, stop: Default::default() };
+        let db = Db {
+            store: opened.store,
+            lock: Mutex::new(opened.lock),
+            progress,
+            accounts,
+            stop: Default::default(),
+        };
         db.progress.finish();
         Ok(Arc::new(db))
     }

@@ -65,7 +65,6 @@ fn order(a: &Exemplar, b: &Exemplar) -> Ordering {
 
 fn is_same(a: &Exemplar, b: &Exemplar) -> bool {
     a.labels == b.labels
-        && (a.has_timestamp || b.has_timestamp || a.timestamp_ms == b.timestamp_ms)
         && (!(a.has_timestamp || b.has_timestamp) || a.timestamp_ms == b.timestamp_ms)
         && a.value == b.value
 }
@@ -160,7 +159,8 @@ impl Exemplars {
         ring.heap_bytes = 0;
         let appended = ring.appended;
         for entry in entries {
-            let labels = || chains.get(&entry.series_ref).map(|chain| chain.labels.clone()).unwrap_or_default();
+            let labels =
+                || chains.get(&entry.series_ref).map(|chain| chain.labels.clone()).unwrap_or_default();
             ring.insert(entry.series_ref, labels, entry.exemplar);
         }
         ring.appended = appended;
@@ -199,7 +199,8 @@ impl Exemplars {
         let ring = self.ring.lock();
         let mut found: Vec<SeriesExemplars> = Vec::new();
         for chain in ring.chains.values() {
-            let matches = |set: &Vec<Matcher>| set.iter().all(|m| m.matches(chain.labels.value_or_empty(m.name())));
+            let matches =
+                |set: &Vec<Matcher>| set.iter().all(|m| m.matches(chain.labels.value_or_empty(m.name())));
             if !matcher_sets.iter().any(matches) {
                 continue;
             }
@@ -227,14 +228,6 @@ impl Exemplars {
         found
     }
 
-    /// All exemplars from the oldest to the newest with the number of their
-    /// series: what a checkpoint or snapshot keeps.
-    pub(crate) fn all(&self) -> Vec<(u64, Exemplar)> {
-        let ring = self.ring.lock();
-        let (new, old) = ring.entries.split_at(ring.next.min(ring.entries.len()));
-        old.iter().chain(new).map(|entry| (entry.series_ref, entry.exemplar.clone())).collect()
-    }
-
     /// Time of the oldest exemplar in the ring.
     pub(crate) fn oldest_ms(&self) -> Option<i64> {
         let ring = self.ring.lock();
@@ -251,7 +244,9 @@ impl Exemplars {
             capacity: ring.capacity,
             appended: ring.appended,
             out_of_order: ring.out_of_order,
-            heap_bytes: ring.heap_bytes + ring.chains.len() * size_of::<Chain>() + ring.entries.capacity() * 8,
+            heap_bytes: ring.heap_bytes
+                + ring.chains.len() * size_of::<Chain>()
+                + ring.entries.capacity() * 8,
         }
     }
 }
@@ -267,7 +262,11 @@ mod tests {
 
     fn times(exemplars: &Exemplars) -> Vec<i64> {
         let any = [vec![]];
-        exemplars.select(TimeRange::ALL, &any).iter().flat_map(|s| s.exemplars.iter().map(|e| e.timestamp_ms)).collect()
+        exemplars
+            .select(TimeRange::ALL, &any)
+            .iter()
+            .flat_map(|s| s.exemplars.iter().map(|e| e.timestamp_ms))
+            .collect()
     }
 
     #[test]

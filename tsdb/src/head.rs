@@ -134,7 +134,10 @@ pub(crate) struct HeadCounts {
     pub(crate) floats_too_old: AtomicU64,
     pub(crate) histograms_too_old: AtomicU64,
     pub(crate) mmap_chunks: AtomicU64,
-    pub(crate) wal_writes_failed: AtomicU64,
+    /// Series whose newest sample is a histogram, as of the last count.
+    pub(crate) histogram_series: AtomicU64,
+    /// Their buckets.
+    pub(crate) histogram_buckets: AtomicU64,
 }
 
 /// Series that exist but are in no log record yet.
@@ -185,6 +188,21 @@ impl Head {
         let by_newest =
             if self.times.is_initialised() { self.times.max().saturating_sub(range / 2) } else { i64::MIN };
         self.times.min_valid().max(by_newest)
+    }
+
+    /// Counts series of histograms and their buckets.
+    pub(crate) fn count_histograms(&self) {
+        let (mut series, mut buckets) = (0, 0);
+        for (_, page) in self.slots.pages() {
+            let page = page.lock();
+            let open = page.cold.iter().filter_map(|cold| cold.extra.as_ref()?.histogram.as_ref());
+            for histogram in open {
+                series += 1;
+                buckets += histogram.num_buckets() as u64;
+            }
+        }
+        self.counts.histogram_series.store(series, Ordering::Relaxed);
+        self.counts.histogram_buckets.store(buckets, Ordering::Relaxed);
     }
 
     /// Counts what a replay or collection changed in many places.

@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 use model::query::{Latest, LatestColumns, LatestValue, ReadOptions, ReadStats, SampleKind, SelectRequest};
 use model::{
-    Columns, CounterResetHint, Dictionary, LabelTable, Querier, SelectedSeries, SeriesHandle, SeriesReader, StorageError,
-    TimeRange,
+    Columns, CounterResetHint, Dictionary, LabelTable, Querier, SelectedSeries, SeriesHandle, SeriesReader,
+    StorageError, TimeRange,
 };
 
 use crate::db::Store;

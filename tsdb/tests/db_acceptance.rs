@@ -14,7 +14,13 @@ use model::{
 const HOUR: i64 = 3_600_000;
 
 fn histogram(count: u64) -> HistogramValue {
-    HistogramValue::Integer(Histogram { count, zero_count: count, zero_threshold: 0.001, sum: 1.0, ..Histogram::default() })
+    HistogramValue::Integer(Histogram {
+        count,
+        zero_count: count,
+        zero_threshold: 0.001,
+        sum: 1.0,
+        ..Histogram::default()
+    })
 }
 
 fn append_histogram(db: &tsdb::Db, series: &Labels, t: i64, value: HistogramValue) -> Outcome {
@@ -35,10 +41,7 @@ fn without_a_window_only_newer_samples_are_taken() {
     let now = 100 * HOUR;
     assert_eq!(append(&db, &a, now, 1.0), Outcome::Accepted);
     assert_eq!(append(&db, &a, now, 1.0), Outcome::Unchanged, "the very sample again is no error");
-    assert_eq!(
-        append(&db, &a, now, 2.0),
-        Outcome::DuplicateTimestamp { existing: Existing::Float(1.0) }
-    );
+    assert_eq!(append(&db, &a, now, 2.0), Outcome::DuplicateTimestamp { existing: Existing::Float(1.0) });
     assert_eq!(append(&db, &a, now - 1, 1.0), Outcome::OutOfOrder);
     // Half a block behind the newest of all series is the end.
     assert_eq!(append(&db, &b, now - HOUR, 1.0), Outcome::Accepted);
@@ -79,10 +82,7 @@ fn kinds_may_alternate_and_a_float_marker_ends_a_histogram_series() {
         append_histogram(&db, &a, 2000, histogram(2)),
         Outcome::DuplicateTimestamp { existing: Existing::Histogram }
     );
-    assert_eq!(
-        append(&db, &a, 2000, 1.0),
-        Outcome::DuplicateTimestamp { existing: Existing::Histogram }
-    );
+    assert_eq!(append(&db, &a, 2000, 1.0), Outcome::DuplicateTimestamp { existing: Existing::Histogram });
     assert_eq!(append(&db, &a, 3000, stale_nan()), Outcome::Accepted);
     let check = |db: &tsdb::Db| {
         let found = select(db, everything(), TimeRange::ALL);

@@ -107,7 +107,14 @@ fn whole_chunks_hold_every_sample_once() {
     db.chunks(&request, &mut |_, chunks| {
         for chunk in chunks {
             let mut columns = model::Columns::default();
-            tsdb::chunk::decode(chunk.encoding, &chunk.bytes, TimeRange::ALL, Default::default(), &mut columns).unwrap();
+            tsdb::chunk::decode(
+                chunk.encoding,
+                &chunk.bytes,
+                TimeRange::ALL,
+                Default::default(),
+                &mut columns,
+            )
+            .unwrap();
             assert_eq!(columns.timestamps_ms.first(), Some(&chunk.min_ms));
             assert_eq!(columns.timestamps_ms.last(), Some(&chunk.max_ms));
             times.extend(columns.timestamps_ms);

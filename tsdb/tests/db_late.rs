@@ -55,7 +55,10 @@ fn late_samples_survive_everything() {
                 }
             }
             for (outcome, (series, t, v)) in append_many(&db, &batch).iter().zip(&batch) {
-                assert!(matches!(outcome, Outcome::Accepted | Outcome::AcceptedOutOfOrder), "{outcome:?} {t}");
+                assert!(
+                    matches!(outcome, Outcome::Accepted | Outcome::AcceptedOutOfOrder),
+                    "{outcome:?} {t}"
+                );
                 model.entry(series.clone()).or_default().insert(*t, v.to_bits());
             }
             if step % 6 == 5 {

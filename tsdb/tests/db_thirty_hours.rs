@@ -29,7 +29,12 @@ impl Target {
     fn new(n: usize, generation: usize) -> Target {
         let labels = labels(
             "metric_total",
-            &[("job", "node"), ("instance", &format!("host-{}", n / 40)), ("n", &n.to_string()), ("pod", &format!("pod-{generation}-{n}"))],
+            &[
+                ("job", "node"),
+                ("instance", &format!("host-{}", n / 40)),
+                ("n", &n.to_string()),
+                ("pod", &format!("pod-{generation}-{n}")),
+            ],
         );
         Target { labels, handle: None, value: 0.0, samples: Vec::new() }
     }
@@ -95,7 +100,10 @@ fn check(db: &tsdb::Db, all: &BTreeMap<Labels, Vec<(i64, u64)>>, range: TimeRang
     assert_eq!(have.len(), n, "no series is there that should not be");
 }
 
-fn everything_of(targets: &[Target], gone: &BTreeMap<Labels, Vec<(i64, u64)>>) -> BTreeMap<Labels, Vec<(i64, u64)>> {
+fn everything_of(
+    targets: &[Target],
+    gone: &BTreeMap<Labels, Vec<(i64, u64)>>,
+) -> BTreeMap<Labels, Vec<(i64, u64)>> {
     let mut all = gone.clone();
     all.extend(targets.iter().map(|t| (t.labels.clone(), t.samples.clone())));
     all
@@ -117,7 +125,7 @@ fn thirty_hours_of_scrapes_stay_answered() {
     let mut targets: Vec<Target> = (0..SERIES).map(|n| Target::new(n, 0)).collect();
     let mut gone: BTreeMap<Labels, Vec<(i64, u64)>> = BTreeMap::new();
     let steps = 30 * 3600 / 15;
-    let mut blocks_seen = 0;
+    let (mut blocks_seen, mut changes) = (0, 0);
     for step in 0..steps {
         clock.advance(STEP);
         let now = START_MS + (step + 1) * 15_000;
@@ -150,6 +158,7 @@ fn thirty_hours_of_scrapes_stay_answered() {
         if blocks != blocks_seen {
             // Right after a cut, around its edge.
             blocks_seen = blocks;
+            changes += 1;
             let edge = now - 3 * 3_600_000;
             check(&db, &everything_of(&targets, &gone), TimeRange::new(edge, edge + 3_600_000));
         }
@@ -157,12 +166,22 @@ fn thirty_hours_of_scrapes_stay_answered() {
     let all = everything_of(&targets, &gone);
     check(&db, &all, TimeRange::ALL);
     check(&db, &all, TimeRange::new(START_MS + 5 * 3_600_000 + 1, START_MS + 6 * 3_600_000 - 1));
-    assert!(blocks_seen >= 10, "{blocks_seen} blocks");
-    assert!(dir.path().join("wal").read_dir().unwrap().any(|e| e.unwrap().file_name().to_string_lossy().starts_with("checkpoint.")));
+    assert!(changes >= 10, "blocks were cut and merged {changes} times");
+    assert!(
+        dir.path().join("wal").read_dir().unwrap().any(|e| e
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .starts_with("checkpoint."))
+    );
     let stats = model::admin::TsdbStatus::head_stats(&*db, 10).unwrap();
     assert!(stats.num_series < SERIES as u64 + 60, "series that ended leave memory: {}", stats.num_series);
     db.close().unwrap();
     let db = open_at(opening(), &clock);
     check(&db, &all, TimeRange::ALL);
-    println!("thirty_hours_of_scrapes_stay_answered: {} series, {} samples", all.len(), all.values().map(Vec::len).sum::<usize>());
+    println!(
+        "thirty_hours_of_scrapes_stay_answered: {} series, {} samples",
+        all.len(),
+        all.values().map(Vec::len).sum::<usize>()
+    );
 }

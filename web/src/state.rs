@@ -144,6 +144,8 @@ pub struct Web {
     pub quit_requested: AtomicBool,
     /// How far the replay of the log is.
     pub replay_progress: ReplayProgressFn,
+    /// Is told of every query; set once, before the server is ready.
+    pub observer: std::sync::OnceLock<Arc<dyn promql::observer::QueryObserver>>,
     /// Labels that tell this server from others, for federation; a reload sets them.
     pub external_labels: ArcSwap<Labels>,
     /// What the operator shall know, shown by the web pages.
@@ -190,6 +192,7 @@ impl Web {
             quit,
             quit_requested: AtomicBool::new(false),
             replay_progress,
+            observer: std::sync::OnceLock::new(),
             external_labels: ArcSwap::from_pointee(Labels::empty()),
             notifications,
             federation,

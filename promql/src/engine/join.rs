@@ -161,6 +161,19 @@ impl Joining {
         }
         self.check_duplicates(ctx, &many, &one, &duplicates)?;
         let held = self.evaluate_whole(ctx, &many, &one, &whole, &mut rows)?;
+        let mut needed = (vec![false; many.len()], vec![false; one.len()]);
+        for &(m, o) in &plain {
+            (needed.0[m as usize], needed.1[o as usize]) = (true, true);
+        }
+        for group in &whole {
+            group.many.iter().for_each(|&row| needed.0[row as usize] = true);
+            group.one.iter().for_each(|&row| needed.1[row as usize] = true);
+        }
+        for &row in duplicates.iter().flatten() {
+            needed.1[row as usize] = true;
+        }
+        many.drain(|row| needed.0[row as usize])?;
+        one.drain(|row| needed.1[row as usize])?;
         // A "one" series with many partners is evaluated once and kept.
         let repeated = plain.len() > plain.iter().map(|&(_, o)| o).collect::<HashSet<_>>().len();
         let kept = if repeated {

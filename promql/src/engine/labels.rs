@@ -108,6 +108,10 @@ impl Node for Relabelled {
     fn explain(&self) -> ExplainNode {
         explain(self.name, "", vec![self.input.explain()])
     }
+
+    fn is_silent(&self) -> bool {
+        self.input.is_silent()
+    }
 }
 
 /// The same values under other labels; rows that become equal are made one.

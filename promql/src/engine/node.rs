@@ -33,6 +33,12 @@ pub(crate) trait Node: Send + Sync {
 
     /// What the operator is, and its inputs.
     fn explain(&self) -> ExplainNode;
+
+    /// Whether evaluating rows can neither fail for their values nor leave a
+    /// remark: then rows that nobody needs are never evaluated.
+    fn is_silent(&self) -> bool {
+        false
+    }
 }
 
 /// Buffers of one thread, kept from block to block.
@@ -212,6 +218,20 @@ impl Vectors {
         result
     }
 
+    /// Evaluates rows that nobody needs, for the errors and remarks that are in
+    /// them: upstream evaluates every operand whole.
+    pub(crate) fn drain(&self, mut is_needed: impl FnMut(u32) -> bool) -> Result<()> {
+        if self.node.is_silent() {
+            return Ok(());
+        }
+        let rows: Vec<u32> = (0..self.len() as u32).filter(|&row| !is_needed(row)).collect();
+        self.for_each(Some(&rows), |_, _| Ok(()))
+    }
+
+    pub(crate) fn is_silent(&self) -> bool {
+        self.node.is_silent()
+    }
+
     /// Evaluates everything into one block that is then held.
     pub(crate) fn collect(&self, memory: &mut Reservation) -> Result<Batch> {
         let mut all = Batch::default();
@@ -265,6 +285,10 @@ impl Node for Held {
     fn explain(&self) -> ExplainNode {
         let _ = &self.memory;
         self.explain.clone()
+    }
+
+    fn is_silent(&self) -> bool {
+        true
     }
 }
 

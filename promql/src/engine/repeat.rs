@@ -31,6 +31,10 @@ impl Node for Repeat {
     fn explain(&self) -> ExplainNode {
         explain("once", "", vec![self.input.explain()])
     }
+
+    fn is_silent(&self) -> bool {
+        self.input.is_silent()
+    }
 }
 
 /// Evaluates a plan at the first step only.

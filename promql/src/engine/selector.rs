@@ -174,6 +174,10 @@ impl Node for InstantSelector {
     fn explain(&self) -> ExplainNode {
         explain("select", describe(&self.selector), Vec::new())
     }
+
+    fn is_silent(&self) -> bool {
+        !self.selector.smoothed && self.want != Want::InfoTimestamp
+    }
 }
 
 impl InstantSelector {

@@ -129,6 +129,8 @@ fn filtered(
         }
         Ok(())
     })?;
+    rhs.drain(|row| of_right[row as usize].is_some())?;
+    lhs.drain(|row| !and || on_right[of_left[row as usize] as usize])?;
     drop(rhs);
     drop(memory);
     let mut out_rows = Rows::default();

@@ -129,9 +129,8 @@ struct Check {
 
 /// The worst of a service's checks.
 fn health(checks: &[Check]) -> &'static str {
-    let is_maintenance = |check: &Check| {
-        check.id == "_node_maintenance" || check.id.starts_with("_service_maintenance:")
-    };
+    let is_maintenance =
+        |check: &Check| check.id == "_node_maintenance" || check.id.starts_with("_service_maintenance:");
     let has = |status: &str| checks.iter().any(|check| check.status == status);
     let known = |check: &Check| matches!(check.status.as_str(), "passing" | "warning" | "critical");
     if checks.iter().any(is_maintenance) {
@@ -235,9 +234,8 @@ async fn watch(agent: Arc<Agent>, updates: Updates) {
     let datacenter: Arc<str> = agent.datacenter().await.into();
     let mut watches = JoinSet::new();
     let config = &agent.config;
-    let watch = |name: &str| {
-        watch_service(agent.clone(), updates.clone(), name.to_owned(), datacenter.clone())
-    };
+    let watch =
+        |name: &str| watch_service(agent.clone(), updates.clone(), name.to_owned(), datacenter.clone());
     if !config.services.is_empty() && config.tags.is_empty() && config.filter.is_empty() {
         for name in &config.services {
             watches.spawn(watch(name));
@@ -253,7 +251,8 @@ async fn watch(agent: Arc<Agent>, updates: Updates) {
         ticks.tick().await;
         let started = agent.context.clock.monotonic();
         let filter = [("filter", config.filter.as_str())];
-        let outcome = agent.ask::<HashMap<String, Option<Vec<String>>>>("/v1/catalog/services", index, &filter).await;
+        let outcome =
+            agent.ask::<HashMap<String, Option<Vec<String>>>>("/v1/catalog/services", index, &filter).await;
         agent.observe("services", started);
         let services = match outcome {
             Ok((_, now)) if now == index => continue,
@@ -272,7 +271,8 @@ async fn watch(agent: Arc<Agent>, updates: Updates) {
                 running.insert(name.clone(), watches.spawn(watch(name)));
             }
         }
-        let gone: Vec<String> = running.keys().filter(|name| !services.contains_key(*name)).cloned().collect();
+        let gone: Vec<String> =
+            running.keys().filter(|name| !services.contains_key(*name)).cloned().collect();
         for name in &gone {
             if let Some(watch) = running.remove(name) {
                 watch.abort();

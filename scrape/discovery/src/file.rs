@@ -17,8 +17,8 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::group::{TargetGroup, parse_groups};
-use crate::polled::interval_of;
 use crate::mechanism::{Context, DiscoveryError, Mechanism, Running, Updates, same};
+use crate::polled::interval_of;
 
 /// The label that tells which file a target is from.
 const FILEPATH_LABEL: &str = "__meta_filepath";

@@ -230,7 +230,9 @@ impl Hetzner {
         let of_datacenter = server.datacenter.as_ref().and_then(|datacenter| datacenter.location.as_ref());
         if let Some(location) = server.location.as_ref().or(of_datacenter) {
             for place in ["hcloud_location", "hcloud_datacenter_location"] {
-                labels.set(place, &location.name).set(&format!("{place}_network_zone"), &location.network_zone);
+                labels
+                    .set(place, &location.name)
+                    .set(&format!("{place}_network_zone"), &location.network_zone);
             }
         }
         if let Some(image) = &server.image {
@@ -240,7 +242,8 @@ impl Hetzner {
                 .set("hcloud_image_os_version", &image.os_version)
                 .set("hcloud_image_os_flavor", &image.os_flavor);
         }
-        let private = server.private_net.iter().filter_map(|net| Some((networks.get(&net.network)?, &net.ip)));
+        let private =
+            server.private_net.iter().filter_map(|net| Some((networks.get(&net.network)?, &net.ip)));
         labels.set_texts("hcloud_private_ipv4_", private);
         labels.set_texts("hcloud_label_", &server.labels);
         for name in server.labels.keys() {

@@ -81,7 +81,7 @@ fn groups_of(answer: &Answer, url: &str) -> Result<Vec<TargetGroup>, DiscoveryEr
 
 /// Whether a content type is `application/json`, its character set UTF-8 where
 /// one is named. Nothing else may stand there.
-fn is_json(content_type: &str) -> bool {
+pub(crate) fn is_json(content_type: &str) -> bool {
     let lower = content_type.to_ascii_lowercase();
     let Some(rest) = lower.strip_prefix("application/json") else { return false };
     if rest.is_empty() {

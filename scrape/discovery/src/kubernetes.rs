@@ -185,7 +185,8 @@ impl Watching {
 
     async fn run<P: Primary>(self, role: KubernetesRole) {
         let (inside, whole) = kinds(&self.config, role);
-        let mut watched: Vec<(Kind, Arc<str>)> = whole.into_iter().map(|kind| (kind, Arc::from(""))).collect();
+        let mut watched: Vec<(Kind, Arc<str>)> =
+            whole.into_iter().map(|kind| (kind, Arc::from(""))).collect();
         for namespace in self.namespaces() {
             watched.extend(inside.iter().map(|&kind| (kind, namespace.clone())));
         }
@@ -203,9 +204,12 @@ impl Watching {
         for (kind, namespace) in watched {
             let spec = Spec { kind, namespace, role, api: &api, events: &sender };
             match kind {
-                Kind::Primary => watches.spawn(self.watch(spec, |o: P::Object| Item::Primary(P::new(o))).run()),
+                Kind::Primary => {
+                    watches.spawn(self.watch(spec, |o: P::Object| Item::Primary(P::new(o))).run())
+                }
                 Kind::Service => watches.spawn(
-                    self.watch(spec, |o: objects::Service| Item::Service(service::BehindEndpoints::new(&o))).run(),
+                    self.watch(spec, |o: objects::Service| Item::Service(service::BehindEndpoints::new(&o)))
+                        .run(),
                 ),
                 Kind::Pod => {
                     watches.spawn(self.watch(spec, |o: objects::Pod| Item::Pod(pod::Pod::new(o))).run())
@@ -228,7 +232,8 @@ impl Watching {
             name => format!("{group}/namespaces/{name}/{plural}"),
         };
         let selecting = selecting_role(kind, role);
-        let selector = self.config.selectors.iter().find(|selector| selecting.is_some_and(|role| selector.role == role));
+        let selector =
+            self.config.selectors.iter().find(|selector| selecting.is_some_and(|role| selector.role == role));
         let selection = selector.map(|s| Selection { label: s.label.clone(), field: s.field.clone() });
         Watch {
             api: api.clone(),

@@ -22,18 +22,26 @@ mod metrics;
 mod polled;
 mod refresh;
 mod registry;
+mod tokens;
 mod xml;
 
+mod aws;
+mod azure;
 mod consul;
+mod digitalocean;
 mod dns;
 mod docker;
-mod file;
-mod digitalocean;
 mod eureka;
+mod file;
+mod gce;
 mod hetzner;
 mod http_sd;
+mod ionos;
 mod kubernetes;
+mod linode;
 mod nomad;
+mod openstack;
+mod puppetdb;
 mod static_targets;
 
 #[cfg(test)]

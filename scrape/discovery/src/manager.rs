@@ -97,6 +97,12 @@ impl Manager {
         metrics: Arc<DiscoveryMetrics>,
     ) -> Arc<Manager> {
         let (sender, receiver) = mpsc::channel(UPDATES_MAX);
+        // Upstream shows these before anything happened. Delivery is a call here
+        // that nobody can be too busy for, so none is ever delayed.
+        metrics.received_updates.with(&[&options.name]);
+        metrics.updates.with(&[&options.name]);
+        metrics.delayed_updates.with(&[&options.name]);
+        metrics.failed_configs.with(&[&options.name]);
         Arc::new(Manager {
             options,
             clock,

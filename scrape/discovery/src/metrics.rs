@@ -114,8 +114,10 @@ impl DiscoveryMetrics {
                 "Timestamp (mtime) of files read by FileSD. Timestamp is set at read time.",
                 &["filename"],
             ),
-            http_failures: registry
-                .counter("prometheus_sd_http_failures_total", "Number of HTTP service discovery refresh failures."),
+            http_failures: registry.counter(
+                "prometheus_sd_http_failures_total",
+                "Number of HTTP service discovery refresh failures.",
+            ),
             kubernetes_events: kubernetes_events(registry),
             kubernetes_failures: registry.counter(
                 "prometheus_sd_kubernetes_failures_total",
@@ -173,10 +175,8 @@ impl DiscoveryMetrics {
                 "prometheus_sd_azure_failures_total",
                 "Number of Azure service discovery refresh failures.",
             ),
-            azure_cache_hits: registry.counter(
-                "prometheus_sd_azure_cache_hit_total",
-                "Number of cache hit during refresh.",
-            ),
+            azure_cache_hits: registry
+                .counter("prometheus_sd_azure_cache_hit_total", "Number of cache hit during refresh."),
             linode_failures: registry.counter(
                 "prometheus_sd_linode_failures_total",
                 "Number of Linode service discovery refresh failures.",

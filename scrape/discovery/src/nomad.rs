@@ -135,12 +135,16 @@ mod tests {
         assert_eq!(groups[0].source, "Nomad");
         assert_eq!(
             groups[0].targets[0].to_string(),
-            r#"{__address__="10.0.0.3:9000", __meta_nomad_address="10.0.0.3", __meta_nomad_dc="dc1", "#.to_owned()
+            r#"{__address__="10.0.0.3:9000", __meta_nomad_address="10.0.0.3", __meta_nomad_dc="dc1", "#
+                .to_owned()
                 + r#"__meta_nomad_namespace="default", __meta_nomad_node_id="n", __meta_nomad_service="web app", "#
                 + r#"__meta_nomad_service_address="10.0.0.3", __meta_nomad_service_id="i", "#
                 + r#"__meta_nomad_service_port="9000", __meta_nomad_tags=",a,b,"}"#
         );
         let request = &server.requests()[0];
-        assert_eq!((request.parameter("namespace").as_str(), request.parameter("region").as_str()), ("default", "global"));
+        assert_eq!(
+            (request.parameter("namespace").as_str(), request.parameter("region").as_str()),
+            ("default", "global")
+        );
     }
 }

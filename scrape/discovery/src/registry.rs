@@ -16,14 +16,23 @@ use crate::static_targets::StaticTargets;
 macro_rules! for_each_polled {
     ($call:ident) => {
         $call! {
+            aws "aws";
+            azure "azure";
             digitalocean "digitalocean";
             dns "dns";
             docker "docker";
             dockerswarm "dockerswarm";
+            ec2 "ec2";
             eureka "eureka";
+            gce "gce";
             hetzner "hetzner";
             http "http";
+            ionos "ionos";
+            lightsail "lightsail";
+            linode "linode";
             nomad "nomad";
+            openstack "openstack";
+            puppetdb "puppetdb";
         }
     };
 }
@@ -39,7 +48,9 @@ pub fn mechanisms(configs: &DiscoveryConfigs) -> Vec<Arc<dyn Mechanism>> {
     }
     for_each_polled!(add);
     all.extend(configs.consul.iter().flatten().cloned().map(|config| Arc::new(Consul { config }) as _));
-    all.extend(configs.kubernetes.iter().flatten().cloned().map(|config| Arc::new(Kubernetes::new(config)) as _));
+    all.extend(
+        configs.kubernetes.iter().flatten().cloned().map(|config| Arc::new(Kubernetes::new(config)) as _),
+    );
     all.extend(configs.file.iter().flatten().cloned().map(|config| Arc::new(Files { config }) as _));
     let groups: Vec<_> = configs.static_groups().cloned().collect();
     if !groups.is_empty() {
@@ -58,6 +69,33 @@ pub fn without_effect(configs: &DiscoveryConfigs) -> Vec<&'static str> {
         ($($field:ident $name:literal;)*) => { [$($name),*] };
     }
     let polled = for_each_polled!(names);
-    let acts = |name: &&str| !polled.contains(name) && !OTHERS.contains(name);
+    // Some roles of `aws` are not served.
+    let all_of_aws = configs.aws.iter().flatten().all(crate::aws::serves);
+    let acts =
+        |name: &&str| (*name == "aws" && !all_of_aws) || !(polled.contains(name) || OTHERS.contains(name));
     configs.in_use().into_iter().map(|(name, _)| name).filter(acts).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use config::decode::Chosen;
+    use config::discovery::aws::AwsRole;
+    use config::discovery::{AwsSdConfig, HttpSdConfig, KubernetesSdConfig, TritonSdConfig};
+
+    #[test]
+    fn what_nothing_acts_on_is_named() {
+        let aws = |role| Some(AwsSdConfig { role: Chosen::some(role), ..AwsSdConfig::default() });
+        let mut configs = DiscoveryConfigs {
+            http: vec![Some(HttpSdConfig::default())],
+            kubernetes: vec![Some(KubernetesSdConfig::default())],
+            triton: vec![Some(TritonSdConfig::default())],
+            aws: vec![aws(AwsRole::Ec2)],
+            ..DiscoveryConfigs::default()
+        };
+        assert_eq!(without_effect(&configs), ["triton"]);
+        configs.aws.push(aws(AwsRole::Msk));
+        assert_eq!(without_effect(&configs), ["aws", "triton"]);
+        assert_eq!(mechanisms(&configs).len(), 4);
+    }
 }

@@ -50,7 +50,7 @@ pub(crate) fn shown(group: &TargetGroup, edit: impl Fn(&str) -> String) -> Value
 pub(crate) fn without_empty(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
-            let kept = map.iter().filter(|(_, v)| **v != Value::from(""));
+            let kept = map.iter().filter(|(_, v)| v.as_str() != Some(""));
             Value::Object(kept.map(|(k, v)| (k.clone(), without_empty(v))).collect())
         }
         Value::Array(items) => items.iter().map(without_empty).collect(),

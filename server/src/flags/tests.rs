@@ -1,5 +1,6 @@
 //! The command line as a user types it.
 
+use super::value::parse_go_duration_ms;
 use super::*;
 
 fn run(args: &[&str]) -> Flags {

@@ -181,8 +181,19 @@ pub fn start(buffer: &mut [u8]) -> XorState {
 /// The buffer is too short, or the chunk holds 65535 samples already.
 #[inline]
 pub fn append(state: &mut XorState, buffer: &mut [u8], timestamp_ms: i64, value: f64) {
+    append_at(state, buffer, 0, timestamp_ms, value);
+}
+
+/// As [`append`] to a piece of the chunk's bytes alone: `window` holds those from
+/// byte `origin` on, which is at most the last byte in use, and
+/// [`APPEND_BYTES_MAX`] more.
+///
+/// # Panics
+/// As [`append`].
+#[inline]
+pub fn append_at(state: &mut XorState, window: &mut [u8], origin: usize, timestamp_ms: i64, value: f64) {
     assert!(state.has_room(), "a chunk holds at most 65535 samples");
-    let mut out = SliceWriter::new(buffer, state.bit_len());
+    let mut out = SliceWriter::new(window, state.bit_len() - origin * 8);
     let bits = value.to_bits();
     match state.samples {
         0 => {
@@ -209,7 +220,7 @@ pub fn append(state: &mut XorState, buffer: &mut [u8], timestamp_ms: i64, value:
     state.last_t = timestamp_ms;
     state.baseline = bits;
     state.samples += 1;
-    let end = out.position();
+    let end = out.position() + origin * 8;
     state.set_end(end, false);
 }
 

@@ -17,10 +17,10 @@ use model::StorageError;
 use ulid::Ulid;
 
 use super::merge::SeriesSource;
-use super::plan::{Candidate, Planner};
+use super::plan::{Candidate, Class, Planner};
 use super::sources::BlockSource;
 use super::write::{CompactError, WriteOptions, compacted_meta, rewritten_meta, write_block};
-use crate::block::{BlockMeta, read_meta, write_meta};
+use crate::block::{BlockHint, BlockMeta, read_meta, write_meta};
 use crate::db::{Block, Store, storage_error};
 
 impl Store {
@@ -54,6 +54,7 @@ impl Store {
                 // Shippers go from old to new: what lies behind a block that is
                 // not shipped yet waits with it.
                 .take_while(|meta| !shipped.must_wait(meta))
+                .filter(|meta| !self.is_ahead(meta))
                 .map(Candidate::of)
                 .collect();
             let planned = planner.plan(&candidates);
@@ -70,6 +71,16 @@ impl Store {
 
     fn is_stopping(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// Whether a block of late samples reaches beyond what was cut from the head.
+    /// Merged with an ordinary block it would lose its hint, and the next start
+    /// would take the head's samples of that time to be in blocks.
+    fn is_ahead(&self, meta: &BlockMeta) -> bool {
+        let is_late = meta.compaction.has_hint(BlockHint::FromOutOfOrder);
+        is_late
+            && Class::of(meta) == Class::Ordinary
+            && self.covered_until().is_none_or(|end| meta.max_time > end)
     }
 
     /// Makes one block of several, the oldest first; of one, the same without

@@ -48,6 +48,7 @@ impl Accounts {
             all.full_chunks += bytes.full_chunks;
             all.extra += bytes.extra;
         }
+        head.count_histograms();
         self.pages.set((all.pages + head.slots.heap_bytes()) as u64);
         self.labels.set((all.labels + head.symbols.heap_bytes()) as u64);
         self.open_chunks.set(all.open_chunks as u64);

@@ -7,19 +7,19 @@ use model::admin::{RuntimeSettings, TsdbAdmin};
 use model::query::ChunkEncoding;
 use model::{BlockRange, Matcher, SeriesRef, StorageError, TimeRange};
 
+use super::Db;
 use super::blocks::Block;
 use super::cut::CutKind;
 use super::records::Records;
 use super::store::Store;
-use super::Db;
 use crate::block::{BlockMeta, write_meta};
 use crate::corruption::FileError;
-use crate::index::BlockSeriesRef;
-use crate::query::block::matching_series;
-use crate::tombstones::write_tombstones;
 use crate::head::HeadRules;
 use crate::head::page::NO_TIME;
+use crate::index::BlockSeriesRef;
+use crate::query::block::matching_series;
 use crate::query::matchers::matching_slots;
+use crate::tombstones::write_tombstones;
 use crate::wal::record::{RefTombstone, put_tombstones};
 
 impl TsdbAdmin for Db {

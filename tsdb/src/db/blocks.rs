@@ -9,7 +9,9 @@ use parking_lot::RwLock;
 use ulid::Ulid;
 
 use super::store::Store;
-use crate::block::{BlockHint, DELETION_SUFFIX, BlockReader, MetaError, list_blocks, read_meta, remove_block};
+use crate::block::{
+    BlockHint, BlockReader, DELETION_SUFFIX, MetaError, list_blocks, read_meta, remove_block,
+};
 use crate::corruption::FileError;
 use crate::tombstones::Tombstones;
 
@@ -205,11 +207,9 @@ impl Store {
 
     /// Bytes of a block on disk.
     fn block_bytes(&self, block: &Block) -> u64 {
-        let small: u64 = self
-            .env
-            .fs
-            .list(block.reader.dir())
-            .map_or(0, |entries| entries.iter().filter(|e| !e.is_dir && e.name != "index").map(|e| e.len).sum());
+        let small: u64 = self.env.fs.list(block.reader.dir()).map_or(0, |entries| {
+            entries.iter().filter(|e| !e.is_dir && e.name != "index").map(|e| e.len).sum()
+        });
         block.reader.file_bytes() + small
     }
 
@@ -235,7 +235,8 @@ impl Store {
         let blocks = self.blocks.load();
         let whole = blocks.iter().filter(|block| {
             let compaction = &block.reader.meta().compaction;
-            !compaction.has_hint(BlockHint::FromOutOfOrder) && !compaction.has_hint(BlockHint::FromStaleSeries)
+            !compaction.has_hint(BlockHint::FromOutOfOrder)
+                && !compaction.has_hint(BlockHint::FromStaleSeries)
         });
         whole.map(|block| block.range().max_ms).max()
     }
@@ -250,7 +251,8 @@ impl Store {
             // make the block pass for one that was replaced.
             let is_named = self.blocks.load().iter().any(|block| {
                 let compaction = &block.reader.meta().compaction;
-                compaction.sources.contains(&ulid) || compaction.parents.iter().any(|parent| parent.ulid == ulid)
+                compaction.sources.contains(&ulid)
+                    || compaction.parents.iter().any(|parent| parent.ulid == ulid)
             });
             if !is_named && !self.env.fs.exists(&self.options.dir.join(ulid.to_string())) {
                 return ulid;

@@ -15,9 +15,7 @@ use super::records::Records;
 use super::store::Store;
 use crate::wal::checkpoint::{CheckpointWriter, last_checkpoint, remove_checkpoints_before};
 use crate::wal::record::{self, RecordType};
-use crate::wal::{
-    Compressor, Decompressor, LogReader, LogWriterOptions, ReadMode, Step, list_segments,
-};
+use crate::wal::{Compressor, Decompressor, LogReader, LogWriterOptions, ReadMode, Step, list_segments};
 
 /// Why the records of series that are gone from memory are kept.
 #[derive(Default)]
@@ -61,7 +59,9 @@ impl Needed {
     fn snapshot(&self, covered: u64) -> RoaringTreemap {
         let state = self.state.lock();
         let mut needed = state.by_late_log.clone();
-        needed.extend(state.until.iter().filter(|(_, last)| **last > covered).map(|(series_ref, _)| *series_ref));
+        needed.extend(
+            state.until.iter().filter(|(_, last)| **last > covered).map(|(series_ref, _)| *series_ref),
+        );
         needed
     }
 }
@@ -107,7 +107,11 @@ impl Store {
         let mut from = first;
         if let Some(old) = last_checkpoint(&**fs, &dir)? {
             let inside: Vec<u64> = list_segments(&**fs, &old.dir)?.iter().map(|s| s.number).collect();
-            copier.copy(LogReader::new(fs.clone(), &old.dir, inside, ReadMode::Salvage), &keep, &mut writer)?;
+            copier.copy(
+                LogReader::new(fs.clone(), &old.dir, inside, ReadMode::Salvage),
+                &keep,
+                &mut writer,
+            )?;
             from = from.max(old.covers + 1);
         }
         let covered = segments.iter().copied().filter(|n| (from..=covers).contains(n));
@@ -117,7 +121,11 @@ impl Store {
         // From here on the checkpoint counts; what it replaces may go.
         wal.lock().truncate(covers + 1)?;
         self.needed.forget(covers);
-        remove_checkpoints_before(&**fs, &dir, covers)?;
+        if let Err(error) = remove_checkpoints_before(&**fs, &dir, covers) {
+            // The newest counts; older ones only take room.
+            self.metrics.checkpoint_deletions_failed.inc();
+            tracing::warn!(%error, "an old checkpoint cannot be removed");
+        }
         Ok(true)
     }
 

@@ -11,9 +11,7 @@ use model::{BlockRange, Dictionary, HistogramValue, SeriesHandle, StorageError, 
 use ulid::Ulid;
 
 use super::store::Store;
-use crate::block::{
-    BlockHint, BlockMeta, BlockWriteError, BlockWriter, BlockWriterOptions, ChunkToWrite,
-};
+use crate::block::{BlockHint, BlockMeta, BlockWriteError, BlockWriter, BlockWriterOptions, ChunkToWrite};
 use crate::chunk::samples::samples;
 use crate::chunk::{StoredValue, num_samples};
 use crate::head::ooo::{self, OooSample, OooValue};
@@ -64,12 +62,7 @@ impl CutChunk {
     }
 
     fn to_write(&self) -> ChunkToWrite<'_> {
-        ChunkToWrite {
-            min_ms: self.min_ms,
-            max_ms: self.max_ms,
-            encoding: self.encoding,
-            bytes: &self.bytes,
-        }
+        ChunkToWrite { min_ms: self.min_ms, max_ms: self.max_ms, encoding: self.encoding, bytes: &self.bytes }
     }
 }
 
@@ -129,8 +122,8 @@ impl Store {
         }
         let ulid = self.new_ulid();
         let options = BlockWriterOptions { chunk_segment_bytes: self.options.block_chunk_segment_bytes };
-        let mut writer = BlockWriter::create(self.env.fs.clone(), dir, ulid, used.keys(), options)
-            .map_err(write_error)?;
+        let mut writer =
+            BlockWriter::create(self.env.fs.clone(), dir, ulid, used.keys(), options).map_err(write_error)?;
         self.metrics.compaction_populating.set(1.0);
         let filled = self.fill_block(view, &mut writer, span, kind, &rows, &handles, &number_of);
         self.metrics.compaction_populating.set(0.0);
@@ -212,7 +205,9 @@ impl Store {
         handle: SeriesHandle,
         range: TimeRange,
     ) -> Result<Vec<Vec<CutChunk>>, StorageError> {
-        let Some(found) = self.gather(view, handle, range, CutKind::Everything)? else { return Ok(Vec::new()) };
+        let Some(found) = self.gather(view, handle, range, CutKind::Everything)? else {
+            return Ok(Vec::new());
+        };
         let visible = TimeRange::new(view.min_ms, found.until);
         let mut sources = vec![trim_all(self, found.in_order, visible, &found.deleted)?];
         for chunk in found.late {
@@ -299,7 +294,11 @@ pub(crate) fn trim_all(
 }
 
 /// The samples of a chunk inside a span that were not deleted.
-fn decoded(chunk: &CutChunk, span: TimeRange, deleted: &[(i64, i64)]) -> Result<Vec<OooSample>, StorageError> {
+fn decoded(
+    chunk: &CutChunk,
+    span: TimeRange,
+    deleted: &[(i64, i64)],
+) -> Result<Vec<OooSample>, StorageError> {
     let damaged = |error: crate::chunk::ChunkError| StorageError::Corrupt {
         path: "chunks_head".into(),
         offset: 0,

@@ -1,5 +1,6 @@
 //! How a database is opened: lock, clean up, blocks, replay.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,14 +12,14 @@ use super::metrics::Instruments;
 use super::options::DbOptions;
 use super::progress::ReplayCell;
 use super::store::Store;
-use crate::corruption::FileError;
+use crate::corruption::{Damage, FileError};
 use crate::head::open::ChunkRules;
 use crate::head::page::FullChunk;
 use crate::head::replay::{FoundChunks, Replay};
 use crate::head::{Head, HeadRules};
 use crate::head_chunks::{HeadChunkFiles, HeadChunkOptions};
 use crate::wal::checkpoint::{last_checkpoint, remove_temporary};
-use crate::wal::{Decompressor, LogReader, ReadMode, Step, list_segments};
+use crate::wal::{Decompressor, LogReader, ReadMode, Step, WalPosition, list_segments};
 
 /// Why a database cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +112,7 @@ pub(super) fn open(
     let lock = if options.no_lockfile { None } else { Some(DirLock::take(&*fs, &dir)?) };
     let started = env.clock.monotonic();
     let chunks_dir = dir.join("chunks_head");
-    let (chunks, found) = open_head_chunks(&fs, &chunks_dir)?;
+    let (chunks, found) = open_head_chunks(&fs, &chunks_dir, &metrics)?;
     let store = Arc::new(Store::new(options, env, Head::new(rules), chunks, metrics));
     crate::block::remove_temporary(&*store.env.fs, &store.options.dir)?;
     store.reload_blocks()?;
@@ -125,11 +126,16 @@ pub(super) fn open(
 
 /// Opens the head chunk files and lists what they hold. Files that are damaged
 /// go, and those behind them: the log has their samples.
-fn open_head_chunks(fs: &Arc<dyn Fs>, dir: &Path) -> Result<(HeadChunkFiles, FoundChunks), OpenError> {
+fn open_head_chunks(
+    fs: &Arc<dyn Fs>,
+    dir: &Path,
+    metrics: &Instruments,
+) -> Result<(HeadChunkFiles, FoundChunks), OpenError> {
     let open = || HeadChunkFiles::open(fs.clone(), dir, HeadChunkOptions::default());
     let files = match open() {
         Ok(files) => files,
         Err(FileError::Corrupt(corruption)) => {
+            metrics.mmap_corruptions.inc();
             tracing::error!(%corruption, "the head chunk files are damaged and are removed; the log has their samples");
             fs.remove_dir_all(dir).map_err(|source| FileError::io("remove", dir, source))?;
             open()?
@@ -152,6 +158,7 @@ fn open_head_chunks(fs: &Arc<dyn Fs>, dir: &Path) -> Result<(HeadChunkFiles, Fou
         }
     });
     if let Some(corruption) = damage {
+        metrics.mmap_corruptions.inc();
         let number = corruption
             .path
             .file_name()
@@ -200,6 +207,18 @@ fn replay(store: &Arc<Store>, found: FoundChunks, progress: &ReplayCell) -> Resu
         let segments = list_segments(&**fs, &wbl_dir)?.iter().map(|s| s.number).collect();
         read_log(store, &wbl_dir, segments, |record| replay.apply_late(record))?;
     }
+    let unknown = replay.unknown;
+    for (kind, n) in [
+        ("series", unknown.series),
+        ("samples", unknown.samples),
+        ("exemplars", unknown.exemplars),
+        ("histograms", unknown.histograms),
+        ("metadata", unknown.metadata),
+        ("tombstones", unknown.tombstones),
+    ] {
+        store.metrics.unknown_refs.with(&[kind]).add(n);
+    }
+    store.metrics.late_unknown_refs.with(&["mmap_markers"]).add(unknown.mmap_markers);
     if replay.unknown.total() > 0 {
         tracing::warn!(
             samples = replay.unknown.samples,
@@ -223,25 +242,42 @@ fn replay(store: &Arc<Store>, found: FoundChunks, progress: &ReplayCell) -> Resu
     Ok(())
 }
 
-/// Reads segments and hands over their records, decompressed.
+/// What was wrong with a segment.
+#[derive(Default)]
+struct Wrong {
+    /// Where a record is cut off by the end of a segment.
+    torn: Vec<WalPosition>,
+    /// Segments with damaged bytes.
+    damaged: BTreeSet<u64>,
+}
+
+/// Reads segments, hands over their records, decompressed, and puts right what is
+/// wrong with the segments.
 fn read_log(
     store: &Store,
     dir: &Path,
     segments: Vec<u64>,
-    mut apply: impl FnMut(&[u8]) -> Result<Result<(), crate::corruption::Damage>, StorageError>,
+    mut apply: impl FnMut(&[u8]) -> Result<Result<(), Damage>, StorageError>,
 ) -> Result<(), OpenError> {
     let mut reader = LogReader::new(store.env.fs.clone(), dir, segments, ReadMode::Salvage);
     let mut decompressor = Decompressor::new();
+    let mut wrong = Wrong::default();
+    let corrupt = |what: &str| {
+        store.corruptions.fetch_add(1, Ordering::Relaxed);
+        store.metrics.wal_corruptions.inc();
+        tracing::error!(dir = %dir.display(), "a log record is damaged and passed over: {what}");
+    };
     loop {
         match reader.next()? {
-            Step::End => return Ok(()),
+            Step::End => break,
             Step::Torn { at, bytes } => {
                 tracing::warn!(dir = %dir.display(), segment = at.segment, offset = at.offset, bytes,
-                    "the log ends inside a record, which was never acknowledged");
+                    "a log segment ends inside a record, which was never acknowledged");
+                wrong.torn.push(at);
             }
             Step::Damage { at, corruption } => {
-                store.corruptions.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(segment = at.segment, offset = at.offset, %corruption, "a log record is damaged");
+                corrupt(&corruption.to_string());
+                wrong.damaged.insert(at.segment);
             }
             Step::Record(record) => {
                 let start = record.start;
@@ -250,11 +286,17 @@ fn read_log(
                     Err(damage) => Err(damage),
                 };
                 if let Err(damage) = damage {
-                    store.corruptions.fetch_add(1, Ordering::Relaxed);
-                    tracing::error!(segment = start.segment, offset = start.offset, %damage,
-                        "a log record cannot be decoded");
+                    corrupt(&format!("segment {}, offset {}: {damage}", start.segment, start.offset));
                 }
             }
         }
     }
+    drop(reader);
+    for &segment in &wrong.damaged {
+        store.rewrite_segment(dir, segment)?;
+    }
+    for at in wrong.torn.into_iter().filter(|at| !wrong.damaged.contains(&at.segment)) {
+        store.cut_torn(dir, at)?;
+    }
+    Ok(())
 }

@@ -8,7 +8,6 @@ use model::query::ChunkEncoding;
 
 use crate::wal::Compression;
 
-
 /// Settings of a database; those in `runtime` may change while it is open.
 #[derive(Clone, Debug)]
 pub struct DbOptions {

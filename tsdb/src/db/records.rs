@@ -163,10 +163,20 @@ pub(crate) fn encode_histograms<'a>(
         let series = SeriesRef(series_ref);
         match value {
             HistogramValue::Integer(h) => {
-                integers.push(RefHistogram { series, timestamp_ms, start_timestamp_ms, histogram: h.clone() });
+                integers.push(RefHistogram {
+                    series,
+                    timestamp_ms,
+                    start_timestamp_ms,
+                    histogram: h.clone(),
+                });
             }
             HistogramValue::Float(h) => {
-                floats.push(RefFloatHistogram { series, timestamp_ms, start_timestamp_ms, histogram: h.clone() });
+                floats.push(RefFloatHistogram {
+                    series,
+                    timestamp_ms,
+                    start_timestamp_ms,
+                    histogram: h.clone(),
+                });
             }
         }
     }

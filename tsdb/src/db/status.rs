@@ -46,11 +46,10 @@ impl TsdbStatus for Db {
             stats.num_label_pairs += values;
             stats.values_by_label.push(NamedCount { name: text.to_owned(), value: values });
             stats.bytes_by_label.push(NamedCount { name: text.to_owned(), value: bytes });
-            stats.series_by_metric.extend(
-                by_metric
-                    .into_iter()
-                    .map(|(value, series)| NamedCount { name: tables.values.text(value).to_owned(), value: series }),
-            );
+            stats.series_by_metric.extend(by_metric.into_iter().map(|(value, series)| NamedCount {
+                name: tables.values.text(value).to_owned(),
+                value: series,
+            }));
         }
         // Only the pairs that will be shown become text; among equal ones the
         // order of names decides, so more are kept than shown.

@@ -65,7 +65,13 @@ pub(crate) struct Store {
 
 impl Store {
     /// A store without data.
-    pub(crate) fn new(options: DbOptions, env: Env, head: Head, chunks: HeadChunkFiles, metrics: Instruments) -> Store {
+    pub(crate) fn new(
+        options: DbOptions,
+        env: Env,
+        head: Head,
+        chunks: HeadChunkFiles,
+        metrics: Instruments,
+    ) -> Store {
         let runtime = options.runtime.clone();
         let random = Mutex::new(Random::new(env.seed ^ env.clock.now_ms().unsigned_abs()));
         let exemplars = Exemplars::default();
@@ -119,7 +125,9 @@ impl Store {
         let unlogged = std::mem::take(&mut *self.head.unlogged.lock());
         let mut series = Records::default();
         if !unlogged.is_empty() {
-            series.add(|out| put_series(out, unlogged.iter().map(|(series_ref, labels)| (*series_ref, labels))));
+            series.add(|out| {
+                put_series(out, unlogged.iter().map(|(series_ref, labels)| (*series_ref, labels)))
+            });
         }
         let series = wal.pack(&series);
         if let Err(error) = wal.write(&mut writer, &[&series, &packed]) {
@@ -376,7 +384,10 @@ impl Store {
     pub(crate) fn dir_bytes(&self, name: &str) -> u64 {
         let dir = self.options.dir.join(name);
         let sum = |dir: &std::path::Path| -> u64 {
-            self.env.fs.list(dir).map_or(0, |entries| entries.iter().filter(|e| !e.is_dir).map(|e| e.len).sum())
+            self.env
+                .fs
+                .list(dir)
+                .map_or(0, |entries| entries.iter().filter(|e| !e.is_dir).map(|e| e.len).sum())
         };
         let inside = self.env.fs.list(&dir).unwrap_or_default();
         sum(&dir) + inside.iter().filter(|entry| entry.is_dir).map(|e| sum(&dir.join(&e.name))).sum::<u64>()

@@ -30,7 +30,8 @@ impl WalTail for Db {
             None => {
                 let mut first = segments.first().map_or(0, |segment| segment.number);
                 if let Some(checkpoint) = last_checkpoint(&**fs, &dir)? {
-                    let inside = list_segments(&**fs, &checkpoint.dir)?.iter().map(|s| s.number).collect::<Vec<_>>();
+                    let inside =
+                        list_segments(&**fs, &checkpoint.dir)?.iter().map(|s| s.number).collect::<Vec<_>>();
                     let mut reader = LogReader::new(fs.clone(), &checkpoint.dir, inside, ReadMode::Salvage);
                     let mut decompressor = Decompressor::new();
                     loop {
@@ -132,9 +133,7 @@ fn decode(bytes: &[u8]) -> Option<LogRecord> {
             });
             Some(LogRecord::Histograms(histograms.collect()))
         }
-        RecordType::FloatHistograms
-        | RecordType::CustomFloatHistograms
-        | RecordType::FloatHistogramsV2 => {
+        RecordType::FloatHistograms | RecordType::CustomFloatHistograms | RecordType::FloatHistogramsV2 => {
             let mut all = Vec::new();
             note(record::decode_float_histograms(bytes, &mut all).map(|_| ()));
             let histograms = all.into_iter().map(|entry| LoggedSample {

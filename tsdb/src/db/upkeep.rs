@@ -100,7 +100,7 @@ impl Store {
         self.metrics.head_truncations.inc();
         self.head.truncate_before(span.max_ms);
         self.tombstones.forget_before(span.max_ms);
-        self.collect()?;
+        self.collect().inspect_err(|_| self.metrics.head_truncations_failed.inc())?;
         self.shorten_log(span.max_ms)?;
         Ok(true)
     }
@@ -182,7 +182,9 @@ impl Store {
         while start <= max {
             let span = BlockRange::new(start, start.saturating_add(range));
             let touches = self.late_touches(TimeRange::new(span.min_ms, span.max_ms - 1));
-            if touches && let Some(ulid) = self.write_block(&view, span, CutKind::OutOfOrder, &self.options.dir)? {
+            if touches
+                && let Some(ulid) = self.write_block(&view, span, CutKind::OutOfOrder, &self.options.dir)?
+            {
                 self.metrics.compactions.inc();
                 tracing::info!(block = %ulid, min = span.min_ms, max = span.max_ms,
                     "a block is cut from samples that came late");

@@ -106,7 +106,13 @@ enum Newest {
 impl Bounds {
     /// What becomes of a sample at `t` in a series whose newest is at `last_t`.
     /// `duplicate` decides a sample at that very time.
-    fn judge(&self, t: i64, last_t: i64, in_order_only: bool, duplicate: impl FnOnce() -> Outcome) -> Outcome {
+    fn judge(
+        &self,
+        t: i64,
+        last_t: i64,
+        in_order_only: bool,
+        duplicate: impl FnOnce() -> Outcome,
+    ) -> Outcome {
         if t >= self.min_valid {
             if last_t == NO_TIME || t > last_t {
                 return Outcome::Accepted;
@@ -328,6 +334,18 @@ impl Appender for HeadAppender {
 }
 
 impl HeadAppender {
+    /// Notes how late a sample is that does not come in order, taken or not.
+    fn observe_lateness(&self, t: i64, outcome: &Outcome) {
+        let late = matches!(
+            outcome,
+            Outcome::AcceptedOutOfOrder | Outcome::TooOld | Outcome::OutOfOrder | Outcome::OutOfBounds
+        );
+        if late {
+            let delta_ms = self.bounds.head_max.saturating_sub(t);
+            self.store.metrics.ooo_delta.observe(delta_ms as f64 / 1000.0);
+        }
+    }
+
     fn page_of(&self, series: SeriesHandle) -> Option<(&super::page::Page, usize)> {
         let (number, i) = place(series.slot);
         self.store.head.slots.page(number).map(|page| (page, i))
@@ -363,6 +381,7 @@ impl HeadAppender {
             }
             Newest::Histogram => Outcome::DuplicateTimestamp { existing: Existing::Histogram },
         });
+        self.observe_lateness(t, &outcome);
         if let Outcome::Accepted | Outcome::AcceptedOutOfOrder = outcome {
             page.hot[i].flags &= !flag::CONDEMNED;
             let starts = &mut self.batch.starts;
@@ -406,6 +425,7 @@ impl HeadAppender {
                 }
             }
         });
+        self.observe_lateness(t, &outcome);
         if let Outcome::Accepted | Outcome::AcceptedOutOfOrder = outcome {
             page.hot[i].flags &= !flag::CONDEMNED;
             self.batch.histograms.push(PendingHistogram {

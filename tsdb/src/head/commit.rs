@@ -45,6 +45,7 @@ impl Head {
         let mut run = Run {
             head: self,
             rules: &rules.chunks,
+            takes_late: rules.ooo_window_ms > 0,
             number,
             oldest,
             touched: Vec::new(),
@@ -97,6 +98,8 @@ impl Head {
 struct Run<'a> {
     head: &'a Head,
     rules: &'a ChunkRules,
+    /// What came in order when it was appended, and no longer does, is late.
+    takes_late: bool,
     number: u64,
     oldest: u64,
     touched: Vec<u32>,
@@ -131,7 +134,7 @@ impl Run<'_> {
             return;
         }
         let last_t = page.last_t(i);
-        if float.out_of_order {
+        if float.out_of_order || (self.takes_late && float.t < last_t) {
             let sample = OooSample { t: float.t, start, value: OooValue::Float(float.v) };
             self.late.push(LateSample { slot: float.slot, series_ref: float.series_ref, sample });
             return;
@@ -182,7 +185,7 @@ impl Run<'_> {
             if page.hot[i].series_ref != pending.series_ref {
                 continue;
             }
-            if pending.out_of_order {
+            if pending.out_of_order || (self.takes_late && pending.t < page.last_t(i)) {
                 let value = OooValue::Histogram(Box::new(pending.value.clone()));
                 let sample = OooSample { t: pending.t, start: pending.start, value };
                 self.late.push(LateSample { slot: pending.slot, series_ref: pending.series_ref, sample });

@@ -36,11 +36,6 @@ impl Deleted {
         self.by_series.read().get(&series_ref).cloned().unwrap_or_default()
     }
 
-    /// Whether there is none at all.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.by_series.read().is_empty()
-    }
-
     /// Forgets intervals that end before a time.
     pub(crate) fn forget_before(&self, t: i64) {
         self.by_series.write().retain(|_, intervals| {
@@ -52,12 +47,6 @@ impl Deleted {
     /// Forgets a series.
     pub(crate) fn forget(&self, series_ref: u64) {
         self.by_series.write().remove(&series_ref);
-    }
-
-    /// All intervals.
-    pub(crate) fn all(&self) -> Vec<(u64, Vec<(i64, i64)>)> {
-        let by_series = self.by_series.read();
-        by_series.iter().map(|(&series_ref, intervals)| (series_ref, intervals.clone())).collect()
     }
 }
 

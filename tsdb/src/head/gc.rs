@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering;
 use roaring::RoaringBitmap;
 
 use super::Head;
-use super::lookup::labels_hash;
 use super::labels;
+use super::lookup::labels_hash;
 use super::page::{FullChunk, PageData, flag};
 
 /// Truncations under way.
@@ -95,7 +95,10 @@ impl Head {
                 collection.condemned = Some((self.tick(), condemned));
             }
         }
-        let ready = collection.condemned.as_ref().is_some_and(|(number, _)| *number <= self.isolation.oldest_appender());
+        let ready = collection
+            .condemned
+            .as_ref()
+            .is_some_and(|(number, _)| *number <= self.isolation.oldest_appender());
         if ready && let Some((_, slots)) = collection.condemned.take() {
             collected.removed = self.sweep(&slots);
         }
@@ -126,7 +129,8 @@ impl Head {
                 }
                 dropped += page.drop_chunks(i, mint);
                 let full = page.cold[i].full.iter().map(|chunk| chunk.file());
-                let late = page.cold[i].ooo().into_iter().flat_map(|ooo| ooo.full.iter().map(|chunk| chunk.file()));
+                let late =
+                    page.cold[i].ooo().into_iter().flat_map(|ooo| ooo.full.iter().map(|chunk| chunk.file()));
                 oldest = full.chain(late).fold(oldest, u64::min);
                 let first = page.cold[i].full.first().map(|chunk| chunk.min_ms).or_else(|| page.open_min(i));
                 oldest_t = first.map_or(oldest_t, |first| oldest_t.min(first));
@@ -189,7 +193,8 @@ impl Head {
         let mut series = roaring::RoaringTreemap::new();
         for (_, page) in self.slots.pages() {
             let page = page.lock();
-            let late = page.hot.iter().zip(&page.cold).filter(|(_, cold)| cold.ooo().is_some_and(|o| !o.is_empty()));
+            let late =
+                page.hot.iter().zip(&page.cold).filter(|(_, cold)| cold.ooo().is_some_and(|o| !o.is_empty()));
             series.extend(late.map(|(hot, _)| hot.series_ref));
         }
         series
@@ -281,7 +286,8 @@ impl PageData {
             dropped += keep as u64;
         }
         let before = self.closing.len();
-        self.closing.retain(|(slot, chunk)| usize::from(*slot) != i || chunk.out_of_order || chunk.max_ms >= mint);
+        self.closing
+            .retain(|(slot, chunk)| usize::from(*slot) != i || chunk.out_of_order || chunk.max_ms >= mint);
         dropped += (before - self.closing.len()) as u64;
         if all_over && self.close_open(i).is_some() {
             dropped += 1;

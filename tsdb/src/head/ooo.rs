@@ -5,12 +5,14 @@
 //! more comes, they are encoded (floats, whole and float histograms apart) and
 //! written to the head chunk files, marked as out of order.
 
-use model::query::ChunkEncoding;
 use model::HistogramValue;
+use model::query::ChunkEncoding;
 
 use super::open::{ChunkRules, ClosedChunk};
 use super::page::FullChunk;
-use crate::chunk::{APPEND_BYTES_MAX, Appended, FloatHistogramAppender, HistogramAppender, StartState, xor, xor2};
+use crate::chunk::{
+    APPEND_BYTES_MAX, Appended, FloatHistogramAppender, HistogramAppender, StartState, xor, xor2,
+};
 
 /// Out-of-order samples held unencoded a series.
 pub(crate) const OPEN_SAMPLES_MAX: usize = 32;

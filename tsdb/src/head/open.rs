@@ -4,12 +4,12 @@
 //! A float chunk's state lies in the page's hot array and its bytes in a buffer
 //! of a few sizes; histogram chunks are rarer and hold their own.
 
-use model::query::ChunkEncoding;
 use model::STALE_NAN_BITS;
+use model::query::ChunkEncoding;
 
 use super::page::{PageData, flag};
 use crate::chunk::xor::APPEND_BYTES_MAX;
-use crate::chunk::{xor, xor2};
+use crate::chunk::{XorState, xor, xor2};
 
 /// A float chunk of more bytes than this takes no further sample.
 const FLOAT_CHUNK_BYTES_MAX: usize = 1024 - 19;
@@ -60,7 +60,8 @@ pub(crate) fn estimate_end(start: i64, current: i64, end: i64, share: f64) -> i6
 
 /// The sizes that buffers of open chunks have.
 fn buffer_size(needed: usize) -> usize {
-    const SIZES: [usize; 14] = [64, 96, 112, 128, 160, 192, 224, 256, 320, 384, 512, 640, 896, 1120];
+    const SIZES: [usize; 19] =
+        [32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1120];
     SIZES.into_iter().find(|&size| size >= needed).unwrap_or(needed)
 }
 
@@ -99,7 +100,7 @@ impl PageData {
         }
         let hot = &mut self.hot[i];
         if hot.chunk.is_empty() {
-            hot.chunk = vec![0; buffer_size(1 + 3 + APPEND_BYTES_MAX)].into();
+            hot.chunk = vec![0; buffer_size(1)].into();
             hot.float = if rules.xor2 { xor2::start(&mut hot.chunk) } else { xor::start(&mut hot.chunk) };
             hot.xor2 = rules.xor2;
             hot.end_after_ms = span(t, range_end(t, rules.range_ms));
@@ -108,21 +109,18 @@ impl PageData {
             }
         }
         let hot = &mut self.hot[i];
-        let needed = hot.float.byte_len() + APPEND_BYTES_MAX;
-        if hot.chunk.len() < needed {
-            let used = hot.float.byte_len();
-            let mut grown = vec![0; buffer_size(needed)].into_boxed_slice();
-            grown[..used].copy_from_slice(&hot.chunk[..used]);
-            hot.chunk = grown;
-        }
         if !hot.xor2 {
-            xor::append(&mut hot.float, &mut hot.chunk, t, v);
-        } else if rules.starts {
-            let starts = &mut self.cold[i].extra_mut().starts;
-            xor2::append_with_start(&mut hot.float, starts, &mut hot.chunk, start_ms, t, v);
+            append_xor(&mut hot.float, &mut hot.chunk, t, v);
         } else {
-            xor2::append(&mut hot.float, &mut hot.chunk, t, v);
+            resize(&mut hot.chunk, hot.float.byte_len(), hot.float.byte_len() + APPEND_BYTES_MAX);
+            if rules.starts {
+                let starts = &mut self.cold[i].extra_mut().starts;
+                xor2::append_with_start(&mut hot.float, starts, &mut hot.chunk, start_ms, t, v);
+            } else {
+                xor2::append(&mut hot.float, &mut hot.chunk, t, v);
+            }
         }
+        let hot = &mut self.hot[i];
         hot.flags &= !(flag::HISTOGRAM | flag::STALE | flag::CONDEMNED);
         if stale {
             hot.flags |= flag::STALE;
@@ -204,6 +202,33 @@ impl PageData {
         }
         (!hot.chunk.is_empty()).then(|| first_t(&hot.chunk, hot.xor2))
     }
+}
+
+/// Makes room for `needed` bytes, of which `used` are in use.
+fn resize(chunk: &mut Box<[u8]>, used: usize, needed: usize) {
+    if chunk.len() < needed {
+        let mut grown = vec![0; buffer_size(needed)].into_boxed_slice();
+        grown[..used].copy_from_slice(&chunk[..used]);
+        *chunk = grown;
+    }
+}
+
+/// Appends to a buffer that need not have room to spare: where the encoder might
+/// touch bytes behind its end, it works on a piece of the stack, and only what
+/// it wrote is kept. So a buffer is as long as the chunk, not as long as the
+/// longest sample more.
+fn append_xor(state: &mut XorState, chunk: &mut Box<[u8]>, t: i64, v: f64) {
+    let used = state.byte_len();
+    if chunk.len() >= used + APPEND_BYTES_MAX {
+        return xor::append(state, chunk, t, v);
+    }
+    let from = used - 1;
+    let mut window = [0; APPEND_BYTES_MAX + 16];
+    window[0] = chunk[from];
+    xor::append_at(state, &mut window, from, t, v);
+    let end = state.byte_len();
+    resize(chunk, used, end);
+    chunk[from..end].copy_from_slice(&window[..end - from]);
 }
 
 /// The distance from `from` to `to` in ms as far as it can be kept.

@@ -272,7 +272,11 @@ impl PageData {
 }
 
 /// Absolute counts by bucket, empty buckets left out.
-fn buckets<T: Copy>(spans: &[Span], counts: impl Iterator<Item = T>, empty: impl Fn(T) -> bool) -> Vec<(i64, T)> {
+fn buckets<T: Copy>(
+    spans: &[Span],
+    counts: impl Iterator<Item = T>,
+    empty: impl Fn(T) -> bool,
+) -> Vec<(i64, T)> {
     let mut index = 0i64;
     let indices = spans.iter().flat_map(|span| {
         index += i64::from(span.offset);
@@ -304,8 +308,10 @@ fn same_integer(a: &Histogram, b: &Histogram) -> bool {
                 && a.zero_count == b.zero_count
                 && a.count == b.count
                 && same_bounds(&a.custom_values, &b.custom_values)
-                && side(&a.positive_spans, &a.positive_buckets) == side(&b.positive_spans, &b.positive_buckets)
-                && side(&a.negative_spans, &a.negative_buckets) == side(&b.negative_spans, &b.negative_buckets))
+                && side(&a.positive_spans, &a.positive_buckets)
+                    == side(&b.positive_spans, &b.positive_buckets)
+                && side(&a.negative_spans, &a.negative_buckets)
+                    == side(&b.negative_spans, &b.negative_buckets))
 }
 
 fn same_float(a: &FloatHistogram, b: &FloatHistogram) -> bool {
@@ -320,6 +326,8 @@ fn same_float(a: &FloatHistogram, b: &FloatHistogram) -> bool {
                 && a.zero_count.to_bits() == b.zero_count.to_bits()
                 && a.count.to_bits() == b.count.to_bits()
                 && same_bounds(&a.custom_values, &b.custom_values)
-                && side(&a.positive_spans, &a.positive_buckets) == side(&b.positive_spans, &b.positive_buckets)
-                && side(&a.negative_spans, &a.negative_buckets) == side(&b.negative_spans, &b.negative_buckets))
+                && side(&a.positive_spans, &a.positive_buckets)
+                    == side(&b.positive_spans, &b.positive_buckets)
+                && side(&a.negative_spans, &a.negative_buckets)
+                    == side(&b.negative_spans, &b.negative_buckets))
 }

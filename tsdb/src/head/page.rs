@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! hot     [last t, last v, open chunk, …]     what an append touches: one line or two
-//! cold    [labels, rank, full chunks, extra]  what selects and upkeep touch
+//! cold    [labels, full chunks, extra]  what selects and upkeep touch
 //! labels  packed pairs, one run a series
 //! before  what a batch found, until no reader from before it is left
 //! closing full chunks on their way to a file
@@ -116,8 +116,6 @@ impl FullChunk {
 #[derive(Default)]
 pub(crate) struct Cold {
     labels_at: u32,
-    /// Place in the order of labels, as of the last ranking; `u32::MAX` for none yet.
-    pub(crate) rank: u32,
     /// Full chunks in order of time.
     pub(crate) full: Box<[FullChunk]>,
     /// What most series lack.
@@ -201,7 +199,9 @@ pub(crate) fn generation(series_ref: u64) -> u32 {
 impl PageData {
     /// Whether a handle's series still lives in place `i`.
     pub(crate) fn is_tenant(&self, i: usize, handle: SeriesHandle) -> bool {
-        self.hot.get(i).is_some_and(|hot| hot.series_ref != 0 && generation(hot.series_ref) == handle.generation)
+        self.hot
+            .get(i)
+            .is_some_and(|hot| hot.series_ref != 0 && generation(hot.series_ref) == handle.generation)
     }
 
     /// Puts a new series into place `i`, the next place or a vacant one.
@@ -213,7 +213,7 @@ impl PageData {
         let labels_at = u32::try_from(self.labels.len()).expect("a page has less than 4 GiB of labels");
         labels::pack(pairs, &mut self.labels);
         let hot = Hot { series_ref, ..Hot::vacant() };
-        let cold = Cold { labels_at, rank: u32::MAX, ..Cold::default() };
+        let cold = Cold { labels_at, ..Cold::default() };
         if i == self.hot.len() {
             if i == 0 {
                 self.hot.reserve_exact(PAGE_SLOTS);
@@ -289,7 +289,8 @@ impl PageData {
             for t in ooo.open.iter().map(|sample| sample.t).chain(ooo.full.iter().map(|chunk| chunk.min_ms)) {
                 first = first.min(t);
             }
-            let newest = ooo.open.iter().map(|sample| sample.t).chain(ooo.full.iter().map(|c| c.max_bound_ms()));
+            let newest =
+                ooo.open.iter().map(|sample| sample.t).chain(ooo.full.iter().map(|c| c.max_bound_ms()));
             last = newest.chain(mine.map(|(_, chunk)| chunk.max_ms)).fold(last, i64::max);
         }
         (first, last)

@@ -82,11 +82,6 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Chunks in files whose series never came.
-    pub(crate) fn orphans(&self) -> usize {
-        self.chunks.len()
-    }
-
     /// Applies one record of the log.
     ///
     /// # Errors

@@ -26,8 +26,6 @@ pub(crate) struct Found {
     pub(crate) handle: SeriesHandle,
     /// Its number on disk.
     pub(crate) series_ref: SeriesRef,
-    /// Whether it was made just now.
-    pub(crate) created: bool,
 }
 
 impl Head {
@@ -51,7 +49,7 @@ impl Head {
             }
             page.hot[i].flags &= !flag::CONDEMNED;
             let handle = SeriesHandle { slot, generation: generation(series_ref) };
-            Some(Found { handle, series_ref: SeriesRef(series_ref), created: false })
+            Some(Found { handle, series_ref: SeriesRef(series_ref) })
         })
     }
 
@@ -92,17 +90,6 @@ impl Head {
         self.create(&mut creation, labels, hash, series_ref, false)
     }
 
-    /// Makes sure that numbers up to `series_ref` are not given again.
-    pub(crate) fn reserve_refs(&self, series_ref: u64) {
-        let mut creation = self.creation.lock();
-        creation.last_ref = creation.last_ref.max(series_ref);
-    }
-
-    /// The highest number given to a series.
-    pub(crate) fn last_ref(&self) -> u64 {
-        self.creation.lock().last_ref
-    }
-
     fn create(
         &self,
         creation: &mut Creation,
@@ -139,6 +126,6 @@ impl Head {
         self.counts.series.fetch_add(1, Ordering::Relaxed);
         self.counts.series_created.fetch_add(1, Ordering::Relaxed);
         let handle = SeriesHandle { slot, generation: generation(series_ref) };
-        Ok(Found { handle, series_ref: SeriesRef(series_ref), created: true })
+        Ok(Found { handle, series_ref: SeriesRef(series_ref) })
     }
 }

@@ -56,11 +56,6 @@ impl Slots {
             .map(|(n, page)| ((n * PAGE_SLOTS) as u32, &**page))
     }
 
-    /// One more than the highest slot ever used.
-    pub(crate) fn bound(&self) -> u32 {
-        self.used.load(Ordering::Acquire)
-    }
-
     /// Bytes of the table itself.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.pages.len() * size_of::<OnceLock<Box<Page>>>()

@@ -153,11 +153,6 @@ impl SymbolTable {
         }
     }
 
-    /// How many strings are in use.
-    pub(crate) fn len(&self) -> usize {
-        self.table.len()
-    }
-
     /// One more than the largest number given out.
     pub(crate) fn id_bound(&self) -> usize {
         self.entries.iter().map(Vec::len).sum()
@@ -179,7 +174,8 @@ impl SymbolTable {
 }
 
 fn text_of<'a>(entries: &[Vec<Entry>], blocks: &'a [String], id: u32) -> &'a str {
-    let Entry { block, offset, len, .. } = entries[id as usize / ENTRIES_PER_PAGE][id as usize % ENTRIES_PER_PAGE];
+    let Entry { block, offset, len, .. } =
+        entries[id as usize / ENTRIES_PER_PAGE][id as usize % ENTRIES_PER_PAGE];
     &blocks[block as usize][offset as usize..(offset + len) as usize]
 }
 

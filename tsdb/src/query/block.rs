@@ -169,7 +169,8 @@ impl BlockView {
         let tombstones = self.block.tombstones.read();
         let deleted = tombstones.get(u64::from(series.0));
         if !deleted.is_empty() {
-            let intervals: Vec<(i64, i64)> = deleted.iter().map(|gone| (gone.start_ms, gone.end_ms)).collect();
+            let intervals: Vec<(i64, i64)> =
+                deleted.iter().map(|gone| (gone.start_ms, gone.end_ms)).collect();
             drop(tombstones);
             drop_intervals(columns, &intervals);
         }
@@ -196,7 +197,8 @@ impl BlockView {
             });
         }
         let tombstones = self.block.tombstones.read();
-        let deleted = tombstones.get(u64::from(series.0)).iter().map(|gone| (gone.start_ms, gone.end_ms)).collect();
+        let deleted =
+            tombstones.get(u64::from(series.0)).iter().map(|gone| (gone.start_ms, gone.end_ms)).collect();
         Ok((chunks, deleted))
     }
 }

@@ -35,7 +35,11 @@ impl View {
                         let (chunks, deleted) = block.raw_chunks(series, request.range)?;
                         sources.push(trim_all(&self.head.store, chunks, TimeRange::ALL, &deleted)?);
                     }
-                    None => sources.extend(self.head.store.raw_chunks(&self.head, found.head[row], request.range)?),
+                    None => sources.extend(self.head.store.raw_chunks(
+                        &self.head,
+                        found.head[row],
+                        request.range,
+                    )?),
                 }
             }
             let chunks = disjoint(&self.head.store, sources)?;

@@ -81,15 +81,21 @@ impl HeadView {
         let last_t = page.last_t(i);
         if start <= range.end_ms && last_t >= start && page.visible_until(i, self.mark.number()) >= start {
             let first = page.cold[i].full.first().map(|chunk| chunk.min_ms);
-            let closing = || page.closing.iter().find(|(slot, _)| usize::from(*slot) == i).map(|(_, c)| c.min_ms);
+            let closing =
+                || page.closing.iter().find(|(slot, _)| usize::from(*slot) == i).map(|(_, c)| c.min_ms);
             let first = first.or_else(closing).or_else(|| page.open_min(i));
-            if first.is_some_and(|first| first <= range.end_ms) && self.has_chunk(page, i, start, range.end_ms) {
+            if first.is_some_and(|first| first <= range.end_ms)
+                && self.has_chunk(page, i, start, range.end_ms)
+            {
                 return true;
             }
         }
         let Some(ooo) = page.cold[i].ooo() else { return false };
         ooo.open.iter().any(|sample| range.contains(sample.t))
-            || ooo.full.iter().any(|chunk| chunk.min_ms <= range.end_ms && chunk.max_bound_ms() >= range.start_ms)
+            || ooo
+                .full
+                .iter()
+                .any(|chunk| chunk.min_ms <= range.end_ms && chunk.max_bound_ms() >= range.start_ms)
             || page.closing.iter().any(|(slot, chunk)| {
                 usize::from(*slot) == i
                     && chunk.out_of_order
@@ -155,7 +161,8 @@ impl HeadView {
                 .collect();
             let rules = &self.store.head.rules.load().chunks;
             let encoded = ooo::encode(hot.series_ref, &ooo.open, rules);
-            let touching = encoded.into_iter().filter(|c| c.min_ms <= range.end_ms && c.max_ms >= range.start_ms);
+            let touching =
+                encoded.into_iter().filter(|c| c.min_ms <= range.end_ms && c.max_ms >= range.start_ms);
             found.ooo_open.extend(touching.map(Arc::new));
         }
         Some(found)

@@ -67,12 +67,11 @@ pub(crate) fn merge_columns(sources: &mut [Columns], out: &mut Columns) {
     out.clear();
     let mut cursors: Vec<Cursor<'_>> = sources.iter_mut().map(Cursor::new).collect();
     let mut last_source = None;
-    loop {
-        let Some((source, t)) =
-            cursors.iter().enumerate().filter_map(|(n, cursor)| Some((n, cursor.t()?))).min_by_key(|&(n, t)| (t, n))
-        else {
-            break;
-        };
+    let earliest = |cursors: &[Cursor<'_>]| {
+        let heads = cursors.iter().enumerate().filter_map(|(n, cursor)| Some((cursor.t()?, n)));
+        heads.min()
+    };
+    while let Some((t, source)) = earliest(&cursors) {
         let changed = last_source.is_some_and(|last| last != source);
         cursors[source].move_to(out, changed);
         last_source = Some(source);
@@ -120,7 +119,10 @@ mod tests {
     #[test]
     fn the_first_source_wins_at_equal_times() {
         let mut out = Columns::default();
-        merge_columns(&mut [floats(&[(1, 1.0), (3, 3.0)]), floats(&[(1, 9.0), (2, 2.0), (4, 4.0)])], &mut out);
+        merge_columns(
+            &mut [floats(&[(1, 1.0), (3, 3.0)]), floats(&[(1, 9.0), (2, 2.0), (4, 4.0)])],
+            &mut out,
+        );
         assert_eq!(out.timestamps_ms, [1, 2, 3, 4]);
         assert_eq!(out.floats, [1.0, 2.0, 3.0, 4.0]);
         assert_eq!(out.runs, [Run { kind: SampleKind::Float, len: 4 }]);

@@ -39,7 +39,12 @@ impl Translation {
 }
 
 impl Ranks {
-    fn new(table: &SymbolTable, numbers: impl Iterator<Item = u32> + Clone, n: usize, dictionary: &Dictionary) -> Ranks {
+    fn new(
+        table: &SymbolTable,
+        numbers: impl Iterator<Item = u32> + Clone,
+        n: usize,
+        dictionary: &Dictionary,
+    ) -> Ranks {
         let dense = table.id_bound() <= n * 8;
         let mut distinct: Vec<u32> = Vec::new();
         let mut by_number = if dense {
@@ -82,11 +87,6 @@ impl HeadRows {
         self.ends.push(u32::try_from(self.pairs.len()).expect("a select has fewer than 2^32 labels"));
     }
 
-    /// How many rows there are.
-    pub(crate) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
     /// The rows in label order as ids of the dictionary, and for each the
     /// number under which it was pushed.
     pub(crate) fn sorted(self, tables: &Tables, dictionary: &Dictionary) -> (LabelTable, Vec<u32>) {
@@ -96,7 +96,9 @@ impl HeadRows {
         let values = Ranks::new(&tables.values, pairs.iter().map(|pair| pair.1), n, dictionary);
         let keys: Vec<u64> = pairs
             .iter()
-            .map(|&(name, value)| u64::from(names.by_number.get(name)) << 32 | u64::from(values.by_number.get(value)))
+            .map(|&(name, value)| {
+                u64::from(names.by_number.get(name)) << 32 | u64::from(values.by_number.get(value))
+            })
             .collect();
         drop(pairs);
         let row = |i: u32| {
@@ -107,7 +109,9 @@ impl HeadRows {
         order.sort_unstable_by(|&a, &b| row(a).cmp(row(b)));
         let mut table = LabelTable::new();
         for &i in &order {
-            table.push(row(i).iter().map(|key| (names.ids[(key >> 32) as usize], values.ids[*key as u32 as usize])));
+            table.push(
+                row(i).iter().map(|key| (names.ids[(key >> 32) as usize], values.ids[*key as u32 as usize])),
+            );
         }
         (table, order)
     }

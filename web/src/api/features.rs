@@ -25,7 +25,7 @@ fn of(web: &Web) -> Features {
     let mut all = Features::new();
     let mut add = |category, names: &[(&str, bool)]| {
         let names = names.iter().map(|&(name, on)| (name.to_owned(), on));
-        all.entry(category).or_insert_with(BTreeMap::new).extend(names);
+        all.entry(category).or_default().extend(names);
     };
     add(
         "api",

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use model::CancelToken;
 use model::query::CancelReason;
+use model::{CancelToken, Queryable};
+use promql::observer::{Origin, QueryRecord};
 use promql::value::{Matrix, SampleValue, Series, Value, Vector};
 use promql::{Output, Query, QueryError};
+use serde::Serialize;
 
 use super::{Answer, TRUNCATED, blocking, respond, write_annotations};
 use crate::error::{ApiError, ErrorKind};
-use crate::json;
+use crate::json::{self, GoFloat};
 use crate::params::{DurationError, Params, parse_duration_ms};
 use crate::state::Web;
 
@@ -26,15 +28,17 @@ const ANNOTATIONS_MAX: usize = 10;
 
 /// `/query`: the expression at one time.
 pub async fn instant(State(web): State<Arc<Web>>, request: Request<Body>) -> Answer {
+    let origin = origin(&request);
     let params = Params::read(request).await?;
     let limit = params.limit()?;
     let at_ms = params.time_ms("time", web.clock.now_ms())?;
     let query = common(&web, &params, Query::instant(params.get("query"), at_ms))?;
-    run(web, params, query, limit).await
+    run(web, params, query, limit, origin).await
 }
 
 /// `/query_range`: the expression at every step of a range.
 pub async fn range(State(web): State<Arc<Web>>, request: Request<Body>) -> Answer {
+    let origin = origin(&request);
     let params = Params::read(request).await?;
     let limit = params.limit()?;
     let time = |name: &str| match params.get(name) {
@@ -64,7 +68,7 @@ pub async fn range(State(web): State<Arc<Web>>, request: Request<Body>) -> Answe
         ));
     }
     let query = common(&web, &params, Query::range(params.get("query"), start_ms, end_ms, step_ms))?;
-    run(web, params, query, limit).await
+    run(web, params, query, limit, origin).await
 }
 
 /// What both forms share: lookback, statistics, time.
@@ -106,7 +110,50 @@ impl Drop for CancelWhenDropped {
     }
 }
 
-async fn run(web: Arc<Web>, params: Params, mut query: Query, limit: usize) -> Answer {
+/// Who asks, for the query log.
+fn origin(request: &Request<Body>) -> Origin {
+    let peer = request.extensions().get::<net::server::Peer>();
+    Origin::Http {
+        client_ip: peer.map(|peer| peer.address.ip().to_string()).unwrap_or_default(),
+        method: request.method().to_string(),
+        path: request.uri().path().to_owned(),
+    }
+}
+
+/// Evaluates a query and tells the observer, which also notes it while it runs.
+fn observed(
+    web: &Web,
+    store: &dyn Queryable,
+    query: &Query,
+    queued: f64,
+    origin: &Origin,
+) -> Result<Output, QueryError> {
+    let observer = web.observer.get();
+    let running = observer.map(|observer| observer.begin(&query.text));
+    let mut outcome = match query.step_ms > 0 {
+        true => web.engine.range(store, query),
+        false => web.engine.instant(store, query),
+    };
+    drop(running);
+    if let Ok(output) = &mut outcome {
+        output.stats.timings.exec_queue = queued;
+        output.stats.timings.exec_total += queued;
+    }
+    if let Some(observer) = observer {
+        observer.ended(&QueryRecord {
+            text: &query.text,
+            start_ms: query.start_ms,
+            end_ms: query.end_ms,
+            step_ms: query.step_ms,
+            origin,
+            stats: outcome.as_ref().ok().map(|output| &output.stats),
+            error: outcome.as_ref().err(),
+        });
+    }
+    outcome
+}
+
+async fn run(web: Arc<Web>, params: Params, mut query: Query, limit: usize, origin: Origin) -> Answer {
     let timeout = timeout(&web, &params)?;
     let storage = web.storage()?;
     let cancel = CancelToken::new();
@@ -119,26 +166,22 @@ async fn run(web: Arc<Web>, params: Params, mut query: Query, limit: usize) -> A
         return Err(ApiError::new(ErrorKind::Timeout, "query timed out in expression evaluation"));
     };
     let queued = web.clock.monotonic().saturating_sub(queued_at).as_secs_f64();
+    if timeout.is_zero() {
+        cancel.cancel(CancelReason::TimedOut);
+    }
     let timer = tokio::spawn(async move {
         tokio::time::sleep_until(deadline).await;
         cancel.cancel(CancelReason::TimedOut);
     });
-    let engine = web.engine.clone();
+    let asked = web.clone();
     let outcome = blocking(move || {
         let _permit = permit;
-        let range = query.step_ms > 0;
-        let output = match range {
-            true => engine.range(&*storage.queryable, &query),
-            false => engine.instant(&*storage.queryable, &query),
-        };
-        output.map_err(ApiError::from)
+        observed(&asked, &*storage.queryable, &query, queued, &origin).map_err(ApiError::from)
     })
     .await;
     timer.abort();
     guard.0 = None;
     let mut output = outcome?;
-    output.stats.timings.exec_queue = queued;
-    output.stats.timings.exec_total += queued;
     let stats = match params.get("stats") {
         "" => None,
         mode => {
@@ -317,35 +360,59 @@ fn capped(texts: &[String], kind: &str) -> Vec<String> {
     shown
 }
 
+#[derive(Serialize)]
+struct Stats {
+    timings: TimingFigures,
+    samples: SampleFigures,
+}
+
+/// Seconds, in upstream's order.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TimingFigures {
+    eval_total_time: GoFloat,
+    result_sort_time: GoFloat,
+    query_preparation_time: GoFloat,
+    inner_eval_time: GoFloat,
+    exec_queue_time: GoFloat,
+    exec_total_time: GoFloat,
+}
+
+/// Counts, by step as `[seconds, count]`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SampleFigures {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_queryable_samples_per_step: Option<Vec<(GoFloat, u64)>>,
+    total_queryable_samples: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    samples_read_per_step: Option<Vec<(GoFloat, u64)>>,
+    samples_read: u64,
+    peak_samples: u64,
+}
+
 /// The `stats` object.
 fn stats_json(output: &Output) -> Vec<u8> {
-    let stats = &output.stats;
+    let (stats, timings) = (&output.stats, &output.stats.timings);
     let per_step = |steps: &Option<Vec<(i64, u64)>>| {
-        steps.as_ref().map(|steps| {
-            let seconds = steps.iter().map(|&(ms, count)| serde_json::json!([ms as f64 / 1000.0, count]));
-            serde_json::Value::from_iter(seconds)
-        })
+        let seconds = |&(ms, count): &(i64, u64)| (GoFloat(ms as f64 / 1000.0), count);
+        steps.as_ref().map(|steps| steps.iter().map(seconds).collect())
     };
-    let mut samples = serde_json::Map::new();
-    if let Some(steps) = per_step(&stats.total_queryable_samples_per_step) {
-        samples.insert("totalQueryableSamplesPerStep".to_owned(), steps);
-    }
-    samples.insert("totalQueryableSamples".to_owned(), stats.total_queryable_samples.into());
-    if let Some(steps) = per_step(&stats.samples_read_per_step) {
-        samples.insert("samplesReadPerStep".to_owned(), steps);
-    }
-    samples.insert("samplesRead".to_owned(), stats.samples_read.into());
-    samples.insert("peakSamples".to_owned(), stats.peak_samples.into());
-    let timings = &stats.timings;
-    json::to_vec(&serde_json::json!({
-        "timings": {
-            "evalTotalTime": timings.eval_total,
-            "resultSortTime": timings.result_sort,
-            "queryPreparationTime": timings.query_preparation,
-            "innerEvalTime": timings.inner_eval,
-            "execQueueTime": timings.exec_queue,
-            "execTotalTime": timings.exec_total,
+    json::to_vec(&Stats {
+        timings: TimingFigures {
+            eval_total_time: GoFloat(timings.eval_total),
+            result_sort_time: GoFloat(timings.result_sort),
+            query_preparation_time: GoFloat(timings.query_preparation),
+            inner_eval_time: GoFloat(timings.inner_eval),
+            exec_queue_time: GoFloat(timings.exec_queue),
+            exec_total_time: GoFloat(timings.exec_total),
         },
-        "samples": samples,
-    }))
+        samples: SampleFigures {
+            total_queryable_samples_per_step: per_step(&stats.total_queryable_samples_per_step),
+            total_queryable_samples: stats.total_queryable_samples,
+            samples_read_per_step: per_step(&stats.samples_read_per_step),
+            samples_read: stats.samples_read,
+            peak_samples: stats.peak_samples,
+        },
+    })
 }

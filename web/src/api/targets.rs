@@ -174,8 +174,7 @@ struct Rule<'a> {
     source_labels: Option<&'a [String]>,
     #[serde(skip_serializing_if = "str::is_empty")]
     separator: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    regex: Option<&'a str>,
+    regex: &'a str,
     #[serde(skip_serializing_if = "is_zero")]
     modulus: u64,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -213,7 +212,7 @@ pub async fn relabel_steps(State(web): State<Arc<Web>>, request: Request<Body>) 
         let rule = Rule {
             source_labels: rule.source_labels.0.as_deref().filter(|names| !names.is_empty()),
             separator: &rule.separator,
-            regex: rule.regex.0.as_deref(),
+            regex: rule.regex.0.as_deref().unwrap_or("(.*)"),
             modulus: rule.modulus,
             target_label: &rule.target_label,
             replacement: &rule.replacement,

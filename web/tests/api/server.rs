@@ -12,9 +12,10 @@ use model::exemplar::SeriesExemplars;
 use model::metrics::Registry;
 use model::query::{ChunkQueryable, Dictionary, ExemplarQueryable, LabelList, LabelQueryable, RawChunk};
 use model::{
-    Appendable, Exemplar, FloatHistogram, Labels, Matcher, Queryable, SelectRequest, Span, StorageError, TimeRange,
+    Appendable, Exemplar, FloatHistogram, Labels, Matcher, Queryable, SelectRequest, Span, StorageError,
+    TimeRange,
 };
-use scrape::fetch::NetFetchFactory;
+use scrape::fetch::{Fetch, FetchError, FetchFactory, FetchRequest, Fetching};
 use scrape::{ManagerOptions, ScrapeManager};
 use serde_json::Value;
 use testkit::{MemoryStore, TestClock};
@@ -56,7 +57,12 @@ fn list(values: impl Iterator<Item = String>, limit: usize) -> LabelList {
 }
 
 impl LabelQueryable for Rest {
-    fn label_names(&self, range: TimeRange, sets: &[Vec<Matcher>], limit: usize) -> Result<LabelList, StorageError> {
+    fn label_names(
+        &self,
+        range: TimeRange,
+        sets: &[Vec<Matcher>],
+        limit: usize,
+    ) -> Result<LabelList, StorageError> {
         let all = self.labels(range, sets)?;
         Ok(list(all.iter().flat_map(|labels| labels.iter().map(|label| label.name.to_owned())), limit))
     }
@@ -74,7 +80,11 @@ impl LabelQueryable for Rest {
 }
 
 impl ExemplarQueryable for Rest {
-    fn exemplars(&self, range: TimeRange, sets: &[Vec<Matcher>]) -> Result<Vec<SeriesExemplars>, StorageError> {
+    fn exemplars(
+        &self,
+        range: TimeRange,
+        sets: &[Vec<Matcher>],
+    ) -> Result<Vec<SeriesExemplars>, StorageError> {
         let exemplar = Exemplar {
             labels: Labels::from_pairs([("trace_id", "<abc>")]),
             value: 0.5,
@@ -120,7 +130,11 @@ impl TsdbStatus for Rest {
     fn head_stats(&self, limit: usize) -> Result<HeadStats, StorageError> {
         let names = ["up", "http_requests_total"].iter().take(limit);
         let counts = names.map(|name| NamedCount { name: (*name).to_owned(), value: 2 }).collect();
-        Ok(HeadStats { num_series: self.0.series_count() as u64, series_by_metric: counts, ..HeadStats::default() })
+        Ok(HeadStats {
+            num_series: self.0.series_count() as u64,
+            series_by_metric: counts,
+            ..HeadStats::default()
+        })
     }
 
     fn blocks(&self) -> Result<Vec<Value>, StorageError> {
@@ -164,7 +178,8 @@ fn filled() -> MemoryStore {
     for (n, pairs) in series.iter().enumerate() {
         let handle = batch.series(&Labels::from_pairs(pairs.iter().copied())).unwrap();
         for step in (0..=40).rev() {
-            let value = if n == 5 && step == 0 { model::stale_nan() } else { (n * 100 + 40 - step as usize) as f64 };
+            let value =
+                if n == 5 && step == 0 { model::stale_nan() } else { (n * 100 + 40 - step as usize) as f64 };
             let floats = FloatBatch {
                 series: &[handle],
                 timestamps: Timestamps::Same(NOW_MS - step * 15_000),
@@ -196,6 +211,32 @@ fn filled() -> MemoryStore {
     batch.commit().unwrap();
     store
 }
+
+/// A network that no target can be reached over.
+struct Offline;
+
+impl Fetch for Offline {
+    fn fetch<'a>(&'a self, _: &'a FetchRequest, _: &'a mut Vec<u8>) -> Fetching<'a> {
+        Box::pin(async { Err(FetchError::BodyCut) })
+    }
+}
+
+impl FetchFactory for Offline {
+    fn fetcher(&self, _: &config::ScrapeConfig, _: Option<&str>) -> Result<Arc<dyn Fetch>, FetchError> {
+        Ok(Arc::new(Offline))
+    }
+}
+
+/// The jobs of [`Server::with_targets`].
+const JOBS: &str = r"
+scrape_configs:
+  - job_name: node
+    basic_auth: { username: u, password: hidden }
+    relabel_configs:
+      - { source_labels: [drop_me], regex: 'yes', action: drop }
+      - { source_labels: [__address__], target_label: host }
+  - job_name: other
+";
 
 /// A server under test.
 pub struct Server {
@@ -268,14 +309,35 @@ impl Server {
         let clock = Arc::new(TestClock::new(NOW_MS));
         let registry = Registry::new();
         let engine = Arc::new(promql::Engine::new(promql::EngineOptions::default()));
-        let fetchers = Arc::new(NetFetchFactory::new("test", model::memory::Accountant::unlimited()));
-        let scrape =
-            ScrapeManager::new(ManagerOptions::new(fetchers), Arc::new(store.clone()), clock.clone(), &registry);
+        let options_of_scrape = ManagerOptions::new(Arc::new(Offline));
+        let scrape = ScrapeManager::new(options_of_scrape, Arc::new(store.clone()), clock.clone(), &registry);
         let (reload, reloads) = mpsc::channel(4);
         let (quit, quits) = mpsc::channel(1);
         let progress = Arc::new(|| ReplayProgress { min: 1, max: 7, current: 3 });
         let web = Web::new(options, clock, registry, engine, Arc::new(scrape), reload, quit, progress);
         Server { router: web::router(web.clone()), web, store, reloads, quits }
+    }
+
+    /// Discovers three targets, one of which is dropped.
+    pub async fn with_targets(self) -> Server {
+        let lookup = |_: &str| None;
+        let options = config::LoadOptions { lookup: &lookup, ..config::LoadOptions::default() };
+        let loaded = config::Config::load(JOBS, std::path::Path::new(""), &options).unwrap();
+        let jobs = loaded.config.jobs().map(|job| Arc::new(job.clone())).collect();
+        self.web.scrape.apply(jobs, &Labels::empty()).await.unwrap();
+        let target = |address: &str, drop_me: &str| {
+            Labels::from_pairs([("__address__", address), ("drop_me", drop_me)])
+        };
+        let group = |source: &str, targets| discovery::TargetGroup {
+            source: source.to_owned(),
+            labels: Labels::empty(),
+            targets,
+        };
+        let node = vec![target("localhost:9100", ""), target("gone:9100", "yes")];
+        self.web.scrape.update_groups("node", vec![group("0", node)]);
+        self.web.scrape.update_groups("other", vec![group("0", vec![target("localhost:9090", "")])]);
+        self.web.scrape.sync().await;
+        self
     }
 
     /// Sends a request and reads the whole answer.

@@ -39,7 +39,10 @@ impl Engine {
         let plain = HttpClientConfig::default();
         let (scheme, rest) = host.split_once("://").unwrap_or(("", host));
         let (client, base) = match scheme {
-            "unix" => (Client::over_socket(&plain, context, timeout, PathBuf::from(rest))?, "http://docker".to_owned()),
+            "unix" => (
+                Client::over_socket(&plain, context, timeout, PathBuf::from(rest))?,
+                "http://docker".to_owned(),
+            ),
             "tcp" => (Client::new(&plain, context, timeout)?, format!("http://{rest}")),
             "http" | "https" => (Client::new(http, context, timeout)?, host.to_owned()),
             _ => {

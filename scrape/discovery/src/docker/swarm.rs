@@ -281,7 +281,9 @@ fn ip_of(prefix: &str) -> Result<&str, DiscoveryError> {
     let ip = prefix.split_once('/').map_or("", |(ip, _)| ip);
     match ip.parse::<std::net::IpAddr>() {
         Ok(_) => Ok(ip),
-        Err(error) => Err(DiscoveryError::Malformed(format!("error while parsing address {prefix}: {error}"))),
+        Err(error) => {
+            Err(DiscoveryError::Malformed(format!("error while parsing address {prefix}: {error}")))
+        }
     }
 }
 

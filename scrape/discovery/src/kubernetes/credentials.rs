@@ -187,7 +187,8 @@ fn from_kubeconfig(path: &Path) -> Result<(String, HttpClientConfig), DiscoveryE
     let text = read(path)?;
     let document = document_of_yaml(&text).map_err(|error| fault(error.to_string()))?;
     let file: KubeConfig = serde_json::from_value(document).map_err(|error| fault(error.to_string()))?;
-    let missing = |what: &str, name: &str| fault(format!("{what} {} does not exist", model::labels::go_quote(name)));
+    let missing =
+        |what: &str, name: &str| fault(format!("{what} {} does not exist", model::labels::go_quote(name)));
     let context = file.contexts.iter().find(|context| context.name == file.current_context);
     let context = &context.ok_or_else(|| missing("context", &file.current_context))?.context;
     let cluster = file.clusters.iter().find(|cluster| cluster.name == context.cluster);
@@ -222,10 +223,14 @@ fn add_cluster(http: &mut HttpClientConfig, cluster: &Cluster, folder: &Path) ->
 
 fn add_user(http: &mut HttpClientConfig, user: &User, folder: &Path) -> Result<(), String> {
     if user.exec.is_some() {
-        return Err("users with exec plug-ins are not supported: use a token or a client certificate".to_owned());
+        return Err(
+            "users with exec plug-ins are not supported: use a token or a client certificate".to_owned()
+        );
     }
     if user.auth_provider.is_some() {
-        return Err("users with auth-provider are not supported: use a token or a client certificate".to_owned());
+        return Err(
+            "users with auth-provider are not supported: use a token or a client certificate".to_owned()
+        );
     }
     let tls = &mut http.tls_config;
     match user.client_certificate_data.as_str() {

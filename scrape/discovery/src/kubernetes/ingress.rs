@@ -23,7 +23,11 @@ impl Primary for Ingress {
     fn new(ingress: objects::Ingress) -> Ingress {
         let mut labels = LabelsBuilder::new();
         labels.set(NAMESPACE, &ingress.metadata.namespace);
-        set(&mut labels, "ingress_class_name", ingress.spec.ingress_class_name.as_deref().unwrap_or_default());
+        set(
+            &mut labels,
+            "ingress_class_name",
+            ingress.spec.ingress_class_name.as_deref().unwrap_or_default(),
+        );
         add_metadata(&mut labels, &ingress.metadata, "ingress");
         let targets = ingress.spec.rules.iter().flat_map(|rule| targets(rule, &ingress.spec.tls)).collect();
         Ingress {
@@ -56,7 +60,9 @@ fn targets(rule: &objects::IngressRule, tls: &[objects::IngressTls]) -> Vec<Labe
     // list of paths for nothing.
     let paths: Vec<&str> = match &rule.http {
         None => vec!["/"],
-        Some(http) => http.paths.iter().map(|path| if path.path.is_empty() { "/" } else { &path.path }).collect(),
+        Some(http) => {
+            http.paths.iter().map(|path| if path.path.is_empty() { "/" } else { &path.path }).collect()
+        }
     };
     let target = |path| {
         let mut labels = LabelsBuilder::new();

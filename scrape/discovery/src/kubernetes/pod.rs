@@ -48,9 +48,12 @@ impl Pod {
             set(&mut labels, "pod_controller_name", name);
         }
         let (status, spec) = (pod.status, pod.spec);
-        let regular = spec.containers.into_iter().map(|c| Container::new(c, &status.container_statuses, false));
-        let init =
-            spec.init_containers.into_iter().map(|c| Container::new(c, &status.init_container_statuses, true));
+        let regular =
+            spec.containers.into_iter().map(|c| Container::new(c, &status.container_statuses, false));
+        let init = spec
+            .init_containers
+            .into_iter()
+            .map(|c| Container::new(c, &status.init_container_statuses, true));
         Pod {
             containers: regular.chain(init).collect(),
             namespace: pod.metadata.namespace,
@@ -87,7 +90,12 @@ impl Pod {
     }
 
     /// The target of a container's port that no service names.
-    pub(super) fn undeclared_target(&self, container: &Container, port: &ContainerPort, world: &World) -> Labels {
+    pub(super) fn undeclared_target(
+        &self,
+        container: &Container,
+        port: &ContainerPort,
+        world: &World,
+    ) -> Labels {
         let mut labels = LabelsBuilder::new();
         labels.set(ADDRESS_LABEL, &join_host_port(&self.ip, port.container_port));
         container.add_port_labels(&mut labels, port, &port.protocol);

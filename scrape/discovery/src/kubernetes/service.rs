@@ -85,10 +85,8 @@ pub(super) struct BehindEndpoints {
 
 impl BehindEndpoints {
     pub(super) fn new(service: &objects::Service) -> BehindEndpoints {
-        let dual = matches!(
-            service.spec.ip_family_policy.as_deref(),
-            Some("PreferDualStack" | "RequireDualStack")
-        );
+        let dual =
+            matches!(service.spec.ip_family_policy.as_deref(), Some("PreferDualStack" | "RequireDualStack"));
         BehindEndpoints {
             labels: labels(&service.metadata),
             primary_family: service.spec.ip_families.first().filter(|_| dual).cloned(),

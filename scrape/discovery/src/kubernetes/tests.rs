@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use config::discovery::kubernetes::{AttachMetadata, KubernetesSelector, NamespaceDiscovery};
 use config::decode::Chosen;
+use config::discovery::kubernetes::{AttachMetadata, KubernetesSelector, NamespaceDiscovery};
 use config::{HttpClientConfig, Url};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
@@ -64,7 +64,9 @@ fn groups_of<P: Primary>(case: &Value, role: KubernetesRole, primary: &str) -> B
     // Upstream's case has a selector that the recorded case does not name.
     let mut objects = case["final_objects"].as_array().unwrap().clone();
     if case["upstream_test"] == "TestPodDiscoveryWithNodeSelector" {
-        objects.retain(|object| object["kind"] != "Node" || object["metadata"]["labels"]["node-type"] == "worker");
+        objects.retain(|object| {
+            object["kind"] != "Node" || object["metadata"]["labels"]["node-type"] == "worker"
+        });
     }
     let mut state = State::<P>::new(config.attach_metadata, watched.clone(), context().metrics);
     for (kind, namespace) in watched {
@@ -137,7 +139,11 @@ fn conformance_objects_give_their_groups() {
             "service" => groups_of::<service::Service>(&case, KubernetesRole::Service, "Service"),
             "ingress" => groups_of::<ingress::Ingress>(&case, KubernetesRole::Ingress, "Ingress"),
             "endpoints" => groups_of::<endpoints::Endpoints>(&case, KubernetesRole::Endpoints, "Endpoints"),
-            _ => groups_of::<endpointslice::EndpointSlice>(&case, KubernetesRole::EndpointSlice, "EndpointSlice"),
+            _ => groups_of::<endpointslice::EndpointSlice>(
+                &case,
+                KubernetesRole::EndpointSlice,
+                "EndpointSlice",
+            ),
         };
         total += 1;
         match agrees(&case, &groups) {
@@ -178,17 +184,21 @@ impl Cluster {
                 }
                 if request.parameter("continue") == "more" {
                     return Reply::json(
-                        json!({"metadata": {"resourceVersion": "10"}, "items": [pod("b", "10.0.0.2", 2)]}).to_string(),
+                        json!({"metadata": {"resourceVersion": "10"}, "items": [pod("b", "10.0.0.2", 2)]})
+                            .to_string(),
                     );
                 }
                 match lists.fetch_add(1, Ordering::SeqCst) {
                     0 => {
                         let metadata = json!({"resourceVersion": "10", "continue": "more"});
-                        Reply::json(json!({"metadata": metadata, "items": [pod("a", "10.0.0.1", 1)]}).to_string())
+                        Reply::json(
+                            json!({"metadata": metadata, "items": [pod("a", "10.0.0.1", 1)]}).to_string(),
+                        )
                     }
                     // Later on only one of them is left.
                     _ => Reply::json(
-                        json!({"metadata": {"resourceVersion": "50"}, "items": [pod("b", "10.0.0.2", 2)]}).to_string(),
+                        json!({"metadata": {"resourceVersion": "50"}, "items": [pod("b", "10.0.0.2", 2)]})
+                            .to_string(),
                     ),
                 }
             }
@@ -282,7 +292,11 @@ async fn a_cut_watch_goes_on_where_it_was_and_an_expired_one_lists_again() {
     assert_eq!(cluster.lists.load(Ordering::SeqCst), 1, "a cut needs no list");
 
     cluster.event(1, "ERROR", &json!({"kind": "Status", "code": 410, "message": "too old"})).await;
-    assert_eq!(sources(&mut received).await, [group("a", 0), group("b", 1)], "what is gone meanwhile is emptied");
+    assert_eq!(
+        sources(&mut received).await,
+        [group("a", 0), group("b", 1)],
+        "what is gone meanwhile is emptied"
+    );
     cluster.watch(2).await;
     assert_eq!(cluster.watch_requests()[2].parameter("resourceVersion"), "50");
     let events = &context.metrics.kubernetes_events;
@@ -299,8 +313,7 @@ async fn the_service_accounts_token_is_read_again_for_each_request() {
     std::fs::write(dir.path().join("namespace"), "ns").unwrap();
     let cluster = Cluster::start().await;
     let (host, port) = cluster.server.address.split_once(':').unwrap();
-    let context =
-        context_with(&[("KUBERNETES_SERVICE_HOST", host), ("KUBERNETES_SERVICE_PORT", port)]);
+    let context = context_with(&[("KUBERNETES_SERVICE_HOST", host), ("KUBERNETES_SERVICE_PORT", port)]);
     let config = KubernetesSdConfig {
         api_server: None,
         namespaces: NamespaceDiscovery { own_namespace: true, names: Vec::new() },

@@ -152,7 +152,8 @@ impl<T: Object, P> Watch<T, P> {
     }
 
     fn url(&self, more: &[(&str, &str)]) -> String {
-        let selection = [("labelSelector", &*self.selection.label), ("fieldSelector", &*self.selection.field)];
+        let selection =
+            [("labelSelector", &*self.selection.label), ("fieldSelector", &*self.selection.field)];
         let pairs = selection.iter().chain(more).filter(|(_, value)| !value.is_empty()).copied();
         format!("{}{}?{}", self.api.base, self.path, query(pairs))
     }

@@ -73,8 +73,7 @@ fn field(kind: &str) -> Yaml {
 /// Objects: their fields as `name:type`, `name?:type` for those that may be missing.
 #[rustfmt::skip]
 const OBJECTS: &[(&str, &str)] = &[
-    ("Error", "status:s errorType:s error:s data?:*"),
-    ("QueryData", "resultType:s result:* stats?:QueryStats"),
+    ("Error", "status:s errorType:s error:s"),
     ("QueryStats", "timings:{n} samples:{*}"),
     ("FloatSample", "metric:Labels value:[*]"),
     ("HistogramSample", "metric:Labels histogram:[*]"),
@@ -113,7 +112,7 @@ const OBJECTS: &[(&str, &str)] = &[
     ("Notification", "text:s date:s active:b"),
 ];
 
-/// Answers: the envelope around data of a type.
+/// Answers: the envelope around data of a type, empty for none.
 const ENVELOPES: &[(&str, &str)] = &[
     ("QueryOutputBody", "QueryData"),
     ("QueryRangeOutputBody", "QueryData"),
@@ -140,8 +139,8 @@ const ENVELOPES: &[(&str, &str)] = &[
     ("StatusTSDBBlocksOutputBody", "StatusTSDBBlocksData"),
     ("StatusWALReplayOutputBody", "StatusWALReplayData"),
     ("StatusSelfMetricsOutputBody", "[*]"),
-    ("DeleteSeriesOutputBody", "*"),
-    ("CleanTombstonesOutputBody", "*"),
+    ("DeleteSeriesOutputBody", ""),
+    ("CleanTombstonesOutputBody", ""),
     ("SnapshotOutputBody", "DataStruct"),
     ("NotificationsOutputBody", "[Notification]"),
     ("FeaturesOutputBody", "{{b}}"),
@@ -159,9 +158,25 @@ fn object(fields: Vec<(&str, Yaml, bool)>) -> Yaml {
     map(entries)
 }
 
+/// The value of a query: each type of result with what it holds.
+fn query_data() -> Yaml {
+    let of_type = |name: &str, result: &str| {
+        let kind = map(vec![("type", text("string")), ("const", text(name))]);
+        let fields = vec![
+            ("resultType", kind, true),
+            ("result", field(result), true),
+            ("stats", reference("QueryStats"), false),
+        ];
+        object(fields)
+    };
+    let types = [("vector", "[*]"), ("matrix", "[*]"), ("scalar", "[*]"), ("string", "[*]")];
+    map(vec![("anyOf", Yaml::Seq(types.map(|(name, result)| of_type(name, result)).to_vec()))])
+}
+
 /// All schemas by name.
 pub fn all() -> Yaml {
-    let mut schemas = vec![("Labels".to_owned(), dictionary(plain("string")))];
+    let mut schemas =
+        vec![("Labels".to_owned(), dictionary(plain("string"))), ("QueryData".to_owned(), query_data())];
     for (name, fields) in OBJECTS {
         let fields = fields.split(' ').filter_map(|field| field.split_once(':')).map(|(name, kind)| {
             let optional = name.strip_suffix('?');
@@ -170,12 +185,12 @@ pub fn all() -> Yaml {
         schemas.push(((*name).to_owned(), object(fields.collect())));
     }
     for (name, data) in ENVELOPES {
-        let fields = vec![
-            ("status", of(Kind::OneOf(&["success", "error"])), true),
-            ("data", field(data), true),
-            ("warnings", list(plain("string")), false),
-            ("infos", list(plain("string")), false),
-        ];
+        let mut fields = vec![("status", of(Kind::OneOf(&["success", "error"])), true)];
+        if !data.is_empty() {
+            fields.push(("data", field(data), true));
+        }
+        fields.push(("warnings", list(plain("string")), false));
+        fields.push(("infos", list(plain("string")), false));
         schemas.push(((*name).to_owned(), object(fields)));
     }
     for operation in OPERATIONS {

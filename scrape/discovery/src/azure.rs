@@ -1,0 +1,491 @@
+//! `azure_sd_configs`: virtual machines, those of scale sets included.
+//!
+//! ```text
+//! token ─▶ machines, scale sets ─▶ their machines ─▶ network cards (kept a while)
+//! ```
+
+mod identity;
+
+use std::collections::{BTreeMap, HashMap};
+
+use config::discovery::AzureSdConfig;
+use model::Labels;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use self::identity::Identity;
+use crate::client::{Client, null_as_empty, with_query};
+use crate::group::TargetGroup;
+use crate::labels::{MetaLabels, single_group};
+use crate::mechanism::{Context, DiscoveryError};
+use crate::polled::{Periodic, interval_of};
+use crate::refresh::Refresh;
+
+/// Versions of the two APIs.
+const COMPUTE: &str = "2024-07-01";
+const NETWORK: &str = "2024-05-01";
+const SCALE_SET_NETWORK: &str = "2018-10-01";
+/// Network cards that are kept, and for how many looks.
+const CARDS_MAX: usize = 5000;
+const CARD_LOOKS: i64 = 10;
+/// Pages that are asked for at most.
+const PAGES_MAX: usize = 10_000;
+
+/// Where a cloud is.
+struct Cloud {
+    manager: &'static str,
+    login: &'static str,
+}
+
+/// The cloud of a name.
+fn cloud(name: &str) -> Result<Cloud, DiscoveryError> {
+    Ok(match name.to_ascii_uppercase().as_str() {
+        "AZURECLOUD" | "AZUREPUBLICCLOUD" => {
+            Cloud { manager: "https://management.azure.com", login: "https://login.microsoftonline.com" }
+        }
+        "AZURECHINACLOUD" => {
+            Cloud { manager: "https://management.chinacloudapi.cn", login: "https://login.chinacloudapi.cn" }
+        }
+        "AZUREGOVERNMENT" | "AZUREUSGOVERNMENT" | "AZUREUSGOVERNMENTCLOUD" => Cloud {
+            manager: "https://management.usgovcloudapi.net",
+            login: "https://login.microsoftonline.us",
+        },
+        _ => {
+            let what = format!(
+                "there is no cloud configuration matching the name {}",
+                model::labels::go_quote(name)
+            );
+            return Err(DiscoveryError::Unusable(what));
+        }
+    })
+}
+
+impl Periodic for AzureSdConfig {
+    const NAME: &'static str = "azure";
+    type Look = Azure;
+
+    fn interval(&self) -> config::Duration {
+        self.refresh_interval
+    }
+
+    fn look(&self, context: &Context) -> Result<Azure, DiscoveryError> {
+        let cloud = cloud(&self.environment)?;
+        Ok(Azure {
+            client: Client::new(&self.http_client, context, interval_of(self.refresh_interval))?,
+            identity: Identity::new(self, cloud.manager, cloud.login, context)?,
+            config: self.clone(),
+            base: cloud.manager.to_owned(),
+            cards: HashMap::new(),
+            context: context.clone(),
+        })
+    }
+}
+
+pub(crate) struct Azure {
+    config: AzureSdConfig,
+    client: Client,
+    identity: Identity,
+    base: String,
+    /// Network cards by id, and until when they are good.
+    cards: HashMap<String, (Card, i64)>,
+    context: Context,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", bound = "T: DeserializeOwned")]
+struct Page<T> {
+    #[serde(default, deserialize_with = "null_as_empty")]
+    value: Vec<T>,
+    #[serde(default, deserialize_with = "null_as_empty")]
+    next_link: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Machine {
+    id: String,
+    name: String,
+    location: String,
+    /// Of machines of scale sets.
+    instance_id: String,
+    #[serde(deserialize_with = "null_as_empty")]
+    tags: BTreeMap<String, String>,
+    #[serde(deserialize_with = "null_as_empty")]
+    properties: Properties,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Properties {
+    #[serde(deserialize_with = "null_as_empty")]
+    storage_profile: StorageProfile,
+    #[serde(deserialize_with = "null_as_empty")]
+    network_profile: NetworkProfile,
+    #[serde(deserialize_with = "null_as_empty")]
+    os_profile: OsProfile,
+    #[serde(deserialize_with = "null_as_empty")]
+    hardware_profile: HardwareProfile,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct StorageProfile {
+    #[serde(deserialize_with = "null_as_empty")]
+    os_disk: OsDisk,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct OsDisk {
+    #[serde(deserialize_with = "null_as_empty")]
+    os_type: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct NetworkProfile {
+    #[serde(deserialize_with = "null_as_empty")]
+    network_interfaces: Vec<Id>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Id {
+    id: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct OsProfile {
+    #[serde(deserialize_with = "null_as_empty")]
+    computer_name: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct HardwareProfile {
+    #[serde(deserialize_with = "null_as_empty")]
+    vm_size: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ScaleSet {
+    id: String,
+    name: String,
+}
+
+/// A network card.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+struct Card {
+    properties: Option<CardProperties>,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct CardProperties {
+    primary: Option<bool>,
+    #[serde(deserialize_with = "null_as_empty")]
+    ip_configurations: Vec<IpConfiguration>,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+struct IpConfiguration {
+    #[serde(deserialize_with = "null_as_empty")]
+    properties: IpProperties,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+struct IpProperties {
+    #[serde(rename = "privateIPAddress")]
+    private: Option<String>,
+    #[serde(rename = "publicIPAddress", deserialize_with = "null_as_empty")]
+    public: PublicIp,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+struct PublicIp {
+    #[serde(deserialize_with = "null_as_empty")]
+    properties: PublicIpProperties,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+struct PublicIpProperties {
+    #[serde(rename = "ipAddress", deserialize_with = "null_as_empty")]
+    address: String,
+}
+
+/// The part of an id behind a name, as `…/resourceGroups/rg/…`.
+fn part_of<'a>(id: &'a str, name: &str) -> &'a str {
+    let mut parts = id.split('/');
+    parts.find(|part| part.eq_ignore_ascii_case(name));
+    parts.next().unwrap_or_default()
+}
+
+impl Refresh for Azure {
+    async fn refresh(&mut self) -> Result<Vec<TargetGroup>, DiscoveryError> {
+        let outcome = self.look_around().await;
+        if outcome.is_err() {
+            self.context.metrics.azure_failures.inc();
+        }
+        outcome
+    }
+}
+
+impl Azure {
+    async fn look_around(&mut self) -> Result<Vec<TargetGroup>, DiscoveryError> {
+        let told = |what: &str, error: DiscoveryError| DiscoveryError::Request(format!("{what}: {error}"));
+        let mut machines: Vec<(Machine, String)> = Vec::new();
+        let path = self.compute("virtualMachines");
+        let own: Vec<Machine> =
+            self.list(&path).await.map_err(|error| told("could not get virtual machines", error))?;
+        machines.extend(own.into_iter().map(|machine| (machine, String::new())));
+        let path = self.compute("virtualMachineScaleSets");
+        let sets: Vec<ScaleSet> = self
+            .list(&path)
+            .await
+            .map_err(|error| told("could not get virtual machine scale sets", error))?;
+        for set in sets {
+            let path = format!(
+                "/subscriptions/{}/resourceGroups/{}/providers/Microsoft.Compute/virtualMachineScaleSets/{}/virtualMachines",
+                self.config.subscription_id,
+                part_of(&set.id, "resourceGroups"),
+                set.name
+            );
+            let of_set: Vec<Machine> = self
+                .list(&path)
+                .await
+                .map_err(|error| told("could not get virtual machine scale set vms", error))?;
+            machines.extend(of_set.into_iter().map(|machine| (machine, set.name.clone())));
+        }
+        let mut targets = Vec::new();
+        for (machine, set) in &machines {
+            let target = self.target(machine, set).await;
+            targets
+                .extend(target.map_err(|error| told("unable to complete Azure service discovery", error))?);
+        }
+        Ok(single_group("", targets))
+    }
+
+    fn compute(&self, what: &str) -> String {
+        let group = match self.config.resource_group.as_str() {
+            "" => String::new(),
+            group => format!("/resourceGroups/{group}"),
+        };
+        format!("/subscriptions/{}{group}/providers/Microsoft.Compute/{what}", self.config.subscription_id)
+    }
+
+    async fn list<T: DeserializeOwned>(&mut self, path: &str) -> Result<Vec<T>, DiscoveryError> {
+        let mut url = with_query(&format!("{}{path}", self.base), [("api-version", COMPUTE)]);
+        let mut items = Vec::new();
+        for _ in 0..PAGES_MAX {
+            let page: Page<T> = self.get(&url).await?;
+            items.extend(page.value);
+            if page.next_link.is_empty() {
+                break;
+            }
+            // The token goes to the cloud's own server only.
+            if !page.next_link.starts_with(&self.base) {
+                return Err(DiscoveryError::Malformed(format!(
+                    "the next page is elsewhere: {}",
+                    page.next_link
+                )));
+            }
+            url = page.next_link;
+        }
+        Ok(items)
+    }
+
+    async fn get<T: DeserializeOwned>(&mut self, url: &str) -> Result<T, DiscoveryError> {
+        let authorization = self.identity.authorization().await?;
+        self.client.get_json(url, &[("Authorization", &authorization)]).await
+    }
+
+    /// The target of a machine, `None` where it is not running.
+    async fn target(&mut self, machine: &Machine, set: &str) -> Result<Option<Labels>, DiscoveryError> {
+        let mut labels = self.labels(machine, set);
+        for card in &machine.properties.network_profile.network_interfaces {
+            let Some(card) = self.card(&card.id, set, &machine.instance_id).await? else { return Ok(None) };
+            let Some(properties) = card.properties else { continue };
+            match properties.primary {
+                // Cards of machines that are switched off do not say.
+                None => return Ok(None),
+                Some(false) => continue,
+                Some(true) => {}
+            }
+            let Some(first) = properties.ip_configurations.first() else { continue };
+            let Some(private) = &first.properties.private else {
+                let what = format!("unable to find a private IP for VM {}", machine.name);
+                return Err(DiscoveryError::Malformed(what));
+            };
+            labels
+                .address(private, self.config.port)
+                .set("machine_private_ip", private)
+                .set("machine_public_ip", &first.properties.public.properties.address);
+            return Ok(Some(labels.finish()));
+        }
+        Ok(None)
+    }
+
+    fn labels(&self, machine: &Machine, set: &str) -> MetaLabels {
+        let properties = &machine.properties;
+        let mut labels = MetaLabels::new("__meta_azure_");
+        labels
+            .set("subscription_id", &self.config.subscription_id)
+            .set("tenant_id", &self.config.tenant_id)
+            .set("machine_id", &machine.id)
+            .set("machine_name", &machine.name)
+            .set("machine_computer_name", &properties.os_profile.computer_name)
+            .set("machine_os_type", &properties.storage_profile.os_disk.os_type)
+            .set("machine_location", &machine.location)
+            .set("machine_resource_group", part_of(&machine.id, "resourceGroups"))
+            .set("machine_size", &properties.hardware_profile.vm_size)
+            .set("machine_scale_set", set)
+            .set_texts("machine_tag_", &machine.tags);
+        labels
+    }
+
+    /// A network card, `None` where it does not exist.
+    async fn card(&mut self, id: &str, set: &str, instance: &str) -> Result<Option<Card>, DiscoveryError> {
+        let now = self.context.clock.now_ms();
+        if let Some((card, until)) = self.cards.get(id)
+            && now < *until
+        {
+            self.context.metrics.azure_cache_hits.inc();
+            return Ok(Some(card.clone()));
+        }
+        let (path, version) = match set {
+            "" => (id.to_owned(), NETWORK),
+            set => (
+                format!(
+                    "/subscriptions/{}/resourceGroups/{}/providers/microsoft.Compute/virtualMachineScaleSets/{set}\
+                     /virtualMachines/{instance}/networkInterfaces/{}",
+                    self.config.subscription_id,
+                    part_of(id, "resourceGroups"),
+                    part_of(id, "networkInterfaces")
+                ),
+                SCALE_SET_NETWORK,
+            ),
+        };
+        let pairs = [("api-version", version), ("$expand", "IPConfigurations/PublicIPAddress")];
+        let url = with_query(&format!("{}{path}", self.base), pairs);
+        let card: Card = match self.get(&url).await {
+            Ok(card) => card,
+            Err(DiscoveryError::Status { status: http::StatusCode::NOT_FOUND, .. }) => {
+                tracing::warn!(
+                    component = "discovery manager",
+                    discovery = "azure",
+                    config = self.context.set,
+                    name = id,
+                    err = "network interface does not exist",
+                    "Network interface does not exist"
+                );
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        if self.cards.len() >= CARDS_MAX {
+            self.cards.retain(|_, (_, until)| now < *until);
+        }
+        if self.cards.len() < CARDS_MAX {
+            let until = now.saturating_add(self.config.refresh_interval.0.saturating_mul(CARD_LOOKS));
+            self.cards.insert(id.to_owned(), (card.clone(), until));
+        }
+        Ok(Some(card))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Reply, Seen, TestServer, context_with};
+    use config::decode::Chosen;
+    use config::discovery::azure::AzureAuthentication;
+
+    const GROUP: &str = "/subscriptions/sub/resourceGroups/rg";
+
+    fn answer(request: &Seen) -> Reply {
+        if request.path() == "/metadata/identity/oauth2/token" {
+            assert_eq!(request.header("metadata"), "true");
+            assert_eq!(request.parameter("client_id"), "cid");
+            return Reply::json(r#"{"access_token": "abc", "expires_in": "3600"}"#);
+        }
+        if request.header("authorization") != "Bearer abc" {
+            return Reply::status(401);
+        }
+        let machine = |name: &str| {
+            serde_json::json!({
+                "id": format!("{GROUP}/providers/Microsoft.Compute/virtualMachines/{name}"), "name": name,
+                "location": "westeurope", "instanceId": "0", "tags": {"my tag": "v"},
+                "properties": {
+                    "storageProfile": {"osDisk": {"osType": "Linux"}}, "hardwareProfile": {"vmSize": "Standard_B1s"},
+                    "osProfile": {"computerName": "host"},
+                    "networkProfile": {"networkInterfaces": [
+                        {"id": format!("{GROUP}/providers/Microsoft.Network/networkInterfaces/nic-{name}")}]},
+                },
+            })
+        };
+        let body = match request.path() {
+            "/subscriptions/sub/providers/Microsoft.Compute/virtualMachines" => {
+                serde_json::json!({"value": [machine("vm1"), machine("off")]})
+            }
+            "/subscriptions/sub/providers/Microsoft.Compute/virtualMachineScaleSets" => {
+                let id = format!("{GROUP}/providers/Microsoft.Compute/virtualMachineScaleSets/set");
+                serde_json::json!({"value": [{"id": id, "name": "set"}]})
+            }
+            path if path.ends_with("/virtualMachineScaleSets/set/virtualMachines") => {
+                serde_json::json!({"value": [machine("set_0")]})
+            }
+            path if path.ends_with("/networkInterfaces/nic-off") => serde_json::json!({"properties": {}}),
+            path if path.contains("/networkInterfaces/nic-") => {
+                let public = serde_json::json!({"properties": {"ipAddress": "1.2.3.4"}});
+                let properties =
+                    serde_json::json!({"privateIPAddress": "10.0.0.4", "publicIPAddress": public});
+                serde_json::json!({"properties": {"primary": true, "ipConfigurations": [{"properties": properties}]}})
+            }
+            _ => return Reply::status(404),
+        };
+        Reply::json(body.to_string())
+    }
+
+    #[tokio::test]
+    async fn machines_of_scale_sets_are_targets_too_and_cards_are_kept() {
+        let server = TestServer::start(answer).await;
+        let context = context_with(&[("AZURE_POD_IDENTITY_AUTHORITY_HOST", &server.url(""))]);
+        let config = AzureSdConfig {
+            subscription_id: "sub".to_owned(),
+            client_id: "cid".to_owned(),
+            authentication_method: Chosen::some(AzureAuthentication::ManagedIdentity),
+            ..AzureSdConfig::default()
+        };
+        let mut look = config.look(&context).unwrap();
+        look.base = server.url("");
+        let groups = look.refresh().await.unwrap();
+        assert_eq!(groups[0].targets.len(), 2, "one is switched off");
+        for (name, value) in [
+            ("__address__", "10.0.0.4:80"),
+            ("__meta_azure_machine_public_ip", "1.2.3.4"),
+            ("__meta_azure_machine_resource_group", "rg"),
+            ("__meta_azure_machine_tag_my_tag", "v"),
+            ("__meta_azure_machine_size", "Standard_B1s"),
+        ] {
+            assert_eq!(groups[0].targets[0].get(name), Some(value), "{name}");
+        }
+        assert_eq!(groups[0].targets[1].get("__meta_azure_machine_scale_set"), Some("set"));
+        let before = server.requests().len();
+        look.refresh().await.unwrap();
+        assert_eq!(server.requests().len(), before + 3, "three lists");
+        assert_eq!(context.metrics.azure_cache_hits.get(), 3.0);
+    }
+
+    #[test]
+    fn clouds_have_names() {
+        assert_eq!(cloud("azurechinacloud").unwrap().manager, "https://management.chinacloudapi.cn");
+        assert!(cloud("AzureMoonCloud").is_err());
+    }
+}

@@ -1,0 +1,240 @@
+//! Answers that a row of a table cannot judge.
+
+use std::io::Read;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes};
+use axum::http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use web::Readiness;
+
+use crate::server::{Server, all_on, defaults};
+
+fn request(path: &str) -> axum::http::request::Builder {
+    Request::get(path)
+}
+
+#[tokio::test]
+async fn answers_are_compressed_as_the_client_asks_first() {
+    let server = Server::new(all_on());
+    let plain = server.get("/api/v1/query?query=up").await;
+    assert_eq!(plain.header("content-encoding"), "");
+    for (accept, encoding) in [("gzip", "gzip"), ("deflate, gzip", "deflate"), ("br", "")] {
+        let asked = request("/api/v1/query?query=up").header("accept-encoding", accept);
+        let reply = server.send(asked.body(Body::empty()).unwrap()).await;
+        assert_eq!(reply.header("content-encoding"), encoding);
+        let vary: Vec<&str> = reply.headers.get_all("vary").iter().map(|v| v.to_str().unwrap()).collect();
+        assert_eq!(vary, ["Origin", "Accept-Encoding"]);
+        let mut body = Vec::new();
+        match encoding {
+            "gzip" => flate2::read::GzDecoder::new(&reply.body[..]).read_to_end(&mut body).unwrap(),
+            "deflate" => flate2::read::ZlibDecoder::new(&reply.body[..]).read_to_end(&mut body).unwrap(),
+            _ => reply.body.as_slice().read_to_end(&mut body).unwrap(),
+        };
+        assert_eq!(body, plain.body);
+    }
+    let asked = request("/api/v1/search/metric_names").header("accept-encoding", "gzip");
+    let reply = server.send(asked.body(Body::empty()).unwrap()).await;
+    assert_eq!(reply.header("content-encoding"), "", "streams of lines leave as they are");
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_read_only_what_they_may() {
+    let server = Server::new(all_on());
+    for (origin, allowed) in [("https://grafana.example.org", true), ("https://evil.example.org", false)] {
+        for method in ["GET", "OPTIONS"] {
+            let asked = Request::builder().method(method).uri("/api/v1/labels").header("origin", origin);
+            let reply = server.send(asked.body(Body::empty()).unwrap()).await;
+            assert_eq!(reply.header("access-control-allow-origin"), if allowed { origin } else { "" });
+            assert_eq!(reply.header("access-control-allow-methods"), "GET, POST, OPTIONS");
+            assert_eq!(reply.header("access-control-expose-headers"), "Date");
+        }
+    }
+    let server = Server::new(defaults());
+    let asked = request("/api/v1/labels").header("origin", "https://any.test");
+    assert_eq!(
+        server.send(asked.body(Body::empty()).unwrap()).await.header("access-control-allow-origin"),
+        "*"
+    );
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_route_when_their_answer_has_left() {
+    let server = Server::new(all_on());
+    server.get("/api/v1/label/job/values").await;
+    server.get("/api/v1/label/path/values").await;
+    server.get("/api/v1/query").await;
+    server.get("/nothing").await;
+    let page = server.get("/metrics").await.text();
+    for line in [
+        r#"prometheus_http_requests_total{handler="/api/v1/label/:name/values",code="200"} 2"#,
+        r#"prometheus_http_requests_total{handler="/api/v1/query",code="400"} 1"#,
+        r#"prometheus_http_requests_total{handler="/api/v1/query",code="200"} 0"#,
+        r#"prometheus_http_request_duration_seconds_count{handler="/api/v1/query"} 1"#,
+        r#"promhttp_metric_handler_requests_in_flight 1"#,
+    ] {
+        assert!(page.contains(line), "{line}\n{page}");
+    }
+    assert!(!page.contains("nothing"), "a path is no label");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_is_counted_as_such() {
+    let server = Server::new(all_on());
+    let body = Body::new(Never);
+    let asked = Request::post("/api/v1/query").header("content-type", "application/x-www-form-urlencoded");
+    let waiting = server.open(asked.body(body).unwrap());
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(20), waiting).await.is_err());
+    let page = server.get("/metrics").await.text();
+    assert!(page.contains(r#"prometheus_http_requests_total{handler="/api/v1/query",code="499"} 1"#));
+}
+
+/// A body that never comes.
+struct Never;
+
+impl http_body::Body for Never {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn remote_write_is_stored_and_read_back() {
+    let server = Server::new(all_on());
+    // A request with the series {__name__="written"} and one sample, 7 at 1700000000000.
+    let mut message = vec![0x0a, 39, 0x0a, 19, 0x0a, 8];
+    message.extend_from_slice(b"__name__\x12\x07written\x12\x10\x09");
+    message.extend_from_slice(&7f64.to_le_bytes());
+    message.extend_from_slice(&[0x10, 0x80, 0xd0, 0x95, 0xff, 0xbc, 0x31]);
+    let mut packed = vec![message.len() as u8, ((message.len() - 1) << 2) as u8];
+    packed.extend_from_slice(&message);
+    let write = |kind: &str, encoding: &str, body: Vec<u8>| {
+        let asked =
+            Request::post("/api/v1/write").header("content-type", kind).header("content-encoding", encoding);
+        asked.body(Body::from(body)).unwrap()
+    };
+    let reply = server.send(write("application/x-protobuf", "snappy", packed.clone())).await;
+    assert_eq!((reply.status, reply.text().as_str()), (StatusCode::NO_CONTENT, ""));
+    assert_eq!(reply.header("vary"), "");
+    let found = server.get("/api/v1/query?query=written").await.json();
+    assert_eq!(found["data"]["result"][0]["value"][1], "7");
+    let reply = server.send(write("application/x-protobuf", "gzip", packed.clone())).await;
+    assert_eq!(reply.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert_eq!(
+        reply.text(),
+        "gzip encoding (compression) is not accepted by this server; only snappy is acceptable\n"
+    );
+    let reply = server.send(write("application/x-protobuf", "snappy", vec![0; (32 << 20) + 1])).await;
+    assert_eq!(
+        (reply.status, reply.text().as_str()),
+        (StatusCode::PAYLOAD_TOO_LARGE, "http: request body too large\n")
+    );
+    let v2 = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
+    let reply = server.send(write(v2, "snappy", vec![2, 4, 0x22, 0])).await;
+    assert_eq!(reply.status, StatusCode::NO_CONTENT);
+    for kind in ["samples", "histograms", "exemplars"] {
+        assert_eq!(reply.header(&format!("x-prometheus-remote-write-{kind}-written")), "0");
+    }
+    assert!(server.store.series_count() > 7);
+}
+
+#[tokio::test]
+async fn notifications_stream_until_the_server_stops() {
+    let server = Server::starting(all_on());
+    let live = || request("/api/v1/notifications/live").body(Body::empty()).unwrap();
+    let response = server.open(live()).await;
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut body = response.into_body();
+    let second = server.open(live()).await;
+    assert_eq!(second.status(), StatusCode::OK);
+    assert_eq!(
+        server.get("/api/v1/notifications/live").await.status,
+        StatusCode::NO_CONTENT,
+        "two may listen"
+    );
+    server.web.set_readiness(Readiness::Ready);
+    server.web.set_readiness(Readiness::Stopping);
+    let mut events = String::new();
+    while let Some(frame) = body.frame().await {
+        events.push_str(std::str::from_utf8(&frame.unwrap().into_data().unwrap()).unwrap());
+    }
+    let lines: Vec<&str> = events.split("\n\n").filter(|line| !line.is_empty()).collect();
+    assert_eq!(lines.len(), 3, "{events}");
+    assert!(
+        lines[0].starts_with("data: {\"text\":\"Prometheus is starting")
+            && lines[0].ends_with("\"active\":true}")
+    );
+    assert!(lines[1].ends_with("\"active\":false}"));
+    assert!(lines[2].starts_with("data: {\"text\":\"Prometheus is shutting down"));
+    let stopping = server.get("/api/v1/query?query=up").await;
+    assert_eq!(stopping.header("x-prometheus-stopping"), "true");
+}
+
+#[tokio::test]
+async fn lifecycle_calls_reach_the_server() {
+    let mut server = Server::new(all_on());
+    for (outcome, status, text) in [
+        (Ok(()), StatusCode::OK, ""),
+        (Err("bad".to_owned()), StatusCode::INTERNAL_SERVER_ERROR, "failed to reload config: bad\n"),
+    ] {
+        let (_, placeholder) = tokio::sync::mpsc::channel(1);
+        let mut reloads = std::mem::replace(&mut server.reloads, placeholder);
+        let answering = tokio::spawn(async move {
+            reloads.recv().await.unwrap().send(outcome).unwrap();
+            reloads
+        });
+        let reply = server.post_form("/-/reload", "").await;
+        assert_eq!((reply.status, reply.text().as_str()), (status, text));
+        server.reloads = answering.await.unwrap();
+    }
+    assert_eq!(server.post_form("/-/quit", "").await.text(), "Requesting termination... Goodbye!");
+    assert_eq!(server.post_form("/-/quit", "").await.text(), "Termination already in progress.");
+    assert!(server.quits.try_recv().is_ok());
+}
+
+#[tokio::test]
+async fn everything_lies_below_the_route_prefix() {
+    let options = web::WebOptions { route_prefix: "/prom".to_owned(), ..all_on() };
+    let server = Server::new(options);
+    assert_eq!(server.get("/").await.header("location"), "/prom");
+    for path in ["/prom", "/prom/"] {
+        assert_eq!(server.get(path).await.header("location"), "/base/query", "{path}");
+    }
+    assert_eq!(server.get("/prom/-/ready").await.status, StatusCode::OK);
+    assert_eq!(server.get("/-/ready").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(server.get("/prom/api/v1/query?query=1").await.status, StatusCode::OK);
+    assert_eq!(server.get("/prom/nothing").await.text(), "404 page not found\n");
+    assert_eq!(server.get("/prom/metrics/").await.header("location"), "/prom/metrics");
+    let page = server.get("/prom/metrics").await.text();
+    assert!(page.contains(r#"{handler="/api/v1/query",code="200"} 1"#), "{page}");
+}
+
+#[tokio::test]
+async fn files_of_operators_are_served_but_none_outside() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("assets")).unwrap();
+    std::fs::write(dir.path().join("assets/a.css"), "a {}").unwrap();
+    std::fs::write(dir.path().join("secret"), "s").unwrap();
+    let mut options = all_on();
+    options.flags.insert("web.user-assets".to_owned(), dir.path().join("assets").display().to_string());
+    let server = Server::new(options);
+    let reply = server.get("/user/a.css").await;
+    assert_eq!((reply.text().as_str(), reply.header("content-type")), ("a {}", "text/css; charset=utf-8"));
+    for path in ["/user/../secret", "/user/%2e%2e/secret", "/user/..%2fsecret", "/user/b.css", "/user/%00"] {
+        assert_eq!(server.get(path).await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_title_of_the_page_is_text() {
+    let page = Server::new(all_on()).get("/query").await;
+    assert!(page.text().contains("<title>A &lt;title&gt;</title>"));
+    assert!(page.header("content-security-policy").starts_with("default-src 'none'; script-src 'self'"));
+}
