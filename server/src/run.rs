@@ -434,9 +434,12 @@ impl Server {
         web.reload_successful.store(success, Ordering::Relaxed);
         self.gauges.reload_successful.set(f64::from(u8::from(success)));
         if success {
+            web.notifications.remove(web::notifications::RELOAD_FAILED);
             let now_ms = self.clock.now_ms();
             web.last_config_time_ms.store(now_ms, Ordering::Relaxed);
             self.gauges.reload_time.set(now_ms as f64 / 1000.0);
+        } else {
+            web.notifications.add(web::notifications::RELOAD_FAILED);
         }
     }
 
@@ -522,6 +525,9 @@ impl Server {
                 flags.duration_ms("scrape.discovery-reload-interval").max(1).unsigned_abs(),
             ),
             align_timestamps: flags.bool("scrape.adjust-timestamps"),
+            timestamp_tolerance: Duration::from_millis(
+                flags.duration_ms("scrape.timestamp-tolerance").max(0).unsigned_abs(),
+            ),
             host_name: self.environment.hostname.clone(),
             ..scrape::ManagerOptions::new(fetchers)
         }
@@ -627,7 +633,6 @@ impl Server {
             start_time_ms: self.clock.now_ms(),
             working_directory: self.environment.working_directory.clone(),
             hostname: self.environment.hostname.clone(),
-            ..web::WebOptions::default()
         }
     }
 

@@ -1,6 +1,12 @@
 //! The whole server under load: what was once visible is there after `kill -9`,
 //! with the time and the value that the target exposed.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test of the whole process, on the machine's clock"
+)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -1,5 +1,7 @@
 //! What is taken, what is refused, and in which words.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod db_support;
 
 use std::time::Duration;

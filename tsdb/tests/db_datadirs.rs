@@ -1,5 +1,7 @@
 //! Whole data directories that upstream's server left behind, opened here.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod db_support;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! Deletion, cleaning, snapshots, label queries.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod db_support;
 
 use db_support::*;

@@ -1,5 +1,7 @@
 //! Following the log, background threads, metrics.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod db_support;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Out-of-order samples against a simple model: through restarts, cuts and kills.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod db_support;
 
 use std::collections::BTreeMap;

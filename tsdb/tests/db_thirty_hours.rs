@@ -3,6 +3,8 @@
 //! restarted in the middle, once cleanly and once not, and every sample is
 //! answered.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod db_support;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! A log that ends anywhere, and a byte that is wrong anywhere.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod db_support;
 
 use std::collections::BTreeMap;

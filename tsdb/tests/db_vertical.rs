@@ -1,5 +1,7 @@
 //! Append, commit, select, replay: the thin walk through the whole.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod db_support;
 
 use db_support::*;

@@ -165,12 +165,36 @@ impl Answer {
 
     /// Its body as JSON.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, DiscoveryError> {
-        serde_json::from_slice(&self.body).map_err(|error| DiscoveryError::Malformed(error.to_string()))
+        read_json(&self.body)
     }
 
     /// A header's value, empty where it is absent or no text.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
+
+/// Reads JSON as programs written in Go do: `null` is as good as absent. Where
+/// it stands in a place that has no room for it the document is read once more,
+/// without.
+pub(crate) fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DiscoveryError> {
+    let error = match serde_json::from_slice(bytes) {
+        Ok(read) => return Ok(read),
+        Err(error) => DiscoveryError::Malformed(error.to_string()),
+    };
+    let Ok(mut document) = serde_json::from_slice(bytes) else { return Err(error) };
+    drop_nulls(&mut document);
+    serde_json::from_value(document).map_err(|_| error)
+}
+
+fn drop_nulls(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(drop_nulls);
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
     }
 }
 
@@ -196,5 +220,24 @@ pub(crate) fn with_query<'a>(url: &str, pairs: impl IntoIterator<Item = (&'a str
         (true, _) => url.to_owned(),
         (false, true) => format!("{url}&{query}"),
         (false, false) => format!("{url}?{query}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn null_is_as_good_as_absent() {
+        #[derive(Debug, Default, PartialEq, serde::Deserialize)]
+        #[serde(default)]
+        struct Thing {
+            name: String,
+            parts: Vec<Thing>,
+        }
+        let thing: Thing = read_json(br#"{"name": null, "parts": [{"name": "a", "parts": null}]}"#).unwrap();
+        assert_eq!(thing.parts, [Thing { name: "a".to_owned(), parts: vec![] }]);
+        assert!(read_json::<Thing>(br#"{"name": 1}"#).is_err());
+        assert!(read_json::<Thing>(b"{").is_err());
     }
 }

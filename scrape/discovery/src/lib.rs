@@ -42,6 +42,7 @@ mod linode;
 mod nomad;
 mod openstack;
 mod puppetdb;
+mod scaleway;
 mod static_targets;
 
 #[cfg(test)]

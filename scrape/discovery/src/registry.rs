@@ -33,6 +33,7 @@ macro_rules! for_each_polled {
             nomad "nomad";
             openstack "openstack";
             puppetdb "puppetdb";
+            scaleway "scaleway";
         }
     };
 }

@@ -1,7 +1,7 @@
 //! What the tests of the database share: a directory, a clock, short ways to
 //! append and to read back.
 
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used, reason = "helpers of tests; each file uses some")]
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::objects::{Bare, Object};
 use super::state::{Change, Event, Item, Kind};
-use crate::client::{Client, null_as_empty, query};
+use crate::client::{Client, null_as_empty, query, read_json};
 use crate::mechanism::{Context, DiscoveryError};
 
 /// Objects of one page of a list.
@@ -298,11 +298,11 @@ impl<T: Object, P> Watch<T, P> {
         let object = event.object.get();
         let is_set = matches!(event.r#type, "ADDED" | "MODIFIED");
         let (read, seen) = if is_set {
-            let object: T = serde_json::from_str(object).map_err(malformed)?;
+            let object: T = read_json(object.as_bytes())?;
             let (key, seen) = (object.metadata().key(), object.metadata().resource_version.clone());
             (Read::Change(Change::Set(key, (self.keep)(object))), seen)
         } else {
-            let metadata = serde_json::from_str::<Bare>(object).map_err(malformed)?.metadata;
+            let metadata = read_json::<Bare>(object.as_bytes())?.metadata;
             let is_gone = event.r#type == "DELETED";
             let read = if is_gone { Read::Change(Change::Removed(metadata.key())) } else { Read::Bookmark };
             (read, metadata.resource_version)
