@@ -178,6 +178,11 @@ impl Server {
         let metrics = Arc::new(discovery::DiscoveryMetrics::new(&self.registry));
         let options = discovery::ManagerOptions { name: "scrape".to_owned() };
         let discovery = discovery::Manager::new(options, self.clock.clone(), metrics);
+        discovery.set_surroundings(discovery::Surroundings {
+            user_agent: user_agent(),
+            proxies: Arc::new(self.proxies()),
+            variables: Arc::new(self.environment.variables.clone()),
+        });
         let (reload, mut reloads) = mpsc::channel::<Reload>(16);
         let (quit, mut quits) = mpsc::channel(1);
         let web = Web::new(
@@ -505,10 +510,9 @@ impl Server {
 
     fn scrape_options(&self) -> scrape::ManagerOptions {
         let flags = &self.flags;
-        let user_agent = format!("Prometheus/{}", build::INFO.version);
         let client = net::ClientOptions {
             proxies: Arc::new(self.proxies()),
-            ..net::ClientOptions::new(user_agent, self.clock.clone())
+            ..net::ClientOptions::new(user_agent(), self.clock.clone())
         };
         let fetchers = Arc::new(scrape::NetFetchFactory::new(client, self.memory.clone()));
         let start_timestamps = flags.has_feature("created-timestamp-zero-ingestion");
@@ -529,6 +533,7 @@ impl Server {
                 flags.duration_ms("scrape.timestamp-tolerance").max(0).unsigned_abs(),
             ),
             host_name: self.environment.hostname.clone(),
+            accountant: self.memory.clone(),
             ..scrape::ManagerOptions::new(fetchers)
         }
     }
@@ -591,6 +596,10 @@ impl Server {
             memory_snapshot_on_shutdown: flags.has_feature("memory-snapshot-on-shutdown"),
             start_timestamp_storage: flags.has_feature("st-storage"),
             metadata_storage: flags.has_feature("metadata-wal-records"),
+            delay_compact_file: match flags.text("storage.tsdb.delay-compact-file.path") {
+                "" => None,
+                path => Some(path.into()),
+            },
             overlapping_compaction: flags.bool("storage.tsdb.allow-overlapping-compaction"),
             compaction_delay_max_percent: flags
                 .has_feature("delayed-compaction")
@@ -667,6 +676,11 @@ impl Server {
             });
         });
     }
+}
+
+/// The `User-Agent` of all requests: targets and proxies know Prometheus'.
+fn user_agent() -> String {
+    format!("Prometheus/{}", build::INFO.version)
 }
 
 /// Hands what discovery found to the scrape manager.

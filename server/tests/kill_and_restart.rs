@@ -7,12 +7,13 @@
     reason = "a test of the whole process, on the machine's clock"
 )]
 
+mod support;
+
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
+use support::Server;
 use testkit::exporter::{self, Exporter};
 use testkit::http;
 
@@ -23,34 +24,6 @@ fn rounds() -> usize {
 
 fn now_ms() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
-}
-
-/// A server that is killed when the test is done with it.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Fails where it is dead already, which is what is wanted.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn start(dir: &Path, port: u16) -> Server {
-    let child = Command::new(env!("CARGO_BIN_EXE_narthex"))
-        .arg(format!("--config.file={}", dir.join("prometheus.yml").display()))
-        .arg(format!("--storage.tsdb.path={}", dir.join("data").display()))
-        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-        .stderr(Stdio::inherit())
-        .spawn()
-        .unwrap();
-    let server = Server(child);
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !matches!(http::get(port, "/-/ready"), Ok((200, _))) {
-        assert!(Instant::now() < deadline, "the server must become ready");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    server
 }
 
 /// Every stored sample of a selector: (labels, time in ms) → value.
@@ -82,7 +55,7 @@ fn samples_survive_kills_with_their_times_and_values() {
     let port = http::free_port();
     let mut seen: BTreeMap<(String, i64), f64> = BTreeMap::new();
     for round in 0..rounds() {
-        let server = start(dir.path(), port);
+        let server = Server::start(dir.path(), port, &[]);
         let after = samples(port, "{__name__=~\"kit_.+\"}");
         for (key, value) in &seen {
             assert_eq!(after.get(key), Some(value), "round {round}: {key:?} was visible before the kill");
@@ -96,7 +69,7 @@ fn samples_survive_kills_with_their_times_and_values() {
         seen = samples(port, "{__name__=~\"kit_.+\"}");
         drop(server);
     }
-    let _server = start(dir.path(), port);
+    let _server = Server::start(dir.path(), port, &[]);
     let after = samples(port, "{__name__=~\"kit_.+\"}");
     let mut checked = 0;
     for (key, value) in &seen {

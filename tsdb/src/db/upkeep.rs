@@ -7,12 +7,17 @@
 //! ```
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::{BlockRange, StorageError, TimeRange};
 
 use super::cut::CutKind;
 use super::store::Store;
 use crate::head::open::range_end;
+
+/// So long upkeep waits for batches under way; then the cut is left to the next
+/// round.
+const APPENDERS_WAIT: Duration = Duration::from_secs(5);
 
 impl Store {
     /// One round of upkeep.
@@ -73,7 +78,7 @@ impl Store {
         // Whoever starts now takes nothing that old; whoever started before that
         // became true may.
         let number = self.head.tick();
-        if self.head.isolation.oldest_appender() < number {
+        if !self.head.isolation.wait_for_appenders(number, APPENDERS_WAIT) {
             tracing::debug!("a batch under way may reach the block to be cut: it waits");
             return Ok(false);
         }

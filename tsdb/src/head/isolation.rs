@@ -14,8 +14,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 /// The numbers. One for a head.
 #[derive(Default)]
@@ -23,6 +24,7 @@ pub(crate) struct Isolation {
     published: AtomicU64,
     readers: Mutex<BTreeMap<u64, usize>>,
     appenders: Mutex<BTreeMap<u64, usize>>,
+    appender_left: Condvar,
 }
 
 impl Isolation {
@@ -60,6 +62,17 @@ impl Isolation {
     /// The number of the oldest appender, `u64::MAX` where there is none.
     pub(crate) fn oldest_appender(&self) -> u64 {
         self.appenders.lock().keys().next().copied().unwrap_or(u64::MAX)
+    }
+
+    /// Waits until all appenders from before `number` have ended; `false` where
+    /// some has not within `timeout`.
+    pub(crate) fn wait_for_appenders(&self, number: u64, timeout: Duration) -> bool {
+        let is_older = |appenders: &mut BTreeMap<u64, usize>| {
+            appenders.keys().next().is_some_and(|oldest| *oldest < number)
+        };
+        let mut appenders = self.appenders.lock();
+        self.appender_left.wait_while_for(&mut appenders, is_older, timeout);
+        !is_older(&mut appenders)
     }
 
     /// How many appenders are under way.
@@ -106,5 +119,6 @@ pub(crate) struct AppendMark {
 impl Drop for AppendMark {
     fn drop(&mut self) {
         leave(&self.isolation.appenders, self.number);
+        self.isolation.appender_left.notify_all();
     }
 }
