@@ -1,6 +1,6 @@
 //! Blocks: mappings with known fields.
 //!
-//! [`block!`] declares a struct once and yields its decoding, its printing and
+//! `block!` declares a struct once and yields its decoding, its printing and
 //! its zero. Each field names how it is printed:
 //!
 //! ```text
@@ -17,7 +17,7 @@ use crate::decode::{Value, Walk, entries};
 use crate::tree::Node;
 use crate::yaml::Yaml;
 
-/// The fields of a block; written by [`block!`].
+/// The fields of a block; written by `block!`.
 pub trait Fields: Sized {
     /// The type's name in error texts.
     const TYPE: &'static str;

@@ -1,7 +1,7 @@
 //! Floats as Go writes and reads them: upstream's texts carry them so.
 //!
 //! The shortest digits that read back to the same float come from one place
-//! ([`Digits`]); the layouts only set the point or the exponent:
+//! (`Digits`); the layouts only set the point or the exponent:
 //!
 //! ```text
 //! digits 2349209324, point after 7

@@ -8,9 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use model::append::Existing;
-use model::histogram::{
-    CUSTOM_BUCKETS_SCHEMA, EXPONENTIAL_SCHEMA_MAX, EXPONENTIAL_SCHEMA_MIN, HistogramError,
-};
 use model::{
     AppendError, Appender, Exemplar, ExemplarError, FloatBatch, FloatHistogram, Histogram, HistogramSample,
     HistogramValue, Labels, Metadata, Outcome, SeriesHandle, StorageError, is_stale_nan,
@@ -402,7 +399,7 @@ impl HeadAppender {
     }
 
     fn append_histogram(&mut self, sample: HistogramSample) -> Outcome {
-        if let Err(error) = check_histogram(&sample.value) {
+        if let Err(error) = sample.value.validate() {
             return Outcome::InvalidHistogram(error);
         }
         let store = self.store.clone();
@@ -458,15 +455,4 @@ fn empty_like(value: &HistogramValue) -> HistogramValue {
             ..FloatHistogram::default()
         }),
     }
-}
-
-/// Whether a histogram may be stored: its schema must be one that chunks know.
-fn check_histogram(value: &HistogramValue) -> Result<(), HistogramError> {
-    let schema = match value {
-        HistogramValue::Integer(h) => h.schema,
-        HistogramValue::Float(h) => h.schema,
-    };
-    let known = (EXPONENTIAL_SCHEMA_MIN..=EXPONENTIAL_SCHEMA_MAX).contains(&schema)
-        || schema == CUSTOM_BUCKETS_SCHEMA;
-    if known { Ok(()) } else { Err(HistogramError::InvalidSchema(schema)) }
 }

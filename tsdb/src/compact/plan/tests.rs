@@ -1,3 +1,5 @@
+//! The planning rules as tables: which blocks become one.
+
 use super::*;
 
 /// Blocks named by their place: (min, max).
