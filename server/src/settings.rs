@@ -209,3 +209,47 @@ pub fn check_features(flags: &Flags) -> Result<(), SettingsError> {
     }
     Ok(())
 }
+
+/// Flags, or families of them, that nothing acts on yet.
+const WITHOUT_EFFECT: &[&str] = &[
+    "storage.remote.",
+    "rules.",
+    "alertmanager.",
+    "web.console.",
+    "web.enable-otlp-receiver",
+    "storage.tsdb.head-chunks-write-queue-size",
+    "storage.tsdb.delayed-compaction.max-percent",
+    "auto-gomaxprocs",
+    "auto-gomemlimit.refresh-interval",
+];
+
+/// Features that nothing acts on yet.
+const FEATURES_WITHOUT_EFFECT: &[&str] = &[
+    "memory-snapshot-on-shutdown",
+    "delayed-compaction",
+    "fast-startup",
+    "use-uncached-io",
+    "histograms-st-encoding",
+    "concurrent-rule-eval",
+    "old-ui",
+    "otlp-deltatocumulative",
+    "otlp-native-delta-ingestion",
+];
+
+/// Names once, in the log, what was asked for and has no effect yet.
+pub fn warn_without_effect(flags: &Flags) {
+    let given = crate::flags::FLAGS.iter().map(|flag| flag.name).filter(|name| flags.is_given(name));
+    let names: Vec<&str> =
+        given.filter(|name| WITHOUT_EFFECT.iter().any(|none| name.starts_with(none))).collect();
+    if !names.is_empty() {
+        tracing::warn!(flags = names.join(","), "these flags have no effect yet");
+    }
+    let features: Vec<String> = flags
+        .features()
+        .into_iter()
+        .filter(|name| FEATURES_WITHOUT_EFFECT.contains(&name.as_str()))
+        .collect();
+    if !features.is_empty() {
+        tracing::warn!(features = features.join(","), "these features have no effect yet");
+    }
+}
