@@ -1,5 +1,7 @@
 //! Blocks become larger blocks and answer the same.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod db_support;
 mod upkeep_support;
 

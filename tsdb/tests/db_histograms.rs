@@ -3,9 +3,7 @@
 mod db_support;
 
 use db_support::{labels, open, options};
-use model::{
-    Appendable, FloatHistogram, Histogram, HistogramSample, HistogramValue, Outcome, Span,
-};
+use model::{Appendable, FloatHistogram, Histogram, HistogramSample, HistogramValue, Outcome, Span};
 
 fn integer() -> Histogram {
     Histogram {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use db_support::*;
-use model::{Appendable, Appender, FloatBatch, Labels, Outcome, SeriesHandle, TimeRange, Timestamps};
+use model::{Appendable, FloatBatch, Labels, Outcome, SeriesHandle, TimeRange, Timestamps};
 use testkit::{Rng, TestClock};
 
 const START_MS: i64 = 1_700_000_000_000;

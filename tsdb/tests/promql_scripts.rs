@@ -1,5 +1,7 @@
 //! Upstream's evaluation scripts on the real database.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod db_support;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Blocks in daily life: dropped in, damaged, deleted from, too old, copied.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod db_support;
 mod upkeep_support;
 

@@ -1,6 +1,8 @@
 //! Compaction, retention and clean-up on a disk that stops, fails or fills up at
 //! any point: every sample stays, every start succeeds.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod db_support;
 mod upkeep_support;
 

@@ -1,6 +1,8 @@
 //! Days of life against a naive map: appends in and out of order, deletions,
 //! upkeep, clean-ups, kills and restarts, in any order.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod db_support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -97,8 +99,7 @@ fn life(seed: u64, late: bool) {
         }
         let what = rng.below(40);
         match what {
-            // What was late is not deleted here: that does not survive a start yet.
-            0 | 1 if !late => delete(&db, &mut naive, &mut rng, now),
+            0 | 1 => delete(&db, &mut naive, &mut rng, now),
             2..=6 => db.maintain().unwrap(),
             7 => db.clean_tombstones().unwrap(),
             8 => {
@@ -146,10 +147,10 @@ fn check(db: &Db, naive: &Naive, seed: u64, step: u64, what: u64) {
 
 #[test]
 fn days_of_samples_in_order() {
-    (0..6).for_each(|seed| life(seed, false));
+    (0..6).chain([34]).for_each(|seed| life(seed, false));
 }
 
 #[test]
 fn days_of_samples_in_any_order() {
-    (10..16).for_each(|seed| life(seed, true));
+    (10..30).chain([122]).for_each(|seed| life(seed, true));
 }

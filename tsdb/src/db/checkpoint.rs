@@ -100,6 +100,7 @@ impl Store {
         let mut copier = Copier {
             store: self,
             mint,
+            deletions_from: self.deletions_needed_from(mint),
             compressor: Compressor::new(self.options.wal_compression),
             metadata: BTreeMap::new(),
             written: HashSet::default(),
@@ -149,6 +150,8 @@ impl Store {
 struct Copier<'a> {
     store: &'a Store,
     mint: i64,
+    /// Deletions that end before this are in no need of a record.
+    deletions_from: i64,
     compressor: Compressor,
     /// The newest metadata of each series.
     metadata: BTreeMap<u64, Metadata>,
@@ -263,7 +266,7 @@ impl Copier<'_> {
             Some(RecordType::Tombstones) => {
                 let mut stones = Vec::new();
                 let _ = record::decode_tombstones(bytes, &mut stones);
-                stones.retain(|stone| stone.max_ms >= mint);
+                stones.retain(|stone| stone.max_ms >= self.deletions_from);
                 if !stones.is_empty() {
                     out.add(|out| record::put_tombstones(out, stones));
                 }

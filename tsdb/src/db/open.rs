@@ -205,8 +205,13 @@ fn replay(store: &Arc<Store>, found: FoundChunks, progress: &ReplayCell) -> Resu
     let with_wbl = fs.exists(&wbl_dir);
     if with_wbl {
         let segments = list_segments(&**fs, &wbl_dir)?.iter().map(|s| s.number).collect();
-        read_log(store, &wbl_dir, segments, |record| replay.apply_late(record))?;
+        if !read_log(store, &wbl_dir, segments, |record| replay.apply_late(record))? {
+            replay.adopt_unmarked();
+        }
+    } else {
+        replay.adopt_unmarked();
     }
+    store.tombstones.forget_before(store.deletions_needed_from(store.head.times.min_valid()));
     let unknown = replay.unknown;
     for (kind, n) in [
         ("series", unknown.series),
@@ -252,17 +257,19 @@ struct Wrong {
 }
 
 /// Reads segments, hands over their records, decompressed, and puts right what is
-/// wrong with the segments.
+/// wrong with the segments. Answers whether no record was damaged.
 fn read_log(
     store: &Store,
     dir: &Path,
     segments: Vec<u64>,
     mut apply: impl FnMut(&[u8]) -> Result<Result<(), Damage>, StorageError>,
-) -> Result<(), OpenError> {
+) -> Result<bool, OpenError> {
     let mut reader = LogReader::new(store.env.fs.clone(), dir, segments, ReadMode::Salvage);
     let mut decompressor = Decompressor::new();
     let mut wrong = Wrong::default();
-    let corrupt = |what: &str| {
+    let mut whole = true;
+    let mut corrupt = |what: &str| {
+        whole = false;
         store.corruptions.fetch_add(1, Ordering::Relaxed);
         store.metrics.wal_corruptions.inc();
         tracing::error!(dir = %dir.display(), "a log record is damaged and passed over: {what}");
@@ -298,5 +305,5 @@ fn read_log(
     for at in wrong.torn.into_iter().filter(|at| !wrong.damaged.contains(&at.segment)) {
         store.cut_torn(dir, at)?;
     }
-    Ok(())
+    Ok(whole)
 }

@@ -320,6 +320,13 @@ impl Store {
         let _ = self.exemplars.add(series_ref, labels, exemplar, window);
     }
 
+    /// The time before which no deletion matters to the head any more, as
+    /// in-order samples before `mint` are in blocks.
+    pub(crate) fn deletions_needed_from(&self, mint: i64) -> i64 {
+        let late = &self.head.late_times;
+        if late.is_initialised() { mint.min(late.min()) } else { mint }
+    }
+
     /// Notes a deleted interval of a series.
     pub(crate) fn mark_deleted(&self, slot: u32, min_ms: i64, max_ms: i64) {
         let (page, i) = self.head.slots.of(slot);

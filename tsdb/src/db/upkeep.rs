@@ -104,7 +104,7 @@ impl Store {
         }
         self.metrics.head_truncations.inc();
         self.head.truncate_before(span.max_ms);
-        self.tombstones.forget_before(span.max_ms);
+        self.tombstones.forget_before(self.deletions_needed_from(span.max_ms));
         self.collect().inspect_err(|_| self.metrics.head_truncations_failed.inc())?;
         self.shorten_log(span.max_ms)?;
         Ok(true)

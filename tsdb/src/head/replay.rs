@@ -10,6 +10,7 @@ use model::{HistogramValue, SeriesRef, StorageError};
 
 use super::ooo::{OooSample, OooValue};
 use super::open::ClosedChunk;
+use super::page::FullChunk;
 use super::refs::RefMap;
 use super::slots::place;
 use crate::corruption::Damage;
@@ -42,9 +43,9 @@ pub(crate) type FoundChunks = hashbrown::HashMap<u64, SeriesFiles, rapidhash::fa
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SeriesFiles {
     /// In order of time: (chunk, last time).
-    pub(crate) in_order: Vec<(super::page::FullChunk, i64)>,
+    pub(crate) in_order: Vec<(FullChunk, i64)>,
     /// Out of order, in order of writing.
-    pub(crate) out_of_order: Vec<(super::page::FullChunk, i64)>,
+    pub(crate) out_of_order: Vec<(FullChunk, i64)>,
 }
 
 /// A replay under way.
@@ -53,6 +54,8 @@ pub(crate) struct Replay<'a> {
     refs: RefMap,
     /// Chunks whose series did not come yet.
     chunks: FoundChunks,
+    /// Late chunks by slot that no marker named yet: they may be in blocks.
+    unmarked: hashbrown::HashMap<u32, Vec<(FullChunk, i64)>, rapidhash::fast::RandomState>,
     /// Numbers that stand for a series with another number: (number, its own).
     pub(crate) aliases: Vec<(u64, u64)>,
     pub(crate) unknown: UnknownRefs,
@@ -71,6 +74,7 @@ impl<'a> Replay<'a> {
             store,
             refs: RefMap::default(),
             chunks,
+            unmarked: Default::default(),
             aliases: Vec::new(),
             unknown: UnknownRefs::default(),
             min_valid: store.head.times.min_valid(),
@@ -139,14 +143,28 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Gives a series the chunks that files hold of it.
+    /// Gives a series the in-order chunks that files hold of it; the late ones
+    /// wait for their markers, as only the log knows which are not in blocks.
     fn adopt(&mut self, slot: u32, files: SeriesFiles) {
         let head = &self.store.head;
         let (page, i) = head.slots.of(slot);
         let mut page = page.lock();
         let mut newest = page.last_t(i);
-        for (chunk, max) in files.in_order {
-            if chunk.min_ms <= newest || max < self.min_valid {
+        let (older, newer): (Vec<_>, Vec<_>) =
+            files.in_order.into_iter().partition(|(chunk, _)| chunk.min_ms <= newest);
+        for (chunk, max) in older.into_iter().rev().chain(newer) {
+            if max < self.min_valid {
+                continue;
+            }
+            if chunk.min_ms <= newest {
+                // A series that had another number before the last start has older
+                // chunks under that one; they come after its newer ones.
+                let full = &page.cold[i].full;
+                if full.first().is_some_and(|first| max < first.min_ms) {
+                    let newer = full.iter().copied();
+                    page.cold[i].full = std::iter::once(chunk).chain(newer).collect::<Vec<_>>().into();
+                    head.times.extend(chunk.min_ms.max(self.min_valid), max);
+                }
                 continue;
             }
             page.cold[i].push_full(chunk);
@@ -154,9 +172,22 @@ impl<'a> Replay<'a> {
             newest = max;
         }
         page.restore_newest(i, newest);
-        for (chunk, max) in files.out_of_order {
-            page.adopt_out_of_order(i, chunk);
-            head.late_times.extend(chunk.min_ms, max);
+        if !files.out_of_order.is_empty() {
+            self.unmarked.entry(slot).or_default().extend(files.out_of_order);
+        }
+    }
+
+    /// Gives series the late chunks that no marker named: with markers lost,
+    /// samples twice are better than none.
+    pub(crate) fn adopt_unmarked(&mut self) {
+        let head = &self.store.head;
+        for (slot, chunks) in self.unmarked.drain() {
+            let (page, i) = head.slots.of(slot);
+            let mut page = page.lock();
+            for (chunk, max) in chunks {
+                page.adopt_out_of_order(i, chunk);
+                head.late_times.extend(chunk.min_ms, max);
+            }
         }
     }
 
@@ -259,9 +290,8 @@ impl<'a> Replay<'a> {
                 self.unknown.tombstones += 1;
                 continue;
             };
-            if stone.max_ms >= self.min_valid {
-                self.store.mark_deleted(slot, stone.min_ms, stone.max_ms);
-            }
+            // Late samples, which come after, may be as old as any.
+            self.store.mark_deleted(slot, stone.min_ms, stone.max_ms);
         }
         result
     }
@@ -372,12 +402,18 @@ impl<'a> Replay<'a> {
             self.unknown.mmap_markers += 1;
             return;
         };
-        let (page, i) = self.store.head.slots.of(slot);
+        let wanted = (marker.chunk >> 32, marker.chunk & 0xffff_ffff);
+        let Some(chunks) = self.unmarked.get_mut(&slot) else { return };
+        let Some(at) = chunks.iter().position(|(chunk, _)| (chunk.file(), chunk.offset()) == wanted) else {
+            return;
+        };
+        let (chunk, max) = chunks.remove(at);
+        let head = &self.store.head;
+        let (page, i) = head.slots.of(slot);
         let mut page = page.lock();
-        let (file, offset) = (marker.chunk >> 32, marker.chunk & 0xffff_ffff);
-        if let Some(ooo) = page.cold[i].extra.as_mut().and_then(|extra| extra.ooo.as_mut())
-            && ooo.full.iter().any(|chunk| (chunk.file(), chunk.offset()) == (file, offset))
-        {
+        page.adopt_out_of_order(i, chunk);
+        head.late_times.extend(chunk.min_ms, max);
+        if let Some(ooo) = page.cold[i].extra.as_mut().and_then(|extra| extra.ooo.as_mut()) {
             ooo.open.clear();
         }
     }

@@ -1,7 +1,7 @@
 //! What the tests of compaction and upkeep share: blocks made by hand, databases
 //! over them, what they answer.
 
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used, reason = "helpers of tests; each file uses some")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
