@@ -5,6 +5,8 @@
 //! cargo run --release -p benches --bin query [threads]
 //! ```
 
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the real clock")]
+
 use std::sync::Arc;
 use std::time::Instant;
 
