@@ -53,11 +53,7 @@ fn hostile_queries_are_refused_and_the_server_stays_up() {
         ("huge regex", format!("up{{job=~\"({}){{1000}}\"}}", "a|b".repeat(500)), &[200, 400]),
         ("nested repetition", "up{job=~\"((a{100}){100}){100}\"}".to_owned(), &[400]),
         ("subquery tower", "max_over_time(".repeat(6) + "up" + &"[1d:1s])".repeat(6), &[200, 422, 503]),
-        (
-            "a year at one second",
-            format!("sum_over_time({{__name__=~\".+\"}}[1y:{}])", "1s"),
-            &[200, 422, 503],
-        ),
+        ("a year at one second", "sum_over_time({__name__=~\".+\"}[1y:1s])".to_owned(), &[200, 422, 503]),
         ("cartesian join", "{__name__=~\".+\"} * on() group_left() {__name__=~\".+\"}".to_owned(), &[422]),
         ("everything", "{__name__=~\".*\"}".to_owned(), &[400]),
         ("no expression", String::new(), &[400]),
@@ -71,19 +67,10 @@ fn hostile_queries_are_refused_and_the_server_stays_up() {
     let mut passed = 0;
     let total = cases.len();
     for (name, query, allowed) in cases {
-        // A server reads so long a line only from a body; a refusal is fine as well.
         let path = format!("/api/v1/query?query={}", http::encode(&query));
-        let (status, body) = match http::get(port, &path) {
-            Ok(answer) => answer,
-            Err(_) => (414, String::new()),
-        };
-        let long = path.len() > 60_000;
-        assert!(
-            allowed.contains(&u64::from(status)) || long,
-            "{name}: {status} {}",
-            &body[..body.len().min(300)]
-        );
-        if status != 200 && !long {
+        let (status, body) = http::get(port, &path).unwrap();
+        assert!(allowed.contains(&u64::from(status)), "{name}: {status} {}", &body[..body.len().min(300)]);
+        if status != 200 {
             let answer: Value = serde_json::from_str(&body).unwrap();
             assert_eq!(answer["status"], "error", "{name}");
             assert!(!answer["error"].as_str().unwrap().is_empty(), "{name}");
