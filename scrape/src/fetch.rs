@@ -5,21 +5,31 @@
 //!                                      └─ gunzip ┴─▶ page, never past its limit
 //! ```
 
+mod gunzip;
+mod page;
+
 use std::future::Future;
-use std::io::{self, Write};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use flate2::write::MultiGzDecoder;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, StatusCode};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use model::memory::{Accountant, MemoryRefused, Pressure};
+use model::memory::{Accountant, MemoryRefused};
 use net::{ClientOptions, HttpClient, HttpError};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use self::gunzip::Gunzip;
+use self::page::Page;
 
 const TIMEOUT_HEADER: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
+
+/// Unpackers that are kept for the next bodies.
+const GUNZIPS_KEPT: usize = 4;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -58,18 +68,30 @@ pub enum FetchError {
         /// Where.
         url: String,
     },
+    /// The answer began in time, but did not end.
+    #[error("context deadline exceeded")]
+    BodyTimeout,
     /// The answer is not 200.
     #[error("server returned HTTP status {0}")]
     Status(String),
     /// The body ended early.
     #[error("unexpected EOF")]
     BodyCut,
+    /// The body should be gzip, and is empty.
+    #[error("EOF")]
+    GzipEmpty,
     /// The body is no gzip.
     #[error("gzip: invalid header")]
     GzipHeader,
-    /// The body is damaged gzip.
-    #[error("gzip: {0}")]
-    Gzip(String),
+    /// The body is gzip whose text is not what it should be.
+    #[error("gzip: invalid checksum")]
+    GzipChecksum,
+    /// The body is gzip that cannot be unpacked.
+    #[error("flate: corrupt input before offset {offset}")]
+    Deflate {
+        /// Bytes that were read by then.
+        offset: u64,
+    },
     /// The page is too large.
     #[error("body size limit exceeded")]
     BodySizeLimit,
@@ -125,66 +147,78 @@ impl FetchFactory for NetFetchFactory {
         let options = ClientOptions { unix_socket: unix_socket.map(Into::into), ..self.options.clone() };
         let client =
             HttpClient::new(&config.http_client, options).map_err(|e| FetchError::Client(e.to_string()))?;
-        Ok(Arc::new(NetFetch { client, accountant: self.accountant.clone() }))
+        Ok(Arc::new(NetFetch { client, accountant: self.accountant.clone(), gunzips: Mutex::default() }))
     }
 }
 
 struct NetFetch {
     client: HttpClient,
     accountant: Accountant,
+    /// Unpackers that are not in use.
+    gunzips: Mutex<Vec<Box<Gunzip>>>,
 }
 
 impl Fetch for NetFetch {
     fn fetch<'a>(&'a self, request: &'a FetchRequest, page: &'a mut Vec<u8>) -> Fetching<'a> {
         Box::pin(async move {
-            let exchange = self.exchange(request, page);
-            match tokio::time::timeout(request.timeout, exchange).await {
-                Ok(done) => done,
-                Err(_) => Err(FetchError::Timeout { url: request.url.clone() }),
-            }
+            let deadline = Instant::now() + request.timeout;
+            let sent = tokio::time::timeout_at(deadline, self.client.send(http_request(request)?)).await;
+            let response = match sent {
+                Ok(response) => response?,
+                Err(_) => return Err(FetchError::Timeout { url: request.url.clone() }),
+            };
+            let read = tokio::time::timeout_at(deadline, self.read(request, response, page)).await;
+            read.unwrap_or(Err(FetchError::BodyTimeout))
         })
     }
 }
 
 impl NetFetch {
-    async fn exchange(&self, request: &FetchRequest, page: &mut Vec<u8>) -> Result<Fetched, FetchError> {
-        let response = self.client.send(http_request(request)?).await?;
+    async fn read(
+        &self,
+        request: &FetchRequest,
+        response: http::Response<hyper::body::Incoming>,
+        page: &mut Vec<u8>,
+    ) -> Result<Fetched, FetchError> {
         let status = response.status();
         if status != StatusCode::OK {
             return Err(FetchError::Status(status_line(&response)));
         }
-        let gzip = response.headers().get(CONTENT_ENCODING).is_some_and(|value| value == "gzip");
         let fetched = Fetched { content_type: text_of(response.headers(), &CONTENT_TYPE) };
-        let lease = self.accountant.lease("scrape", u64::MAX, Pressure::RefuseWrites);
-        let mut sink = PageSink { page: std::mem::take(page), limit: request.body_size_limit, passed: false };
-        let mut gunzip = None;
+        let gzip = response.headers().get(CONTENT_ENCODING).is_some_and(|value| value == "gzip");
+        let mut arriving = Page::new(std::mem::take(page), request.body_size_limit, &self.accountant);
+        let mut gunzip = gzip.then(|| self.take_gunzip());
         let mut body = response.into_body();
+        if let (false, Some(bytes)) = (gzip, body.size_hint().exact()) {
+            arriving.expect(bytes)?;
+        }
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| FetchError::BodyCut)?;
-            let Ok(chunk) = frame.into_data() else { continue };
-            if gzip {
-                let decoder = gunzip.get_or_insert_with(|| MultiGzDecoder::new(std::mem::take(&mut sink)));
-                let written = decoder.write_all(&chunk);
-                lease.grow_to(decoder.get_ref().page.capacity() as u64)?;
-                written.map_err(|error| gzip_error(&error, decoder))?;
-            } else {
-                sink.write_all(&chunk).map_err(|_| FetchError::BodySizeLimit)?;
-                lease.grow_to(sink.page.capacity() as u64)?;
+            let Ok(bytes) = frame.into_data() else { continue };
+            match &mut gunzip {
+                Some(gunzip) => gunzip.push(&bytes, &mut arriving)?,
+                None => arriving.push(&bytes)?,
             }
         }
-        if gzip {
-            let Some(mut decoder) = gunzip else { return Err(FetchError::BodyCut) };
-            if let Err(error) = decoder.try_finish() {
-                // All there was has been read: what is missing was cut off.
-                return Err(match gzip_error(&error, &decoder) {
-                    FetchError::Gzip(_) => FetchError::BodyCut,
-                    other => other,
-                });
-            }
-            std::mem::swap(&mut sink, decoder.get_mut());
+        if let Some(gunzip) = gunzip {
+            gunzip.finish()?;
+            self.give_back(gunzip);
         }
-        *page = sink.page;
+        *page = arriving.into_bytes();
         Ok(fetched)
+    }
+
+    fn take_gunzip(&self) -> Box<Gunzip> {
+        let mut gunzip = self.gunzips.lock().pop().unwrap_or_else(|| Box::new(Gunzip::new()));
+        gunzip.begin();
+        gunzip
+    }
+
+    fn give_back(&self, gunzip: Box<Gunzip>) {
+        let mut gunzips = self.gunzips.lock();
+        if gunzips.len() < GUNZIPS_KEPT {
+            gunzips.push(gunzip);
+        }
     }
 }
 
@@ -211,38 +245,4 @@ fn status_line<B>(response: &http::Response<B>) -> String {
 
 fn text_of(headers: &HeaderMap, name: &HeaderName) -> String {
     headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).unwrap_or_default()
-}
-
-/// Takes a page up to its limit.
-#[derive(Default)]
-struct PageSink {
-    page: Vec<u8>,
-    limit: u64,
-    passed: bool,
-}
-
-impl Write for PageSink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.limit > 0 && (self.page.len() + bytes.len()) as u64 >= self.limit {
-            self.passed = true;
-            return Err(io::Error::other("page too large"));
-        }
-        self.page.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn gzip_error(error: &io::Error, decoder: &MultiGzDecoder<PageSink>) -> FetchError {
-    if decoder.get_ref().passed {
-        return FetchError::BodySizeLimit;
-    }
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => FetchError::BodyCut,
-        _ if decoder.header().is_none() => FetchError::GzipHeader,
-        _ => FetchError::Gzip(error.to_string()),
-    }
 }

@@ -24,7 +24,8 @@ impl PagePool {
         let fitting = buffers.iter().position(|buffer| buffer.capacity() >= wanted);
         let found = fitting.map(|at| buffers.swap_remove(at)).or_else(|| buffers.pop());
         drop(buffers);
-        found.unwrap_or_else(|| Vec::with_capacity(wanted.min(KEPT_BYTES_MAX)))
+        // A little more than the page before: growing means moving.
+        found.unwrap_or_else(|| Vec::with_capacity(wanted + wanted / 64))
     }
 
     /// Takes a buffer back.

@@ -138,9 +138,10 @@ async fn gzip_is_unpacked_also_in_several_members() {
 async fn damaged_gzip_is_an_error() {
     let whole = gzip(&b"a 1\n".repeat(10_000));
     for (body, text) in [
-        (b"a 1\n".to_vec(), "gzip: invalid header"),
+        (b"a 1\na 1\na 1\n".to_vec(), "gzip: invalid header"),
+        (b"a 1\n".to_vec(), "unexpected EOF"),
         (whole[..whole.len() / 2].to_vec(), "unexpected EOF"),
-        (Vec::new(), "unexpected EOF"),
+        (Vec::new(), "EOF"),
     ] {
         let address = serve(gzip_router(body)).await;
         assert_eq!(error_of(&request(format!("http://{address}/metrics"))).await, text);
@@ -149,7 +150,7 @@ async fn damaged_gzip_is_an_error() {
 
 #[tokio::test]
 async fn a_gzip_bomb_is_cut_at_the_limit() {
-    let bomb = gzip(&vec![b'a'; 64 << 20]);
+    let bomb = gzip(&vec![b'a'; 8 << 20]);
     assert!(bomb.len() < 100_000);
     let address = serve(gzip_router(bomb)).await;
     let mut request = request(format!("http://{address}/metrics"));
@@ -180,10 +181,10 @@ async fn an_endless_page_ends_at_the_limit_or_for_want_of_memory() {
 
 #[tokio::test]
 async fn a_target_that_stops_talking_runs_into_the_timeout() {
-    for head in [
-        &b""[..],
-        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\na 1\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\na 1\n\r\n",
+    for (head, answered) in [
+        (&b""[..], false),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\na 1\n", true),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\na 1\n\r\n", true),
     ] {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -198,7 +199,8 @@ async fn a_target_that_stops_talking_runs_into_the_timeout() {
         let mut request = request(format!("http://{address}/metrics"));
         request.timeout = Duration::from_millis(200);
         let text = error_of(&request).await;
-        assert_eq!(text, format!("Get \"http://{address}/metrics\": context deadline exceeded"));
+        let of_request = format!("Get \"http://{address}/metrics\": context deadline exceeded");
+        assert_eq!(text, if answered { "context deadline exceeded" } else { &of_request });
     }
 }
 
@@ -259,27 +261,6 @@ async fn a_socket_is_dialled_instead_of_the_address() {
     assert_eq!(page, b"a 1\n");
 }
 
-struct SystemClock(std::time::Instant);
-
-#[expect(clippy::disallowed_methods, reason = "a real server needs a real clock")]
-impl SystemClock {
-    fn new() -> SystemClock {
-        SystemClock(std::time::Instant::now())
-    }
-}
-
-impl model::Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "a real server needs a real clock")]
-    fn now_ms(&self) -> i64 {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        i64::try_from(since.as_millis()).unwrap()
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.0.elapsed()
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_page_goes_from_socket_to_store_on_many_threads() {
     let mut page = String::from("# TYPE m counter\n");
@@ -290,7 +271,7 @@ async fn a_large_page_goes_from_socket_to_store_on_many_threads() {
     let body = gzip(page.as_bytes());
     let address = serve(gzip_router(body)).await;
     let store = support::Recorder::new();
-    let clock: Arc<dyn model::Clock> = Arc::new(SystemClock::new());
+    let clock: Arc<dyn model::Clock> = Arc::new(support::SystemClock::new());
     let accountant = Accountant::unlimited();
     let fetchers = NetFetchFactory::new(net::ClientOptions::new("x", clock.clone()), accountant.clone());
     let mut options = scrape::ManagerOptions::new(Arc::new(fetchers));

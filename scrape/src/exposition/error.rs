@@ -78,7 +78,7 @@ pub enum ParseError {
     #[error("clientpb: invalid varint encountered")]
     MessageLength,
     /// Protobuf: the fields of a message are malformed.
-    #[error("proto: {0}")]
+    #[error("{0}")]
     Wire(WireError),
     /// Protobuf: a name that is no text, or empty.
     #[error("invalid metric name: {0}")]
@@ -137,13 +137,13 @@ pub enum WireError {
     #[error("unexpected EOF")]
     Cut,
     /// A number of more than ten bytes.
-    #[error("integer overflow")]
+    #[error("proto: integer overflow")]
     Overflow,
     /// A field number that cannot be.
-    #[error("illegal tag {0}")]
+    #[error("proto: illegal tag {0}")]
     Tag(u64),
     /// A field of another kind than the schema says.
-    #[error("wrong wireType = {wire} for field {field}")]
+    #[error("proto: wrong wireType = {wire} for field {field}")]
     Kind {
         /// The kind that it has.
         wire: u8,

@@ -290,6 +290,28 @@ impl Clock for TokioClock {
     }
 }
 
+/// The real clocks, for tests with real sockets.
+pub struct SystemClock(std::time::Instant);
+
+#[expect(clippy::disallowed_methods, reason = "a real server needs a real clock")]
+impl SystemClock {
+    pub fn new() -> SystemClock {
+        SystemClock(std::time::Instant::now())
+    }
+}
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "a real server needs a real clock")]
+    fn now_ms(&self) -> i64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        i64::try_from(since.as_millis()).unwrap()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 /// What targets answer.
 #[derive(Clone)]
 pub enum Answer {
