@@ -37,17 +37,22 @@ impl FailureLog {
     pub(crate) fn write(&self, now_ms: i64, job: &str, target: &str, error: &str) {
         let time =
             jiff::Timestamp::from_millisecond(now_ms).map(|time| format!("{time:.3}")).unwrap_or_default();
-        let line = serde_json::json!({
-            "time": time,
-            "level": "ERROR",
-            "source": concat!(file!(), ":", line!()),
-            "msg": error,
-            "job_name": job,
-            "target": target,
-        });
+        // In the order of upstream's fields, which readers of lines may count on.
+        let line = format!(
+            "{{\"time\":{},\"level\":\"ERROR\",\"source\":{},\"msg\":{},\"job_name\":{},\"target\":{}}}",
+            json(&time),
+            json(concat!("failure_log.rs:", line!())),
+            json(error),
+            json(job),
+            json(target)
+        );
         let written = self.file.lock().write_all(format!("{line}\n").as_bytes());
         if let Err(error) = written {
             tracing::warn!(err = %error, "Writing the scrape failure log failed");
         }
     }
+}
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::Value::from(text)
 }

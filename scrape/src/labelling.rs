@@ -93,7 +93,16 @@ pub(crate) fn stored_labels(
     for (name, value) in exposed.iter() {
         builder.set(name, value);
     }
-    add_target_labels(builder, target, job.config.honor_labels);
+    if job.config.honor_labels {
+        // An exposed label wins even without a value: so a target says that it has none.
+        for label in target.public_labels() {
+            if exposed.get(label.name).is_none() {
+                builder.set(label.name, label.value);
+            }
+        }
+    } else {
+        add_target_labels(builder, target);
+    }
     if !relabel::process(builder, &job.metric_relabel_rules) || builder.is_empty() {
         return Ok(None);
     }
@@ -125,15 +134,8 @@ pub(crate) fn report_labels(name: &str, target: &Target) -> Labels {
     builder.labels()
 }
 
-fn add_target_labels(builder: &mut LabelsBuilder, target: &Target, honor_labels: bool) {
-    if honor_labels {
-        for label in target.public_labels() {
-            if builder.get(label.name).is_none() {
-                builder.set(label.name, label.value);
-            }
-        }
-        return;
-    }
+/// Target labels win; what was exposed under their names moves aside.
+fn add_target_labels(builder: &mut LabelsBuilder, target: &Target) {
     let mut conflicting: Vec<(String, String)> = Vec::new();
     for label in target.public_labels() {
         if let Some(exposed) = builder.get(label.name) {
@@ -223,8 +225,36 @@ mod tests {
         let honoring = config::ScrapeConfig { honor_labels: true, ..config::ScrapeConfig::default() };
         assert_eq!(
             stored(honoring, &exposed).unwrap().unwrap(),
-            r#"{__name__="m", exported_job="older", instance="a:1", job="own"}"#
+            r#"{__name__="m", exported_job="older", job="own"}"#,
+            "an exposed empty label keeps the target's away"
         );
+    }
+
+    #[test]
+    fn labels_that_make_room_for_another_make_room_in_turn() {
+        let job = Job::new(Arc::new(config::ScrapeConfig::default()));
+        let labelled = |of_target: &[(&str, &str)], exposed: &[(&str, &str)]| {
+            let target = Target::new(&job, Labels::from_pairs(of_target.iter().copied()), Labels::empty());
+            let mut buf = LabelBuf::new();
+            buf.push("__name__", "m");
+            for (name, value) in exposed {
+                buf.push(name, value);
+            }
+            buf.sort();
+            stored_labels(&buf, &target, &job, &mut LabelsBuilder::new()).unwrap().unwrap().to_string()
+        };
+        assert_eq!(
+            labelled(&[("foo", "3"), ("exported_foo", "4")], &[("foo", "1"), ("exported_foo", "2")]),
+            r#"{__name__="m", exported_exported_exported_foo="2", exported_exported_foo="1", exported_foo="4", foo="3"}"#
+        );
+        assert_eq!(
+            labelled(
+                &[("foo", "0"), ("exported_exported_foo", "1"), ("exported_exported_exported_foo", "2")],
+                &[("foo", "3"), ("exported_foo", "4"), ("exported_exported_exported_foo", "5")]
+            ),
+            r#"{__name__="m", exported_exported_exported_exported_exported_foo="5", exported_exported_exported_exported_foo="3", exported_exported_exported_foo="2", exported_exported_foo="1", exported_foo="4", foo="0"}"#
+        );
+        assert_eq!(labelled(&[("own", "t")], &[("n", "")]), r#"{__name__="m", own="t"}"#);
     }
 
     #[test]

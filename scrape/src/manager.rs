@@ -16,6 +16,7 @@ use model::metrics::{Family, Metric, MetricValue, Registry};
 use model::{Appendable, Clock, Labels, MetricType};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -179,22 +180,30 @@ impl ScrapeManager {
             state.changed = state.groups.keys().cloned().collect();
             state.pools.clone()
         };
-        let mut failed = false;
+        // A pool waits for its scrapes under way: one must not wait for another's.
+        let mut changes = JoinSet::new();
         for (name, pool) in pools {
-            let Some(job) = jobs.get(&name) else {
+            let Some(job) = jobs.get(&name).cloned() else {
                 self.inner.state.lock().pools.remove(&name);
-                pool.stop().await;
+                changes.spawn(async move {
+                    pool.stop().await;
+                    true
+                });
                 continue;
             };
             pool.set_failure_log(failure_logs.get(&job.config.scrape_failure_log_file).cloned());
             if pool.job().config == job.config {
                 continue;
             }
-            if let Err(error) = pool.reload(job.clone()).await {
-                tracing::error!(err = %error, scrape_pool = name, "error reloading scrape pool");
-                failed = true;
-            }
+            changes.spawn(async move {
+                let reloaded = pool.reload(job).await;
+                if let Err(error) = &reloaded {
+                    tracing::error!(err = %error, scrape_pool = name, "error reloading scrape pool");
+                }
+                reloaded.is_ok()
+            });
         }
+        let failed = changes.join_all().await.contains(&false);
         self.inner.updated.notify_one();
         if failed { Err(ApplyError::Jobs) } else { Ok(()) }
     }
@@ -235,6 +244,7 @@ impl ScrapeManager {
     pub async fn sync(&self) {
         let _turn = self.inner.turn.lock().await;
         let changed = std::mem::take(&mut self.inner.state.lock().changed);
+        let mut syncs = JoinSet::new();
         for name in changed {
             let (pool, groups) = {
                 let mut state = self.inner.state.lock();
@@ -255,8 +265,9 @@ impl ScrapeManager {
                 };
                 (pool, groups)
             };
-            pool.sync(&groups).await;
+            syncs.spawn(async move { pool.sync(&groups).await });
         }
+        syncs.join_all().await;
     }
 
     /// Ends all scraping; scrapes under way are given up, nothing is written
@@ -265,9 +276,11 @@ impl ScrapeManager {
         self.inner.shutdown.cancel();
         let _turn = self.inner.turn.lock().await;
         let pools = std::mem::take(&mut self.inner.state.lock().pools);
+        let mut stops = JoinSet::new();
         for pool in pools.into_values() {
-            pool.stop().await;
+            stops.spawn(async move { pool.abort().await });
         }
+        stops.join_all().await;
     }
 
     /// The targets of all jobs, in order of the jobs' names.

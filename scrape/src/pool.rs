@@ -161,15 +161,27 @@ impl Pool {
         Ok(())
     }
 
-    /// Ends all loops, without markers: after a restart they go on.
+    /// Ends all loops, without markers: the job is gone. Scrapes under way end
+    /// as they would have.
     pub(crate) async fn stop(&self) {
-        self.shutdown.cancel();
         let _turn = self.turn.lock().await;
         let running = std::mem::take(&mut self.inner.lock().running);
+        for running in running.values() {
+            running.handle.disable_end_markers();
+            running.handle.begin_stop();
+        }
         for running in running.into_values() {
             running.handle.stop().await;
         }
+        self.shutdown.cancel();
         self.shared.metrics.forget_job(self.job().name());
+    }
+
+    /// Ends all loops now, without markers: after a restart they go on. Scrapes
+    /// under way are given up, and nothing is written for them.
+    pub(crate) async fn abort(&self) {
+        self.shutdown.cancel();
+        self.stop().await;
     }
 
     pub(crate) fn targets(&self) -> PoolTargets {

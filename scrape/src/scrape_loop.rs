@@ -187,7 +187,6 @@ struct PageOrError {
     error: Option<String>,
     /// What `scrape_body_size_bytes` says.
     body_bytes: i64,
-    is_forced: bool,
 }
 
 impl ScrapeLoop {
@@ -293,20 +292,13 @@ impl ScrapeLoop {
                 content_type: String::new(),
                 error: Some(error),
                 body_bytes: 0,
-                is_forced: true,
             };
         }
         let mut page = shared.pages.take(self.last_page_bytes);
         match self.settings.fetch.fetch(&self.request, &mut page).await {
             Ok(fetched) => {
                 let body_bytes = i64::try_from(page.len()).unwrap_or(i64::MAX);
-                PageOrError {
-                    page,
-                    content_type: fetched.content_type,
-                    error: None,
-                    body_bytes,
-                    is_forced: false,
-                }
+                PageOrError { page, content_type: fetched.content_type, error: None, body_bytes }
             }
             Err(error) => {
                 let too_large = matches!(error, FetchError::BodySizeLimit);
@@ -317,13 +309,7 @@ impl ScrapeLoop {
                 self.log_failure(shared, &text);
                 page.clear();
                 let body_bytes = if too_large { -1 } else { 0 };
-                PageOrError {
-                    page,
-                    content_type: String::new(),
-                    error: Some(text),
-                    body_bytes,
-                    is_forced: false,
-                }
+                PageOrError { page, content_type: String::new(), error: Some(text), body_bytes }
             }
         }
     }
@@ -389,15 +375,13 @@ impl ScrapeLoop {
             appender.rollback();
             return;
         }
-        match appender.commit() {
-            Ok(()) if has_extra && !fetched.is_forced => {
-                let took = shared.clock.monotonic().saturating_sub(start);
-                shared.metrics.scrape_duration.observe(took.as_secs_f64());
-            }
-            Ok(()) => {}
-            Err(failed) => {
-                tracing::error!(target = self.settings.target.url(), err = %failed, "Scrape commit failed");
-            }
+        let committed = appender.commit();
+        if has_extra {
+            let took = shared.clock.monotonic().saturating_sub(start);
+            shared.metrics.scrape_duration.observe(took.as_secs_f64());
+        }
+        if let Err(failed) = committed {
+            tracing::error!(target = self.settings.target.url(), err = %failed, "Scrape commit failed");
         }
     }
 

@@ -98,6 +98,11 @@ impl Synthesis {
         }
     }
 
+    /// A sample was not stored: the next one starts the series anew.
+    pub(crate) fn forget(&mut self, key: SeriesKey) {
+        self.series.remove(&key);
+    }
+
     /// Ends a scrape: series that it did not have start anew.
     pub(crate) fn end_scrape(&mut self) {
         let scrape = self.scrape;

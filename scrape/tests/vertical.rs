@@ -440,3 +440,204 @@ async fn a_removed_job_just_stops() {
         world.registry.gather().iter().all(|family| family.name != "prometheus_target_scrape_pool_targets")
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_job_lets_its_scrape_end() {
+    let world = World::scraping("a 1\n", |_| {}).await;
+    world.targets.answer(URL, Answer::Hangs);
+    world.pass(11_000).await;
+    assert_eq!(world.targets.asked().len(), 2, "a scrape is under way");
+    world.manager.apply(vec![], &Labels::empty()).await.unwrap();
+    assert_eq!(world.store.values(&series("up")), [Some(1.0), Some(0.0)]);
+    assert_eq!(world.store.values(&series("a")), [Some(1.0), None], "it failed, so the series ended");
+    world.pass(60_000).await;
+    assert_eq!(world.store.values(&series("up")).len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_lets_scrapes_of_all_jobs_end_side_by_side() {
+    let named = |name: &str, limit| {
+        job(|config| {
+            config.job_name = name.to_owned();
+            config.sample_limit = limit;
+        })
+    };
+    let world = World::new(named("j", 0), AppendOptions::default()).await;
+    world.manager.apply(vec![named("j", 0), named("k", 0)], &Labels::empty()).await.unwrap();
+    world.targets.answer(URL, Answer::Hangs);
+    for name in ["j", "k"] {
+        world.manager.update_groups(name, group(&["t:1"]));
+    }
+    world.manager.sync().await;
+    // Until both have a scrape under way at the same time, as they often have.
+    while world.targets.asked().len() < 2 {
+        world.pass(10).await;
+    }
+    let before = tokio::time::Instant::now();
+    world.manager.apply(vec![named("j", 9), named("k", 9)], &Labels::empty()).await.unwrap();
+    assert!(before.elapsed() <= Duration::from_secs(5), "one timeout, not two: {:?}", before.elapsed());
+    assert_eq!(world.metric("prometheus_target_scrape_pool_reloads_total"), 2.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn honored_labels_win_even_without_value() {
+    let page = "a{instance=\"\",job=\"own\"} 1\nb{instance=\"x\"} 2\nc 3\n";
+    let world = World::scraping(page, |config| config.honor_labels = true).await;
+    assert_eq!(world.store.values(r#"{__name__="a", job="own"}"#), [Some(1.0)]);
+    assert_eq!(world.store.values(r#"{__name__="b", instance="x", job="j"}"#), [Some(2.0)]);
+    assert_eq!(world.store.values(&series("c")), [Some(3.0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_whole_scrape_is_timed_where_extra_metrics_are_asked_for() {
+    let count = |world: &World| {
+        let families = world.registry.gather();
+        let family = families.iter().find(|f| f.name == "prometheus_target_scrape_duration_seconds");
+        format!("{:?}", family.map(|f| &f.metrics[0].value))
+    };
+    let world = World::scraping("a 1\n", |config| config.extra_scrape_metrics = Some(true)).await;
+    let once = count(&world);
+    world.next().await;
+    assert_ne!(once, count(&world));
+    let world = World::scraping("a 1\n", |_| {}).await;
+    let none = count(&world);
+    world.next().await;
+    assert_eq!(none, count(&world));
+}
+
+/// A page with one native histogram of so many equal buckets.
+fn native_page(buckets: u8, sum: f64) -> Answer {
+    let mut spans = vec![0x62, 4, 0x08, 0, 0x10, buckets];
+    // Deltas: the first bucket has one, the others as many.
+    for i in 0..buckets {
+        spans.extend([0x68, if i == 0 { 2 } else { 0 }]);
+    }
+    let mut histogram = vec![0x08, buckets, 0x11];
+    histogram.extend(sum.to_le_bytes());
+    // Schema 3, zero threshold of 1.
+    histogram.extend([0x28, 6, 0x31]);
+    histogram.extend(1f64.to_le_bytes());
+    histogram.extend(spans);
+    let metric = [&[0x3a, histogram.len() as u8][..], &histogram].concat();
+    let mut family = vec![0x0a, 1, b'h', 0x18, 4, 0x22, metric.len() as u8];
+    family.extend(&metric);
+    let page = [vec![family.len() as u8], family].concat();
+    Answer::Bytes(page, "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily".to_owned())
+}
+
+async fn scraping_native(
+    page: Answer,
+    append: AppendOptions,
+    change: impl FnOnce(&mut config::ScrapeConfig),
+) -> World {
+    let config = job(|config| {
+        config.scrape_native_histograms = Some(true);
+        change(config);
+    });
+    let world = World::new(config, append).await;
+    world.targets.answer(URL, page);
+    world.manager.update_groups("j", group(&["t:1"]));
+    while world.targets.asked().is_empty() {
+        world.pass(50).await;
+    }
+    world.pass(50).await;
+    world
+}
+
+fn integer(world: &World, i: usize) -> model::histogram::Histogram {
+    match world.store.series(&series("h")).histograms.get(i) {
+        Some((_, HistogramValue::Integer(histogram))) => histogram.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn histograms_are_kept_no_finer_than_allowed() {
+    let plain = scraping_native(native_page(16, 5.0), AppendOptions::default(), |_| {}).await;
+    assert_eq!((integer(&plain, 0).schema, integer(&plain, 0).positive_buckets.len()), (3, 16));
+    let factor = |config: &mut config::ScrapeConfig| config.native_histogram_min_bucket_factor = 1.5;
+    let coarse = scraping_native(native_page(16, 5.0), AppendOptions::default(), factor).await;
+    assert_eq!(integer(&coarse, 0).schema, 0);
+    assert_eq!(integer(&coarse, 0).count, 16);
+    let limit = |config: &mut config::ScrapeConfig| config.native_histogram_bucket_limit = 5;
+    let few = scraping_native(native_page(16, 5.0), AppendOptions::default(), limit).await;
+    assert!(integer(&few, 0).positive_buckets.len() <= 5);
+    assert_eq!(few.store.values(&series("up")), [Some(1.0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_histogram_that_cannot_be_made_small_enough_fails_the_scrape() {
+    // Bounds of their own cannot be merged.
+    let page = "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"2\"} 2\nh_bucket{le=\"+Inf\"} 3\nh_sum 4\nh_count 3\nb 1\n";
+    let world = World::scraping(page, |config| {
+        config.convert_classic_histograms_to_nhcb = Some(true);
+        config.native_histogram_bucket_limit = 2;
+    })
+    .await;
+    assert_eq!(world.store.values(&series("up")), [Some(0.0)]);
+    assert_eq!(world.store.values(&series("b")), []);
+    assert_eq!(world.store.values(&series("scrape_samples_scraped")), [Some(2.0)]);
+    let error = world.manager.targets()[0].active[0].status().last_error;
+    assert_eq!(error.as_deref(), Some("histogram bucket limit exceeded"));
+    let name = "prometheus_target_scrapes_exceeded_native_histogram_bucket_limit_total";
+    assert_eq!(world.metric(name), 1.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_histogram_cannot_expose_a_staleness_marker() {
+    let page = native_page(2, model::stale_nan());
+    let world = scraping_native(page, AppendOptions::default(), |_| {}).await;
+    let sum = integer(&world, 0).sum;
+    assert!(sum.is_nan() && !model::is_stale_nan(sum));
+    let page = native_page(2, model::stale_nan());
+    let classic = World::new(job(|_| {}), AppendOptions::default()).await;
+    classic.targets.answer(URL, page);
+    classic.manager.update_groups("j", group(&["t:1"]));
+    classic.pass(16_000).await;
+    let sums = classic.store.values(&series("h_sum"));
+    assert!(!sums.is_empty() && sums.iter().all(|sum| sum.is_some_and(f64::is_nan)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn made_up_starts_come_before_limits_and_begin_anew_after_a_refusal() {
+    let append = AppendOptions {
+        start_timestamps: true,
+        synthesize_start_timestamps: true,
+        ..AppendOptions::default()
+    };
+    // The limit would refuse the page, but a first sample is only a start.
+    let limit = |config: &mut config::ScrapeConfig| config.native_histogram_bucket_limit = 1;
+    let world = scraping_native(native_page(16, 5.0), append, limit).await;
+    world.next().await;
+    assert_eq!(world.store.values(&series("up")), [Some(1.0), Some(1.0)]);
+    assert_eq!((integer(&world, 0).count, integer(&world, 0).sum), (0, 0.0));
+
+    let page = |value: u32, time_ms: i64| format!("# TYPE c counter\nc {value} {time_ms}\n");
+    let world = World::scraping_with(&page(10, START_MS), append, |_| {}).await;
+    assert_eq!(world.store.values(&series("c")), [], "only the start");
+    world.targets.set(URL, &page(14, START_MS + 1000));
+    world.next().await;
+    world.targets.set(URL, &page(15, START_MS + 500));
+    world.next().await;
+    assert_eq!(world.metric("prometheus_target_scrapes_sample_out_of_order_total"), 1.0);
+    // After the marker that ended it.
+    world.targets.set(URL, &page(20, START_MS + 60_000));
+    world.next().await;
+    world.targets.set(URL, &page(26, START_MS + 61_000));
+    world.next().await;
+    let floats = world.store.floats(&series("c"));
+    assert_eq!(floats.iter().filter_map(|(_, v)| *v).collect::<Vec<f64>>(), [4.0, 6.0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn samples_out_of_order_are_dropped_and_counted() {
+    let page = |time_ms: i64| format!("a 1 {time_ms}\nb 1\n");
+    let world = World::scraping(&page(START_MS), |_| {}).await;
+    world.targets.set(URL, &page(START_MS - 1000));
+    world.next().await;
+    assert_eq!(world.store.floats(&series("a")), [(START_MS, Some(1.0))]);
+    assert_eq!(world.store.values(&series("b")), [Some(1.0), Some(1.0)]);
+    assert_eq!(world.store.values(&series("up")), [Some(1.0), Some(1.0)]);
+    assert_eq!(world.metric("prometheus_target_scrapes_sample_out_of_order_total"), 1.0);
+    assert_eq!(world.store.values(&series("scrape_samples_post_metric_relabeling")), [Some(2.0), Some(2.0)]);
+}

@@ -15,6 +15,8 @@ pub(super) struct Sample {
     pub(super) entry: Option<u32>,
     pub(super) own_time_ms: Option<i64>,
     pub(super) start_ms: i64,
+    /// Whether the start was made up: then the end is watched for, too.
+    pub(super) synthesised: bool,
 }
 
 /// Samples of one scrape, as columns.
@@ -43,6 +45,7 @@ struct Floats {
 struct Note {
     /// Entry of the cache; `NO_ENTRY` where there is none.
     entry: u32,
+    /// It carries its own time, and its series' end is not watched for that.
     has_own_time: bool,
 }
 
@@ -108,7 +111,10 @@ impl Batch {
 
 impl Note {
     fn of(sample: Sample) -> Note {
-        Note { entry: sample.entry.unwrap_or(NO_ENTRY), has_own_time: sample.own_time_ms.is_some() }
+        Note {
+            entry: sample.entry.unwrap_or(NO_ENTRY),
+            has_own_time: sample.own_time_ms.is_some() && !sample.synthesised,
+        }
     }
 }
 
@@ -200,7 +206,7 @@ impl Run<'_, '_> {
             Outcome::StartNotBeforeSample | Outcome::StartOutOfOrder => {}
         }
         if note.entry != NO_ENTRY {
-            state.cache.untracked(note.entry);
+            self.refused(state, note.entry);
         }
         Ok(())
     }

@@ -37,10 +37,9 @@ impl Run<'_, '_> {
             state.cache.untracked(hit.entry);
             return;
         }
-        self.batch.push_float(
-            Sample { handle, entry: Some(hit.entry), own_time_ms: own_time, start_ms: 0 },
-            line.value,
-        );
+        let sample =
+            Sample { handle, entry: Some(hit.entry), own_time_ms: own_time, start_ms: 0, synthesised: false };
+        self.batch.push_float(sample, line.value);
     }
 
     pub(super) fn series(
@@ -75,23 +74,6 @@ impl Run<'_, '_> {
             },
         };
         let histogram = if value.is_none() { parser.take_histogram() } else { None };
-        let histogram = match histogram {
-            Some(histogram) => match self.histogram_limits.apply(histogram) {
-                Ok(histogram) => Some(histogram),
-                Err(PageError::BucketLimit) => {
-                    self.bucket_limit_passed = true;
-                    return Ok(());
-                }
-                Err(error) => return Err(error),
-            },
-            None => None,
-        };
-        if !self.within_limits(own_time) {
-            if let Some(entry) = place.entry {
-                state.cache.untracked(entry);
-            }
-            return Ok(());
-        }
         self.append_series(state, metadata, family, parser, place, own_time, value, histogram)
     }
 
@@ -109,17 +91,35 @@ impl Run<'_, '_> {
         let options = self.context.options;
         let time_ms = own_time.unwrap_or(self.time_ms);
         let mut start_ms = if options.start_timestamps { parser.start_timestamp_ms() } else { 0 };
-        let mut skipped = false;
+        let (mut skipped, mut synthesised) = (false, false);
         if options.synthesize_start_timestamps && start_ms == 0 {
             let key = SeriesKey::of(parser.metric());
             let applies = || self.is_cumulative(parser, &place, metadata, family);
-            let synthesised = state.synthesis.apply(key, time_ms, value, histogram.take(), applies);
+            let made_up = state.synthesis.apply(key, time_ms, value, histogram.take(), applies);
             (value, histogram, start_ms, skipped) =
-                (synthesised.value, synthesised.histogram, synthesised.start_ms, synthesised.skip);
+                (made_up.value, made_up.histogram, made_up.start_ms, made_up.skip);
+            synthesised = start_ms != 0;
         }
-        if options.start_timestamp_zeros && start_ms != 0 && !skipped {
-            // A start that is not news is refused: as it should be.
-            self.appender.append_start_zero(place.handle, time_ms, start_ms, histogram.as_ref());
+        if !skipped {
+            // Limits hold for what is stored.
+            histogram = match histogram.map(|h| self.histogram_limits.apply(h)).transpose() {
+                Ok(histogram) => histogram,
+                Err(PageError::BucketLimit) => {
+                    self.bucket_limit_passed = true;
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            };
+            if !self.within_limits(own_time) {
+                if let Some(entry) = place.entry {
+                    self.refused(state, entry);
+                }
+                return Ok(());
+            }
+            if options.start_timestamp_zeros && start_ms != 0 {
+                // A start that is not news is refused: as it should be.
+                self.appender.append_start_zero(place.handle, time_ms, start_ms, histogram.as_ref());
+            }
         }
         if options.append_metadata && (place.is_new || family.changed) {
             self.append_metadata(metadata, family, parser, &place)?;
@@ -127,12 +127,15 @@ impl Run<'_, '_> {
         if skipped {
             if let Some(entry) = place.entry {
                 state.cache.accept(entry);
-                state.cache.track(entry);
+                if !place.is_new {
+                    state.cache.track(entry);
+                }
             }
             return Ok(());
         }
         let is_histogram = histogram.is_some();
-        let sample = Sample { handle: place.handle, entry: place.entry, own_time_ms: own_time, start_ms };
+        let sample =
+            Sample { handle: place.handle, entry: place.entry, own_time_ms: own_time, start_ms, synthesised };
         match (histogram, value) {
             (Some(histogram), _) => self.batch.push_histogram(sample, histogram, time_ms),
             (None, Some(value)) => self.batch.push_float(sample, value),
@@ -211,7 +214,7 @@ impl Run<'_, '_> {
             state.cache.set_handle(entry, handle);
             let own_time_ms = timestamp_ms.filter(|_| self.context.job.config.honor_timestamps);
             let start_ms = if options.start_timestamps { parser.start_timestamp_ms() } else { 0 };
-            let sample = Sample { handle, entry: Some(entry), own_time_ms, start_ms };
+            let sample = Sample { handle, entry: Some(entry), own_time_ms, start_ms, synthesised: false };
             if let Entry::Series { value, .. } = parsed {
                 self.batch.push_float(sample, value);
             } else if let Some(histogram) = parser.take_histogram() {
@@ -288,6 +291,14 @@ impl Run<'_, '_> {
             }
     }
 
+    /// No sample of a known series was stored.
+    pub(super) fn refused(&self, state: &mut TargetState, entry: u32) {
+        state.cache.untracked(entry);
+        if self.context.options.synthesize_start_timestamps {
+            state.synthesis.forget(state.cache.key(entry));
+        }
+    }
+
     pub(super) fn duplicate(&mut self) {
         self.problems.duplicates += 1;
         self.context.metrics.duplicate_timestamp.inc();
@@ -310,6 +321,9 @@ fn is_part_of_family(name: &str, family: &str, metric_type: MetricType) -> bool 
     let without = |name: &str, suffixes: &[&str]| -> String {
         suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name).to_owned()
     };
+    if !name.starts_with(family) {
+        return false;
+    }
     let (family, base) = match metric_type {
         MetricType::Counter => (without(family, &["_total"]), without(name, &["_total"])),
         MetricType::Info => (without(family, &["_info"]), without(name, &["_info"])),
@@ -318,7 +332,7 @@ fn is_part_of_family(name: &str, family: &str, metric_type: MetricType) -> bool 
         MetricType::Summary => (family.to_owned(), without(name, &["_sum", "_count"])),
         _ => (family.to_owned(), name.to_owned()),
     };
-    name.starts_with(family.as_str()) && family == base
+    family == base
 }
 
 #[cfg(test)]
@@ -331,6 +345,7 @@ mod tests {
             ("a_total", "a", MetricType::Counter, true),
             ("a_total", "a_total", MetricType::Counter, true),
             ("a", "a", MetricType::Counter, true),
+            ("a", "a_total", MetricType::Counter, false),
             ("ab_total", "a", MetricType::Counter, false),
             ("a_bucket", "a", MetricType::Histogram, true),
             ("a_bucket", "a", MetricType::Summary, false),

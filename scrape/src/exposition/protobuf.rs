@@ -353,7 +353,7 @@ impl<'p> ProtobufParser<'p> {
             (_, Step::Part(i)) => histogram.buckets.get(i).map_or(histogram.any_count(), |b| b.any_count()),
             _ => 0.0,
         };
-        if value.is_nan() { model::sample::normal_nan() } else { value }
+        plain_nan(value)
     }
 
     /// Puts labels and raw bytes of the series at hand together.
@@ -445,7 +445,8 @@ impl<'p> ProtobufParser<'p> {
     }
 
     fn native(&self) -> HistogramValue {
-        let HistogramFields { schema, zero_threshold, sum, .. } = self.fields.histogram;
+        let HistogramFields { schema, zero_threshold, .. } = self.fields.histogram;
+        let sum = plain_nan(self.fields.histogram.sum);
         let histogram = &self.fields.histogram;
         let shared = |spans: &Vec<Span>| spans.as_slice().into();
         if histogram.is_float() {
@@ -485,11 +486,16 @@ impl<'p> ProtobufParser<'p> {
     fn convert(&self) -> Result<HistogramValue, ParseError> {
         let histogram = &self.fields.histogram;
         let buckets = histogram.buckets.iter().map(|bucket| (bucket.upper_bound, bucket.any_count()));
-        let mut converted = histogram_from_classic(histogram.any_count(), histogram.sum, buckets)?;
+        let mut converted = histogram_from_classic(histogram.any_count(), plain_nan(histogram.sum), buckets)?;
         match &mut converted {
             HistogramValue::Integer(integer) => integer.counter_reset_hint = self.reset_hint(),
             HistogramValue::Float(float) => float.counter_reset_hint = self.reset_hint(),
         }
         Ok(converted)
     }
+}
+
+/// No target may say that a series ended: a NaN of any bits is the plain one.
+fn plain_nan(value: f64) -> f64 {
+    if value.is_nan() { model::sample::normal_nan() } else { value }
 }
