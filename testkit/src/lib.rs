@@ -11,6 +11,7 @@ pub mod http;
 pub mod memory_store;
 pub mod promqltest;
 mod seed;
+pub mod sender;
 
 pub use clock::TestClock;
 pub use conformance::{conformance_dir, json_lines};

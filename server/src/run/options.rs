@@ -83,13 +83,7 @@ impl Server {
         let defaults = tsdb::DbOptions::default();
         let runtime = settings::runtime_settings(flags, &loaded.config)?;
         let block_duration_ms = flags.duration_ms("storage.tsdb.min-block-duration").max(1);
-        let retention_ms =
-            runtime.retention_time.map(|time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
-        let month_ms = defaults.max_block_duration_ms;
-        let max_block_duration_ms = match flags.duration_ms("storage.tsdb.max-block-duration") {
-            0 => retention_ms.map_or(month_ms, |retention| (retention / 10).min(month_ms)),
-            given => given,
-        };
+        let max_block_duration_ms = settings::max_block_duration_ms(flags, &runtime);
         let segment = flags.bytes("storage.tsdb.wal-segment-size");
         if segment.is_some_and(|bytes| !(10 << 20..=256 << 20).contains(&bytes)) {
             return Err(failure(

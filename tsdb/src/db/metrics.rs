@@ -82,6 +82,19 @@ impl Instruments {
             "Duration of stale series compaction runs.",
             durations.clone(),
         );
+        counter(
+            "selected_series_compactions_triggered_total",
+            "Total number of triggered selected series compactions.",
+        );
+        counter(
+            "selected_series_compactions_failed_total",
+            "Total number of selected series compactions that failed.",
+        );
+        histogram(
+            "selected_series_compaction_duration_seconds",
+            "Duration of selected series compaction runs.",
+            durations.clone(),
+        );
         Instruments {
             clean_start: gauge(
                 "clean_start",
@@ -184,8 +197,7 @@ impl Instruments {
             tombstone_cleanup: histogram(
                 "tombstone_cleanup_seconds",
                 "The time taken to recompact blocks to remove tombstones.",
-                HistogramOptions::classic(&[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
-                    .with_native(1.1),
+                HistogramOptions::classic(&[]).with_native(1.1),
             ),
             ooo_delta: histogram(
                 "sample_ooo_delta",
