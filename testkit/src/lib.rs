@@ -10,6 +10,7 @@ pub mod exporter;
 pub mod http;
 pub mod memory_store;
 pub mod promqltest;
+pub mod querygen;
 mod seed;
 pub mod sender;
 
