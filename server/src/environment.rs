@@ -16,6 +16,8 @@ pub struct Environment {
     pub working_directory: String,
     /// The machine's name.
     pub hostname: String,
+    /// The command line, the program first.
+    pub command_line: Vec<String>,
     /// Memory of the container or the machine in bytes, where it can be known.
     pub memory_bytes: Option<u64>,
 }
@@ -31,6 +33,7 @@ impl Environment {
         Environment {
             variables,
             working_directory,
+            command_line: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             memory_bytes: memory_bytes(),
         }

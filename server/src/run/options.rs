@@ -163,6 +163,7 @@ impl Server {
             start_time_ms: self.clock.now_ms(),
             working_directory: self.environment.working_directory.clone(),
             hostname: self.environment.hostname.clone(),
+            command_line: self.environment.command_line.clone(),
         }
     }
 }
