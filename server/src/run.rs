@@ -210,7 +210,19 @@ impl Server {
         let stop_http = CancellationToken::new();
         let mut http = self.serve_http(listeners, web_source, &web, stop_http.clone());
         let mut signals = Signals::new()?;
-        let Some(db) = self.open_store(&loaded, &progress, &mut signals, &mut quits).await? else {
+        // Targets are scraped while the log is being read: the store takes samples
+        // long before it answers queries.
+        let stop = CancellationToken::new();
+        self.apply_jobs(&scrape, &discovery, &loaded).await;
+        let finding = tokio::spawn({
+            let (discovery, scrape, stop) = (discovery.clone(), scrape.clone(), stop.clone());
+            async move { discovery.run(stop, move |groups| update_groups(&scrape, groups)).await }
+        });
+        let scraping = tokio::spawn({
+            let (scrape, stop) = (scrape.clone(), stop.clone());
+            async move { scrape.run(stop).await }
+        });
+        let Some(db) = self.open_store(&loaded, &progress, &opening, &mut signals, &mut quits).await? else {
             return Ok(());
         };
         let observer = Arc::new(self.observer());
@@ -229,15 +241,6 @@ impl Server {
         self.apply(&parts, &loaded).await.map_err(|error| failure(2, error))?;
         self.note_reload(&parts.web, true);
         db.start_background().map_err(|error| failure(1, format!("starting storage upkeep: {error}")))?;
-        let stop = CancellationToken::new();
-        let finding = tokio::spawn({
-            let (discovery, scrape, stop) = (discovery.clone(), scrape.clone(), stop.clone());
-            async move { discovery.run(stop, move |groups| update_groups(&scrape, groups)).await }
-        });
-        let scraping = tokio::spawn({
-            let (scrape, stop) = (scrape.clone(), stop.clone());
-            async move { scrape.run(stop).await }
-        });
         parts.web.set_readiness(Readiness::Ready);
         self.gauges.ready.set(1.0);
         self.say_ready(&parts.web);
@@ -345,6 +348,7 @@ impl Server {
         &self,
         loaded: &LoadedConfig,
         progress: &Arc<ReplayCell>,
+        door: &Arc<OpeningStore>,
         signals: &mut Signals,
         quits: &mut mpsc::Receiver<()>,
     ) -> Result<Option<Arc<Db>>, Failure> {
@@ -354,8 +358,11 @@ impl Server {
         let env =
             Env { fs: tsdb::real_fs(), clock: self.clock.clone(), seed: self.clock.now_ms().unsigned_abs() };
         let (memory, registry, progress) = (self.memory.clone(), self.registry.clone(), progress.clone());
-        let mut opening =
-            tokio::task::spawn_blocking(move || Db::open(options, env, memory, &registry, progress));
+        let door = door.clone();
+        let mut opening = tokio::task::spawn_blocking(move || {
+            let mut early = |store| door.set(store);
+            Db::open_with(options, env, memory, &registry, progress, Some(&mut early))
+        });
         let opened = loop {
             tokio::select! {
                 opened = &mut opening => break opened,
@@ -425,13 +432,9 @@ impl Server {
             faults.push(format!("query_engine: open {}: {error}", loaded.config.global.query_log_file));
         }
         parts.engine.set_default_subquery_interval_ms(loaded.config.global.evaluation_interval.0);
-        let jobs = loaded.jobs.iter().cloned().map(Arc::new).collect();
-        if let Err(error) = parts.scrape.apply(jobs, &external_labels).await {
-            faults.push(format!("scrape: {error}"));
+        if let Some(fault) = self.apply_jobs(&parts.scrape, &parts.discovery, loaded).await {
+            faults.push(fault);
         }
-        let jobs =
-            loaded.jobs.iter().map(|job| (job.job_name.clone(), discovery::mechanisms(&job.discovery)));
-        parts.discovery.apply(jobs.collect());
         if faults.is_empty() {
             return Ok(());
         }
@@ -442,6 +445,23 @@ impl Server {
         Err(format!(
             "one or more errors occurred while applying the new configuration (--config.file={name})"
         ))
+    }
+
+    /// Hands the jobs to those who find and scrape their targets; answers what
+    /// cannot be applied.
+    async fn apply_jobs(
+        &self,
+        scrape: &scrape::ScrapeManager,
+        discovery: &discovery::Manager,
+        loaded: &LoadedConfig,
+    ) -> Option<String> {
+        let external_labels = model::Labels::from_pairs(loaded.config.global.external_labels.iter());
+        let jobs = loaded.jobs.iter().cloned().map(Arc::new).collect();
+        let applied = scrape.apply(jobs, &external_labels).await;
+        let jobs =
+            loaded.jobs.iter().map(|job| (job.job_name.clone(), discovery::mechanisms(&job.discovery)));
+        discovery.apply(jobs.collect());
+        applied.err().map(|error| format!("scrape: {error}"))
     }
 
     fn note_reload(&self, web: &Web, success: bool) {

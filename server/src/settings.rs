@@ -218,23 +218,13 @@ const WITHOUT_EFFECT: &[&str] = &[
     "web.console.",
     "web.enable-otlp-receiver",
     "storage.tsdb.head-chunks-write-queue-size",
-    "storage.tsdb.delayed-compaction.max-percent",
     "auto-gomaxprocs",
     "auto-gomemlimit.refresh-interval",
 ];
 
 /// Features that nothing acts on yet.
-const FEATURES_WITHOUT_EFFECT: &[&str] = &[
-    "memory-snapshot-on-shutdown",
-    "delayed-compaction",
-    "fast-startup",
-    "use-uncached-io",
-    "histograms-st-encoding",
-    "concurrent-rule-eval",
-    "old-ui",
-    "otlp-deltatocumulative",
-    "otlp-native-delta-ingestion",
-];
+const FEATURES_WITHOUT_EFFECT: &[&str] =
+    &["concurrent-rule-eval", "old-ui", "otlp-deltatocumulative", "otlp-native-delta-ingestion"];
 
 /// Names once, in the log, what was asked for and has no effect yet.
 pub fn warn_without_effect(flags: &Flags) {

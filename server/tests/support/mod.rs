@@ -13,6 +13,17 @@ impl Server {
     /// Starts the binary on a configuration in `dir` (`prometheus.yml`), its
     /// data beside it, and waits until it is ready.
     pub fn start(dir: &Path, port: u16, flags: &[&str]) -> Server {
+        let server = Server::spawn(dir, port, flags);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !matches!(http::get(port, "/-/ready"), Ok((200, _))) {
+            assert!(Instant::now() < deadline, "the server must become ready");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        server
+    }
+
+    /// As [`Server::start`], without waiting.
+    pub fn spawn(dir: &Path, port: u16, flags: &[&str]) -> Server {
         let child = Command::new(env!("CARGO_BIN_EXE_narthex"))
             .arg(format!("--config.file={}", dir.join("prometheus.yml").display()))
             .arg(format!("--storage.tsdb.path={}", dir.join("data").display()))
@@ -21,13 +32,7 @@ impl Server {
             .stderr(Stdio::inherit())
             .spawn()
             .expect("the binary was built for this test");
-        let server = Server(child);
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !matches!(http::get(port, "/-/ready"), Ok((200, _))) {
-            assert!(Instant::now() < deadline, "the server must become ready");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        server
+        Server(child)
     }
 }
 
