@@ -23,7 +23,7 @@ const ALWAYS_ON: &str = "This option for --enable-feature is now permanently ena
 /// All features by name.
 const FEATURES: &[(&str, Said)] = &[
     ("exemplar-storage", Experimental),
-    ("memory-snapshot-on-shutdown", WithoutEffect),
+    ("memory-snapshot-on-shutdown", Experimental),
     (
         "extra-scrape-metrics",
         Deprecated(
@@ -56,8 +56,8 @@ const FEATURES: &[(&str, Said)] = &[
             "This option for --enable-feature is being phased out: set storage.tsdb.chunk_encoding.floats in the configuration.",
         ),
     ),
-    ("histograms-st-encoding", WithoutEffect),
-    ("delayed-compaction", WithoutEffect),
+    ("histograms-st-encoding", Experimental),
+    ("delayed-compaction", Experimental),
     ("promql-delayed-name-removal", Experimental),
     ("promql-extended-range-selectors", Experimental),
     ("promql-binop-fill-modifiers", Experimental),
@@ -65,8 +65,8 @@ const FEATURES: &[(&str, Said)] = &[
     ("otlp-deltatocumulative", WithoutEffect),
     ("otlp-native-delta-ingestion", WithoutEffect),
     ("type-and-unit-labels", Experimental),
-    ("use-uncached-io", WithoutEffect),
-    ("fast-startup", WithoutEffect),
+    ("use-uncached-io", Experimental),
+    ("fast-startup", Experimental),
     ("search-api", Experimental),
 ];
 
@@ -104,7 +104,6 @@ const FLAGS_WITHOUT_EFFECT: &[&str] = &[
     "web.console.",
     "web.enable-otlp-receiver",
     "storage.tsdb.head-chunks-write-queue-size",
-    "storage.tsdb.delayed-compaction.max-percent",
 ];
 
 /// Names once, in the log, the flags that were given and have no effect yet.

@@ -273,7 +273,21 @@ impl Server {
         let stop_http = CancellationToken::new();
         let mut http = self.serve_http(listeners, web_source, &web, stop_http.clone());
         let mut signals = Signals::new()?;
-        let Some(db) = self.open_store(&loaded, &progress, &mut signals, &mut quits).await? else {
+        // Targets are scraped while the log is being read: the store takes samples
+        // long before it answers queries.
+        let stop = CancellationToken::new();
+        // What cannot be applied is told when everything is applied, below.
+        let _ = reload::apply_jobs(&scrape, &loaded).await;
+        reload::apply_discovery(&discovery, &loaded);
+        let finding = tokio::spawn({
+            let (discovery, scrape, stop) = (discovery.clone(), scrape.clone(), stop.clone());
+            async move { discovery.run(stop, move |groups| update_groups(&scrape, groups)).await }
+        });
+        let scraping = tokio::spawn({
+            let (scrape, stop) = (scrape.clone(), stop.clone());
+            async move { scrape.run(stop).await }
+        });
+        let Some(db) = self.open_store(&loaded, &progress, &opening, &mut signals, &mut quits).await? else {
             return Ok(());
         };
         let observer = Arc::new(self.observer());
@@ -293,16 +307,7 @@ impl Server {
         parts.web.set_storage(storage(&db, guarded));
         self.apply_first(&parts, &loaded).await?;
         db.start_background().map_err(|error| failure(1, format!("starting storage upkeep: {error}")))?;
-        let stop = CancellationToken::new();
         let governing = self.govern(&parts, stop.clone());
-        let finding = tokio::spawn({
-            let (discovery, scrape, stop) = (discovery.clone(), scrape.clone(), stop.clone());
-            async move { discovery.run(stop, move |groups| update_groups(&scrape, groups)).await }
-        });
-        let scraping = tokio::spawn({
-            let (scrape, stop) = (scrape.clone(), stop.clone());
-            async move { scrape.run(stop).await }
-        });
         parts.web.set_readiness(Readiness::Ready);
         self.gauges.ready.set(1.0);
         self.say_ready(&parts.web);

@@ -14,6 +14,7 @@ use super::signals::{Signal, Signals};
 use super::{Failure, Server, failure};
 use crate::config_file::LoadedConfig;
 use crate::environment;
+use crate::store::OpeningStore;
 
 /// How often the log tells how far the replay is.
 const TELL_EVERY: Duration = Duration::from_secs(5);
@@ -54,12 +55,13 @@ fn look(dir: &Path) -> Found {
 }
 
 impl Server {
-    /// Opens the store on a thread of its own; `None` where the server was asked
-    /// to stop meanwhile.
+    /// Opens the store on a thread of its own, samples let in by the `door` before
+    /// it is read whole; `None` where the server was asked to stop meanwhile.
     pub(super) async fn open_store(
         &self,
         loaded: &LoadedConfig,
         progress: &Arc<ReplayCell>,
+        door: &Arc<OpeningStore>,
         signals: &mut Signals,
         quits: &mut mpsc::Receiver<()>,
     ) -> Result<Option<Arc<Db>>, Failure> {
@@ -82,8 +84,11 @@ impl Server {
         let env =
             Env { fs: tsdb::real_fs(), clock: self.clock.clone(), seed: self.clock.now_ms().unsigned_abs() };
         let (memory, registry, cell) = (self.memory.clone(), self.registry.clone(), progress.clone());
-        let mut opening =
-            tokio::task::spawn_blocking(move || Db::open(options, env, memory, &registry, cell));
+        let door = door.clone();
+        let mut opening = tokio::task::spawn_blocking(move || {
+            let mut early = |store| door.set(store);
+            Db::open_with(options, env, memory, &registry, cell, Some(&mut early))
+        });
         let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + TELL_EVERY, TELL_EVERY);
         let opened = loop {
             tokio::select! {

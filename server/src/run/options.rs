@@ -115,6 +115,11 @@ impl Server {
             runtime,
             exemplar_storage: flags.has_feature("exemplar-storage"),
             memory_snapshot_on_shutdown: flags.has_feature("memory-snapshot-on-shutdown"),
+            replay_threads: std::thread::available_parallelism().map_or(2, usize::from),
+            // What scrapes bring while the log is read takes an eighth of memory at most.
+            parked_bytes_max: defaults.parked_bytes_max.min(self.memory.limit() / 8),
+            fast_startup: flags.has_feature("fast-startup"),
+            histogram_start_timestamps: flags.has_feature("histograms-st-encoding"),
             start_timestamp_storage: flags.has_feature("st-storage"),
             metadata_storage: flags.has_feature("metadata-wal-records"),
             delay_compact_file: match flags.text("storage.tsdb.delay-compact-file.path") {

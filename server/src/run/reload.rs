@@ -27,6 +27,22 @@ struct Timings {
     total: Duration,
 }
 
+/// Hands the jobs to those who scrape.
+///
+/// # Errors
+/// What of them cannot be applied.
+pub(super) async fn apply_jobs(scrape: &scrape::ScrapeManager, loaded: &LoadedConfig) -> Result<(), String> {
+    let external_labels = model::Labels::from_pairs(loaded.config.global.external_labels.iter());
+    let jobs = loaded.jobs.iter().cloned().map(Arc::new).collect();
+    scrape.apply(jobs, &external_labels).await.map_err(|error| error.to_string())
+}
+
+/// Hands the jobs' mechanisms to those who find targets.
+pub(super) fn apply_discovery(discovery: &discovery::Manager, loaded: &LoadedConfig) {
+    let jobs = loaded.jobs.iter().map(|job| (job.job_name.clone(), discovery::mechanisms(&job.discovery)));
+    discovery.apply(jobs.collect());
+}
+
 impl Server {
     /// Applies the configuration that was checked before anything was started.
     pub(super) async fn apply_first(&self, parts: &Parts, loaded: &LoadedConfig) -> Result<(), Failure> {
@@ -77,20 +93,17 @@ impl Server {
         timings.db_storage = lap();
         timings.remote_storage = lap();
         parts.web.config_text.store(Arc::new(loaded.config.to_yaml()));
-        parts.web.external_labels.store(Arc::new(external_labels.clone()));
+        parts.web.external_labels.store(Arc::new(external_labels));
         timings.web_handler = lap();
         if let Err(error) = parts.observer.set_log(&loaded.config.global.query_log_file) {
             faults.push(format!("open {}: {error}", loaded.config.global.query_log_file));
         }
         timings.query_engine = lap();
-        let jobs = loaded.jobs.iter().cloned().map(Arc::new).collect();
-        if let Err(error) = parts.scrape.apply(jobs, &external_labels).await {
-            faults.push(error.to_string());
+        if let Err(error) = apply_jobs(&parts.scrape, loaded).await {
+            faults.push(error);
         }
         timings.scrape = lap();
-        let jobs =
-            loaded.jobs.iter().map(|job| (job.job_name.clone(), discovery::mechanisms(&job.discovery)));
-        parts.discovery.apply(jobs.collect());
+        apply_discovery(&parts.discovery, loaded);
         timings.scrape_sd = lap();
         for part in [&mut timings.notify, &mut timings.notify_sd, &mut timings.rules, &mut timings.tracing] {
             *part = lap();

@@ -12,6 +12,10 @@ use super::store::Store;
 
 /// Instruments that events update.
 pub(crate) struct Instruments {
+    pub(crate) snapshot_replay_errors: Counter,
+    pub(crate) stale_compactions: Counter,
+    pub(crate) stale_compactions_failed: Counter,
+    pub(crate) stale_compaction_duration: HistogramMetric,
     pub(crate) clean_start: Gauge,
     pub(crate) data_replay_seconds: Gauge,
     pub(crate) compactions: Counter,
@@ -68,20 +72,6 @@ impl Instruments {
         };
         let durations = exponential(1.0, 2.0, 14).with_native(1.1);
         // Known under these names; what they count does not happen here yet.
-        counter("snapshot_replay_error_total", "Total number snapshot replays that failed.");
-        counter(
-            "stale_series_compactions_triggered_total",
-            "Total number of triggered stale series compactions.",
-        );
-        counter(
-            "stale_series_compactions_failed_total",
-            "Total number of stale series compactions that failed.",
-        );
-        histogram(
-            "stale_series_compaction_duration_seconds",
-            "Duration of stale series compaction runs.",
-            durations.clone(),
-        );
         counter(
             "selected_series_compactions_triggered_total",
             "Total number of triggered selected series compactions.",
@@ -96,6 +86,23 @@ impl Instruments {
             durations.clone(),
         );
         Instruments {
+            stale_compactions: counter(
+                "stale_series_compactions_triggered_total",
+                "Total number of triggered stale series compactions.",
+            ),
+            stale_compactions_failed: counter(
+                "stale_series_compactions_failed_total",
+                "Total number of stale series compactions that failed.",
+            ),
+            stale_compaction_duration: histogram(
+                "stale_series_compaction_duration_seconds",
+                "Duration of stale series compaction runs.",
+                durations.clone(),
+            ),
+            snapshot_replay_errors: counter(
+                "snapshot_replay_error_total",
+                "Total number snapshot replays that failed.",
+            ),
             clean_start: gauge(
                 "clean_start",
                 "-1: lockfile is disabled. 0: a lockfile from a previous execution was replaced. 1: lockfile creation was clean",
