@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 
 use model::{Env, Fs, StorageError};
 
-use super::log::Log;
 use super::metrics::Instruments;
 use super::options::DbOptions;
 use super::progress::ReplayCell;
@@ -234,9 +233,7 @@ fn replay(store: &Arc<Store>, found: FoundChunks, progress: &ReplayCell) -> Resu
             "the log names series that no record of it made"
         );
     }
-    let (segment_bytes, compression) = (store.options.wal_segment_bytes, store.options.wal_compression);
-    let wal = Log::open(fs.clone(), &wal_dir, segment_bytes, compression)?;
-    let _ = store.wal.set(wal);
+    let _ = store.wal.set(store.open_log("wal")?);
     if with_wbl || store.head.rules.load().ooo_window_ms > 0 {
         store.wbl()?;
     }
@@ -293,6 +290,7 @@ fn read_log(
                     Err(damage) => Err(damage),
                 };
                 if let Err(damage) = damage {
+                    wrong.damaged.insert(start.segment);
                     corrupt(&format!("segment {}, offset {}: {damage}", start.segment, start.offset));
                 }
             }
@@ -300,10 +298,10 @@ fn read_log(
     }
     drop(reader);
     for &segment in &wrong.damaged {
-        store.rewrite_segment(dir, segment)?;
+        store.rewrite_segment(dir, segment);
     }
     for at in wrong.torn.into_iter().filter(|at| !wrong.damaged.contains(&at.segment)) {
-        store.cut_torn(dir, at)?;
+        store.cut_torn(dir, at);
     }
     Ok(whole)
 }
