@@ -461,7 +461,7 @@ fn log_metrics(store: &Arc<Store>, registry: &Registry) {
     };
     own(
         "waiting_samples",
-        "Samples in memory that are not durable, as the log cannot be written.",
+        "Samples in memory that are not durable, as a log cannot be written; late ones count once a log.",
         false,
         |log| &log.waiting_samples,
     );

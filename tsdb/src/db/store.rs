@@ -187,6 +187,7 @@ impl Store {
             }
         }
         encode_late(&logged, with_starts, &mut records);
+        records.count_samples(logged.len());
         let packed = wbl.pack(&records);
         let now = self.env.clock.monotonic();
         // Where no more may wait for this log, the other has them, and memory.

@@ -1,8 +1,7 @@
 //! Where a series' full chunks lie, packed: about ten bytes a chunk.
 //!
 //! ```text
-//! first chunk    zig-zag varint t · uvarint file · uvarint offset · uvarint seconds
-//! each behind it zig-zag varint t - t before · zig-zag varint file - file before · offset · seconds
+//! uvarint t - t before · zig-zag varint file - file before · uvarint offset · uvarint seconds
 //! ```
 //!
 //! A head holds half a dozen a series, which are listed by every query that looks
@@ -81,7 +80,7 @@ impl FromIterator<FullChunk> for FullChunks {
 
 fn put(packed: &mut Vec<u8>, before: Option<FullChunk>, chunk: FullChunk) {
     let (t, file) = before.map_or((0, 0), |before| (before.min_ms, before.file()));
-    put_varint(packed, chunk.min_ms.wrapping_sub(t));
+    put_uvarint(packed, chunk.min_ms.wrapping_sub(t) as u64);
     put_varint(packed, chunk.file() as i64 - file as i64);
     put_uvarint(packed, chunk.offset());
     put_uvarint(packed, chunk.seconds());
@@ -123,7 +122,7 @@ impl Iterator for Iter<'_> {
             return None;
         }
         let (t, file) = self.before.map_or((0, 0), |before| (before.min_ms, before.file() as i64));
-        let min_ms = t.wrapping_add(self.signed());
+        let min_ms = t.wrapping_add(self.number() as i64);
         let file = file.wrapping_add(self.signed());
         let (offset, seconds) = (self.number(), self.number());
         let chunk = FullChunk::from_parts(file as u64, offset, min_ms, seconds);
