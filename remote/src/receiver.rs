@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::append::{AppendError, Appendable, SeriesHandle};
+use model::append::{AppendError, Appendable, Durability, SeriesHandle};
 use model::metrics::{Counter, Registry};
 use model::series_cache::{SeriesCache, SeriesKey};
 use model::{Clock, StorageError};
@@ -77,6 +77,10 @@ pub enum WriteError {
     /// Its series have more bytes of labels than one request may bring.
     #[error("labels of new series are over the limit of {REQUEST_LABEL_BYTES_MAX} bytes a request")]
     TooManyLabels,
+    /// The samples are in memory, but could not be logged: a crash would lose
+    /// them, so the sender shall keep them.
+    #[error("the write-ahead log cannot be written: samples are not durable yet, send them again")]
+    NotDurable,
     /// The store failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -88,7 +92,7 @@ impl WriteError {
             WriteError::Wire(_) | WriteError::Refused(_) | WriteError::TooManyLabels => 400,
             WriteError::Append(AppendError::EmptyLabels | AppendError::DuplicateLabel(_)) => 400,
             // The sender shall keep the request and try again.
-            WriteError::Append(AppendError::Refused(_)) => 503,
+            WriteError::Append(AppendError::Refused(_)) | WriteError::NotDurable => 503,
             WriteError::Append(AppendError::Storage(error)) | WriteError::Storage(error) => match error {
                 StorageError::NotReady | StorageError::Memory(_) | StorageError::Io { .. } => 503,
                 _ => 500,
@@ -234,9 +238,15 @@ impl Receiver {
                 return Reply::refused(error.status(), error.to_string());
             }
         };
-        if let Err(error) = appender.commit() {
-            let error = WriteError::Storage(error);
-            return Reply::refused(error.status(), error.to_string());
+        match appender.commit() {
+            Ok(Durability::Logged) => {}
+            Ok(Durability::MemoryOnly) => {
+                return Reply::refused(WriteError::NotDurable.status(), WriteError::NotDurable.to_string());
+            }
+            Err(error) => {
+                let error = WriteError::Storage(error);
+                return Reply::refused(error.status(), error.to_string());
+            }
         }
         for (key, handle) in written.new_series {
             self.cache.insert(key, handle);

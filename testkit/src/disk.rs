@@ -27,7 +27,10 @@ pub enum Fault {
     Stop,
     /// As `Stop`, but half of the bytes of a write are written.
     StopTorn,
-    /// The change fails once with an I/O error; half of a write's bytes are written.
+    /// The change fails once with an I/O error; half of a write's bytes are
+    /// written. After a failed sync no later one makes the file's bytes so far
+    /// durable, though it says so: as systems do that drop what they could not
+    /// write.
     IoError,
     /// From here on there is no room for more bytes, until [`SimDisk::free`].
     Full,
@@ -60,6 +63,8 @@ enum Entry {
 struct Inode {
     live: Arc<Vec<u8>>,
     durable: Arc<Vec<u8>>,
+    /// A sync failed: no later one makes anything durable.
+    forsaken: bool,
 }
 
 #[derive(Default)]
@@ -207,7 +212,7 @@ impl SimDisk {
                 Entry::Dir => Entry::Dir,
                 Entry::File(inode) => Entry::File(*numbers.entry(*inode).or_insert_with(|| {
                     let bytes = bytes(*inode);
-                    state.inodes.push(Inode { live: bytes.clone(), durable: bytes });
+                    state.inodes.push(Inode { live: bytes.clone(), durable: bytes, forsaken: false });
                     state.inodes.len() - 1
                 })),
             };
@@ -238,7 +243,7 @@ impl SimDisk {
         let mut bytes = (*state.inodes[inode].live).clone();
         damage(&mut bytes);
         let bytes = Arc::new(bytes);
-        state.inodes[inode] = Inode { live: bytes.clone(), durable: bytes };
+        state.inodes[inode] = Inode { live: bytes.clone(), durable: bytes, forsaken: false };
     }
 }
 
@@ -272,6 +277,8 @@ fn mixed(inode: &Inode, rng: &mut Rng) -> Arc<Vec<u8>> {
 struct SimFile {
     disk: SimDisk,
     inode: usize,
+    /// Where writes go; a failed one does not move it.
+    end: usize,
 }
 
 impl SimFile {
@@ -284,11 +291,14 @@ impl SimFile {
             Verdict::Fail(error) => return Err(error),
         };
         let live = Arc::make_mut(&mut state.inodes[self.inode].live);
-        let at = offset.map_or(live.len(), |offset| usize::try_from(offset).unwrap_or(usize::MAX));
+        let at = offset.map_or(self.end, |offset| usize::try_from(offset).unwrap_or(usize::MAX));
         if live.len() < at + write.len() {
             live.resize(at + write.len(), 0);
         }
         live[at..at + write.len()].copy_from_slice(write);
+        if outcome.is_ok() {
+            self.end = self.end.max(at + write.len());
+        }
         outcome
     }
 }
@@ -317,10 +327,15 @@ impl FsFile for SimFile {
         match state.change(false) {
             Verdict::Go => {
                 let inode = &mut state.inodes[self.inode];
-                inode.durable = inode.live.clone();
+                if !inode.forsaken {
+                    inode.durable = inode.live.clone();
+                }
                 Ok(())
             }
-            Verdict::Half(error) | Verdict::Fail(error) => Err(error),
+            Verdict::Half(error) | Verdict::Fail(error) => {
+                state.inodes[self.inode].forsaken = true;
+                Err(error)
+            }
         }
     }
 
@@ -330,6 +345,7 @@ impl FsFile for SimFile {
             Verdict::Go => {
                 let len = usize::try_from(len).unwrap_or(usize::MAX);
                 Arc::make_mut(&mut state.inodes[self.inode].live).resize(len, 0);
+                self.end = len;
                 Ok(())
             }
             Verdict::Half(error) | Verdict::Fail(error) => Err(error),
@@ -375,7 +391,8 @@ impl SimDisk {
     }
 
     fn open_inode(&self, inode: usize) -> Box<dyn FsFile> {
-        Box::new(SimFile { disk: self.clone(), inode })
+        let end = self.state.lock().inodes[inode].live.len();
+        Box::new(SimFile { disk: self.clone(), inode, end })
     }
 }
 
@@ -613,11 +630,12 @@ mod tests {
         assert_eq!(file.write_all(b"5678").unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert_eq!(disk.read(Path::new("d/f")).unwrap(), b"123456", "half of it was written");
         disk.free();
-        file.write_all(b"!").unwrap();
+        file.write_all(b"!?!").unwrap();
+        assert_eq!(disk.read(Path::new("d/f")).unwrap(), b"1234!?!", "in place of what failed");
         disk.fail_at(disk.changes(), Fault::StopTorn);
         assert!(file.write_all(b"abcd").is_err());
         assert!(file.write_all(b"x").is_err() && disk.is_stopped());
-        assert_eq!(disk.after_kill().read(Path::new("d/f")).unwrap(), b"123456!ab");
+        assert_eq!(disk.after_kill().read(Path::new("d/f")).unwrap(), b"1234!?!ab");
     }
 
     #[test]

@@ -177,10 +177,18 @@ impl Db {
         for (log, duration) in logs {
             let Some(log) = log else { continue };
             let started = self.store.env.clock.monotonic();
-            log.sync()?;
-            duration.observe(self.store.env.clock.monotonic().saturating_sub(started).as_secs_f64());
+            if log.sync(started)? {
+                let took = self.store.env.clock.monotonic().saturating_sub(started);
+                duration.observe(took.as_secs_f64());
+            }
         }
         Ok(())
+    }
+
+    /// Whether it is time to sync a log.
+    fn sync_is_due(&self) -> bool {
+        let now = self.store.env.clock.monotonic();
+        [self.store.wal.get(), self.store.wbl.get()].into_iter().flatten().any(|log| log.sync_is_due(now))
     }
 
     /// One round of upkeep: full chunks to files, blocks looked at, the head cut

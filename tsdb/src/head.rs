@@ -12,6 +12,7 @@
 pub(crate) mod append;
 pub(crate) mod commit;
 pub(crate) mod deleted;
+pub(crate) mod full;
 pub(crate) mod gc;
 pub(crate) mod isolation;
 pub(crate) mod labels;

@@ -258,7 +258,7 @@ fn upstreams_data_directories_open() {
             db.close().unwrap();
         }
         if name == "wal-flipped-byte" {
-            assert!(dir.path().join("damaged/wal-00000000").exists(), "the damaged original is kept");
+            assert!(dir.path().join("damaged/wal/00000000").exists(), "the damaged original is kept");
         }
         if problems.is_empty() {
             passed += 1;

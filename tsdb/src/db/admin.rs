@@ -184,7 +184,7 @@ impl Store {
         }
         let mut records = Records::default();
         records.add(|out| put_tombstones(out, stones.iter().map(|(_, stone)| *stone)));
-        wal.log(&records)?;
+        wal.log(&records, self.env.clock.monotonic())?;
         for (slot, stone) in stones {
             self.mark_deleted(slot, stone.min_ms, stone.max_ms);
         }

@@ -67,7 +67,9 @@ impl Drop for Db {
 pub(super) fn start(db: &Arc<Db>) -> io::Result<()> {
     let sync_interval = db.store.options.wal_sync_interval;
     run("tsdb-sync", db, sync_interval, |db| {
-        if let Err(error) = db.sync() {
+        if db.sync_is_due()
+            && let Err(error) = db.sync()
+        {
             tracing::error!(%error, "the log cannot be synced: a power cut now would lose samples");
         }
     })?;

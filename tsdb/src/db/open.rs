@@ -164,12 +164,11 @@ fn open_locked(
         Some(_) => last_series(&fs, &wal_dir, log_end, &options)?,
         None => 0,
     };
-    let log =
-        Log::open(fs.clone(), &wal_dir, options.wal_segment_bytes, options.wal_compression).map(Arc::new)?;
+    let log = Log::of(&options, fs.clone(), "wal").map(Arc::new)?;
     let parked = early.map(|early| {
         let of_files = found.iter().flat_map(|found| found.chunks.keys().copied()).max().unwrap_or(0);
         let first = last_series.max(of_files) + SERIES_GAP;
-        let parked = Arc::new(Parked::new(log.clone(), first, &options));
+        let parked = Arc::new(Parked::new(log.clone(), env.clock.clone(), first, &options));
         early(Arc::new(ParkedDoor(parked.clone())));
         parked
     });
@@ -411,13 +410,13 @@ fn put_right(store: &Store, dir: &Path, wrong: &Wrong) -> Result<(), OpenError> 
     }
     let damaged = wrong.damaged_segments();
     for &segment in &damaged {
-        store.rewrite_segment(dir, segment)?;
+        store.rewrite_segment(dir, segment);
     }
     for &(at, bytes) in &wrong.torn {
         tracing::warn!(dir = %dir.display(), segment = at.segment, offset = at.offset, bytes,
             "a log segment ends inside a record, which was never acknowledged");
         if !damaged.contains(&at.segment) {
-            store.cut_torn(dir, at)?;
+            store.cut_torn(dir, at);
         }
     }
     Ok(())

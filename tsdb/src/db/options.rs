@@ -24,6 +24,9 @@ pub struct DbOptions {
     pub wal_segment_bytes: u64,
     /// How log records are compressed.
     pub wal_compression: Compression,
+    /// Bytes of log records that may wait in memory while the log cannot be
+    /// written, such as on a full disk; beyond them batches are refused.
+    pub wal_backlog_bytes_max: u64,
     /// Bytes of a block's chunk file.
     pub block_chunk_segment_bytes: u64,
     /// Do not lock the directory.
@@ -74,6 +77,7 @@ impl Default for DbOptions {
             samples_per_chunk: 120,
             wal_segment_bytes: 128 << 20,
             wal_compression: Compression::Snappy,
+            wal_backlog_bytes_max: 256 << 20,
             block_chunk_segment_bytes: 512 << 20,
             no_lockfile: false,
             runtime: RuntimeSettings {

@@ -126,6 +126,6 @@ impl Store {
             max_ms: i64::MAX,
         });
         records.add(|out| put_tombstones(out, stones));
-        wal.log(&records)
+        wal.log(&records, self.env.clock.monotonic())
     }
 }

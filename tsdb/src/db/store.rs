@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use model::admin::RuntimeSettings;
-use model::{Env, Exemplar, SeriesRef, StorageError, TimeRange};
+use model::{Durability, Env, Exemplar, SeriesRef, StorageError, TimeRange};
 use parking_lot::Mutex;
 
 use super::blocks::Block;
@@ -17,7 +17,7 @@ use super::log::Log;
 use super::metrics::Instruments;
 use super::options::DbOptions;
 use super::random::Random;
-use super::records::{Records, encode_batch, encode_late, join_runs};
+use super::records::{Records, encode_batch, encode_late, encode_series, join_runs};
 use crate::exemplars::Exemplars;
 use crate::head::append::Batch;
 use crate::head::commit::LateSample;
@@ -30,7 +30,8 @@ use crate::head::page::{FullChunk, flag};
 use crate::head::slots::place;
 use crate::head::{Head, HeadRules};
 use crate::head_chunks::{ChunkData, HeadChunkFiles, HeadChunkRef};
-use crate::wal::record::{RefMmapMarker, put_mmap_markers, put_series};
+use crate::wal::LogWriterOptions;
+use crate::wal::record::{RefMmapMarker, put_mmap_markers};
 
 /// What appenders, queriers and upkeep share.
 pub(crate) struct Store {
@@ -121,11 +122,13 @@ impl Store {
         }
     }
 
-    /// Logs a batch and makes it visible.
+    /// Logs a batch and makes it visible. Where the log cannot be written, the
+    /// batch waits for it in memory, visible.
     ///
     /// # Errors
-    /// The log cannot be written: nothing of the batch is visible.
-    pub(crate) fn commit(&self, mut batch: Batch) -> Result<(), StorageError> {
+    /// The store is closed, or so much waits for the log already that there is
+    /// no room for more: nothing of the batch is visible.
+    pub(crate) fn commit(&self, mut batch: Batch) -> Result<Durability, StorageError> {
         if self.closed.load(Ordering::Acquire) {
             return Err(StorageError::NotReady);
         }
@@ -138,37 +141,56 @@ impl Store {
         let packed = wal.pack(&records);
         drop(records);
 
-        let mut writer = wal.lock();
+        let now = self.env.clock.monotonic();
+        let mut log = wal.lock();
         // Series of other batches too: whoever writes first writes them all, so
         // that no sample comes before its series.
         let unlogged = std::mem::take(&mut *self.head.unlogged.lock());
         let mut series = Records::default();
-        if !unlogged.is_empty() {
-            series.add(|out| {
-                put_series(out, unlogged.iter().map(|(series_ref, labels)| (*series_ref, labels)))
-            });
-        }
-        let series = wal.pack(&series);
-        if let Err(error) = wal.write(&mut writer, &[&series, &packed]) {
-            self.head.unlogged.lock().splice(0..0, unlogged);
-            return Err(error);
-        }
+        encode_series(&unlogged, &mut series);
+        let durability = match wal.append(&mut log, [wal.pack(&series), packed], now) {
+            Ok(durability) => durability,
+            Err(error) => {
+                self.head.unlogged.lock().splice(0..0, unlogged);
+                return Err(error);
+            }
+        };
         // From the log's lock to memory's, so that both have the same order.
         let apply = self.head.apply.lock();
-        drop(writer);
+        drop(log);
         let (late, closing) = self.head.apply(&mut batch, &rules);
-        let late_result = if late.is_empty() { Ok(()) } else { self.apply_late(late, &rules) };
+        let late_durability =
+            if late.is_empty() { self.late_durability() } else { self.apply_late(late, &rules)? };
         drop(apply);
         for pending in batch.exemplars.drain(..) {
             self.add_exemplar(pending.slot, pending.exemplar);
         }
         self.commits.add();
         self.write_closing(&closing)?;
-        late_result
+        Ok(match late_durability {
+            Durability::Logged => durability,
+            Durability::MemoryOnly => Durability::MemoryOnly,
+        })
+    }
+
+    /// Whether the out-of-order log has all that it should: who sends a late
+    /// sample again, which changes nothing, asks whether it is safe now.
+    fn late_durability(&self) -> Durability {
+        match self.wbl.get() {
+            Some(wbl) if wbl.waiting_bytes.load(Ordering::Relaxed) > 0 => Durability::MemoryOnly,
+            _ => Durability::Logged,
+        }
     }
 
     /// Stores out-of-order samples, in memory and in their log. Callers hold `apply`.
-    pub(crate) fn apply_late(&self, late: Vec<LateSample>, rules: &HeadRules) -> Result<(), StorageError> {
+    ///
+    /// # Errors
+    /// The log's folder cannot be read.
+    pub(crate) fn apply_late(
+        &self,
+        late: Vec<LateSample>,
+        rules: &HeadRules,
+    ) -> Result<Durability, StorageError> {
         let wbl = self.wbl()?;
         let with_starts = self.options.start_timestamp_storage;
         let mut records = Records::default();
@@ -178,7 +200,9 @@ impl Store {
                 // What came before the marker is in the chunk.
                 encode_late(&logged, with_starts, &mut records);
                 logged.clear();
-                records.add(|out| put_mmap_markers(out, marker));
+                if !marker.is_empty() {
+                    records.add(|out| put_mmap_markers(out, marker));
+                }
             }
             if self.insert_late(&late) {
                 self.needed.by_late_log(late.series_ref);
@@ -186,7 +210,12 @@ impl Store {
             }
         }
         encode_late(&logged, with_starts, &mut records);
-        wbl.log(&records)
+        records.count_samples(logged.len());
+        let packed = wbl.pack(&records);
+        let now = self.env.clock.monotonic();
+        // Where no more may wait for this log, the other has them, and memory.
+        let durability = wbl.append(&mut wbl.lock(), [packed], now);
+        Ok(durability.unwrap_or(Durability::MemoryOnly))
     }
 
     /// Encodes the open out-of-order samples of a series if no more fit. The
@@ -317,9 +346,7 @@ impl Store {
         if let Some(wbl) = self.wbl.get() {
             return Ok(wbl);
         }
-        let dir = self.options.dir.join("wbl");
-        let segment_bytes = self.options.wal_segment_bytes;
-        let log = Log::open(self.env.fs.clone(), &dir, segment_bytes, self.options.wal_compression)?;
+        let log = Log::of(&self.options, self.env.fs.clone(), "wbl")?;
         // Two first commits cannot race: both hold `apply`.
         let _ = self.wbl.set(log);
         self.wbl.get().ok_or(StorageError::NotReady)

@@ -217,7 +217,8 @@ impl Store {
         drop(view);
         self.reload_blocks()?;
         self.head.forget_late(taken);
-        wbl.lock().truncate(keep_from)?;
+        self.metrics.wbl_truncations.inc();
+        wbl.lock().truncate(keep_from).inspect_err(|_| self.metrics.wbl_truncations_failed.inc())?;
         self.forget_late_names();
         Ok(())
     }

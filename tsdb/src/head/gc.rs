@@ -330,7 +330,7 @@ impl PageData {
     /// Forgets the chunks of series `i` that end before `mint`; answers how many.
     fn drop_chunks(&mut self, i: usize, mint: i64) -> u64 {
         let mut dropped = 0;
-        let full = &self.cold[i].full;
+        let full: Vec<FullChunk> = self.cold[i].full.iter().collect();
         let gone = full.partition_point(|chunk| chunk.max_bound_ms() < mint);
         // A bound may lie a second behind the last sample; a chunk never crosses
         // the end of a block, so its neighbour's start tells as well.
@@ -342,7 +342,7 @@ impl PageData {
         let all_over = open_ends < mint;
         let keep = if all_over { full.len() } else { gone };
         if keep > 0 {
-            self.cold[i].full = full[keep..].into();
+            self.cold[i].full.drop_first(keep);
             dropped += keep as u64;
         }
         let before = self.closing.len();

@@ -123,10 +123,12 @@ impl PageData {
             hot.chunk = vec![0; buffer_size(1)].into();
             hot.float = if rules.xor2 { xor2::start(&mut hot.chunk) } else { xor::start(&mut hot.chunk) };
             hot.xor2 = rules.xor2;
-            hot.end_after_ms = span(t, range_end(t, rules.range_ms));
+            hot.ends_in_ms = span(t, range_end(t, rules.range_ms));
             if rules.starts {
                 self.cold[i].extra_mut().starts = Default::default();
             }
+        } else {
+            hot.ends_in_ms = hot.ends_in_ms.saturating_sub(span(hot.float.last_timestamp_ms(), t));
         }
         let hot = &mut self.hot[i];
         if !hot.xor2 {
@@ -155,13 +157,13 @@ impl PageData {
         if hot.float.byte_len() > FLOAT_CHUNK_BYTES_MAX {
             return true;
         }
-        let first = first_t(&hot.chunk, hot.xor2);
+        let last = hot.float.last_timestamp_ms();
         if samples == rules.samples / ESTIMATE_SHARE {
-            let end = first.saturating_add(i64::from(hot.end_after_ms));
-            let end = estimate_end(first, hot.float.last_timestamp_ms(), end, f64::from(ESTIMATE_SHARE));
-            hot.end_after_ms = span(first, end);
+            let first = first_t(&hot.chunk, hot.xor2);
+            let end = last.saturating_add(i64::from(hot.ends_in_ms));
+            hot.ends_in_ms = span(last, estimate_end(first, last, end, f64::from(ESTIMATE_SHARE)));
         }
-        t >= first.saturating_add(i64::from(hot.end_after_ms)) || samples >= rules.samples.saturating_mul(2)
+        t >= last.saturating_add(i64::from(hot.ends_in_ms)) || samples >= rules.samples.saturating_mul(2)
     }
 
     /// Ends the open float chunk of series `i`.
@@ -212,6 +214,12 @@ impl PageData {
             out_of_order: false,
             bytes,
         })
+    }
+
+    /// Whether series `i` has an open chunk.
+    pub(crate) fn has_open(&self, i: usize) -> bool {
+        let hot = &self.hot[i];
+        if hot.flags & flag::HISTOGRAM != 0 { self.open_min(i).is_some() } else { !hot.chunk.is_empty() }
     }
 
     /// Time of the first sample of the open chunk of series `i`.

@@ -19,8 +19,9 @@ use std::sync::atomic::Ordering;
 use hashbrown::HashMap;
 use model::append::Existing;
 use model::{
-    AppendError, Appendable, Appender, Exemplar, ExemplarError, FloatBatch, HistogramSample, HistogramValue,
-    Labels, Metadata, Outcome, SeriesHandle, SeriesRef, StorageError, Timestamps,
+    AppendError, Appendable, Appender, Clock, Durability, Exemplar, ExemplarError, FloatBatch,
+    HistogramSample, HistogramValue, Labels, Metadata, Outcome, SeriesHandle, SeriesRef, StorageError,
+    Timestamps,
 };
 use parking_lot::Mutex;
 
@@ -65,7 +66,7 @@ impl Store {
         let rules = self.head.rules.load_full();
         let apply = self.head.apply.lock();
         let (late, closing) = self.head.apply(&mut batch, &rules);
-        let late_result = if late.is_empty() { Ok(()) } else { self.apply_late(late, &rules) };
+        let late_result = if late.is_empty() { Ok(()) } else { self.apply_late(late, &rules).map(drop) };
         drop(apply);
         for pending in batch.exemplars.drain(..) {
             self.add_exemplar(pending.slot, pending.exemplar);
@@ -78,6 +79,7 @@ impl Store {
 /// Takes batches before there is a head for them.
 pub(crate) struct Parked {
     log: Arc<Log>,
+    clock: Arc<dyn Clock>,
     first_ref: u64,
     bytes_max: u64,
     with_starts: bool,
@@ -90,9 +92,10 @@ pub(crate) struct ParkedDoor(pub(crate) Arc<Parked>);
 
 impl Parked {
     /// Holds batches, logged in `log` with numbers from `first_ref` on.
-    pub(crate) fn new(log: Arc<Log>, first_ref: u64, options: &DbOptions) -> Parked {
+    pub(crate) fn new(log: Arc<Log>, clock: Arc<dyn Clock>, first_ref: u64, options: &DbOptions) -> Parked {
         Parked {
             log,
+            clock,
             first_ref,
             bytes_max: options.parked_bytes_max,
             with_starts: options.start_timestamp_storage,
@@ -166,7 +169,7 @@ impl Parked {
         Ok(handle_of(n))
     }
 
-    fn commit(&self, mut batch: Batch) -> Result<(), StorageError> {
+    fn commit(&self, mut batch: Batch) -> Result<Durability, StorageError> {
         join_runs(&mut batch);
         let mut records = Records::default();
         encode_batch(&batch, self.with_starts, self.with_metadata, &mut records);
@@ -188,7 +191,7 @@ impl Parked {
             series.add(|out| put_series(out, unlogged.iter().map(|s| (SeriesRef(s.series_ref), &s.labels))));
         }
         let series = self.log.pack(&series);
-        self.log.write(&mut self.log.lock(), &[&series, &packed])?;
+        let durability = self.log.append(&mut self.log.lock(), [series, packed], self.clock.monotonic())?;
         state.logged = state.series.len();
         state.bytes += bytes;
         for float in &batch.floats {
@@ -200,7 +203,7 @@ impl Parked {
             (series.newest, series.newest_bits) = (histogram.t, None);
         }
         state.held.push(batch);
-        Ok(())
+        Ok(durability)
     }
 }
 

@@ -216,8 +216,8 @@ impl<'a> Replay<'a> {
                 // chunks under that one; they come after its newer ones.
                 let full = &page.cold[i].full;
                 if full.first().is_some_and(|first| max < first.min_ms) {
-                    let newer = full.iter().copied();
-                    page.cold[i].full = std::iter::once(chunk).chain(newer).collect::<Vec<_>>().into();
+                    let all = std::iter::once(chunk).chain(full.iter()).collect();
+                    page.cold[i].full = all;
                     head.times.extend(chunk.min_ms.max(self.min_valid), max);
                 }
                 continue;

@@ -187,9 +187,16 @@ impl HeadChunkFiles {
         let number = writer.newest;
         let open = writer.open.as_mut().expect("next_file opened one");
         let offset = u32::try_from(open.end()).expect("head chunk files are shorter than 4 GiB");
+        let before = open.buffer.len();
         put_record(&mut open.buffer, series, times_ms, encoding, out_of_order, data);
-        if open.buffer.len() >= self.options.buffer_bytes {
-            self.flush_open(&mut writer)?;
+        if open.buffer.len() >= self.options.buffer_bytes
+            && let Err(error) = self.flush_open(&mut writer)
+        {
+            // Those before it wait for room; this one is the caller's again.
+            if let Some(open) = &mut writer.open {
+                open.buffer.truncate(before);
+            }
+            return Err(error);
         }
         Ok(HeadChunkRef::new(number, offset))
     }
