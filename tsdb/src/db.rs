@@ -9,6 +9,7 @@ mod blocks;
 mod checkpoint;
 mod commits;
 pub(crate) mod cut;
+mod inherited;
 mod log;
 mod metrics;
 mod open;
@@ -54,6 +55,7 @@ pub struct Db {
     lock: Mutex<Option<open::DirLock>>,
     progress: Arc<ReplayCell>,
     accounts: Accounts,
+    inherited: inherited::Inherited,
     stop: background::Stop,
 }
 
@@ -70,6 +72,7 @@ impl Db {
         registry: &Registry,
         progress: Arc<ReplayCell>,
     ) -> Result<Arc<Db>, OpenError> {
+        let inherited = inherited::Inherited::find(&*env.fs, &options.dir)?;
         let opened = open::open(options, env, Instruments::new(registry), &progress)?;
         let metrics = &opened.store.metrics;
         metrics.data_replay_seconds.set(opened.replay_seconds);
@@ -86,6 +89,7 @@ impl Db {
             lock: Mutex::new(opened.lock),
             progress,
             accounts,
+            inherited,
             stop: Default::default(),
         };
         db.progress.finish();
@@ -123,6 +127,7 @@ impl Db {
     /// # Errors
     /// A log cannot be synced.
     pub fn sync(&self) -> Result<(), StorageError> {
+        self.inherited.sync(&*self.store.env.fs)?;
         let metrics = &self.store.metrics;
         let logs = [(self.store.wal.get(), &metrics.wal_fsync), (self.store.wbl.get(), &metrics.wbl_fsync)];
         for (log, duration) in logs {
