@@ -11,7 +11,9 @@ pub mod http;
 pub mod life;
 pub mod memory_store;
 pub mod promqltest;
+pub mod querygen;
 mod seed;
+pub mod sender;
 
 pub use clock::TestClock;
 pub use conformance::{conformance_dir, json_lines};

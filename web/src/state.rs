@@ -81,6 +81,8 @@ pub struct WebOptions {
     pub start_time_ms: i64,
     /// The folder the process runs in.
     pub working_directory: String,
+    /// The command line.
+    pub command_line: Vec<String>,
     /// The machine's name.
     pub hostname: String,
 }
@@ -132,6 +134,8 @@ pub struct Web {
     pub scrape: Arc<scrape::ScrapeManager>,
     /// The configuration in force, as it is shown.
     pub config_text: ArcSwap<String>,
+    /// The percentage of heap growth that the configuration asks for: Go's, shown only.
+    pub gogc: ArcSwap<String>,
     /// Whether the last load of the configuration succeeded.
     pub reload_successful: AtomicBool,
     /// When the configuration was last loaded, in ms.
@@ -146,6 +150,8 @@ pub struct Web {
     pub replay_progress: ReplayProgressFn,
     /// Is told of every query; set once, before the server is ready.
     pub observer: std::sync::OnceLock<Arc<dyn promql::observer::QueryObserver>>,
+    /// Watches the process; set once, before the server is ready.
+    pub profiler: std::sync::OnceLock<Arc<dyn crate::profiles::Profiler>>,
     /// Labels that tell this server from others, for federation; a reload sets them.
     pub external_labels: ArcSwap<Labels>,
     /// What the operator shall know, shown by the web pages.
@@ -186,6 +192,7 @@ impl Web {
             query_slots: slots,
             scrape,
             config_text: ArcSwap::from_pointee(String::new()),
+            gogc: ArcSwap::from_pointee("75".to_owned()),
             reload_successful: AtomicBool::new(false),
             last_config_time_ms: std::sync::atomic::AtomicI64::new(0),
             reload,
@@ -193,6 +200,7 @@ impl Web {
             quit_requested: AtomicBool::new(false),
             replay_progress,
             observer: std::sync::OnceLock::new(),
+            profiler: std::sync::OnceLock::new(),
             external_labels: ArcSwap::from_pointee(Labels::empty()),
             notifications,
             federation,
