@@ -8,6 +8,7 @@ mod conformance;
 pub mod disk;
 pub mod exporter;
 pub mod http;
+pub mod life;
 pub mod memory_store;
 pub mod promqltest;
 pub mod querygen;

@@ -10,6 +10,7 @@ mod checkpoint;
 mod chunk_snapshot;
 mod commits;
 pub(crate) mod cut;
+mod inherited;
 pub(crate) mod log;
 mod metrics;
 mod open;
@@ -59,6 +60,7 @@ pub struct Db {
     lock: Mutex<Option<open::DirLock>>,
     progress: Arc<ReplayCell>,
     accounts: Accounts,
+    inherited: inherited::Inherited,
     stop: background::Stop,
 }
 
@@ -92,6 +94,7 @@ impl Db {
         progress: Arc<ReplayCell>,
         early: Option<&mut dyn FnMut(Arc<dyn Appendable>)>,
     ) -> Result<Arc<Db>, OpenError> {
+        let inherited = inherited::Inherited::find(&*env.fs, &options.dir)?;
         let opened = open::open(options, env, Instruments::new(registry), &progress, early)?;
         let metrics = &opened.store.metrics;
         metrics.data_replay_seconds.set(opened.replay_seconds);
@@ -108,6 +111,7 @@ impl Db {
             lock: Mutex::new(opened.lock),
             progress,
             accounts,
+            inherited,
             stop: Default::default(),
         };
         db.progress.finish();
@@ -171,6 +175,7 @@ impl Db {
     /// # Errors
     /// A log cannot be synced.
     pub fn sync(&self) -> Result<(), StorageError> {
+        self.inherited.sync(&*self.store.env.fs)?;
         let metrics = &self.store.metrics;
         let wal = self.store.wal.get().map(|log| &**log);
         let logs = [(wal, &metrics.wal_fsync), (self.store.wbl.get(), &metrics.wbl_fsync)];

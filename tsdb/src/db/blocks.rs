@@ -100,11 +100,13 @@ impl Store {
         let (superseded, damaged): (BTreeMap<_, _>, BTreeMap<_, _>) =
             damaged.into_iter().partition(|(dir, _)| replaced(dir));
         self.report_damaged(damaged);
+        // A folder may have another name than the block gives itself.
+        let dirs = open.iter().filter(|block| doomed.contains(&block.ulid()));
+        let dirs: Vec<PathBuf> = dirs.map(|block| block.reader.dir().to_path_buf()).collect();
         open.retain(|block| !doomed.contains(&block.ulid()));
         open.sort_by_key(|block| (block.range(), block.ulid()));
         self.blocks.store(Arc::new(open));
-        let dirs = doomed.iter().map(|ulid| self.options.dir.join(ulid.to_string()));
-        let dirs: BTreeSet<PathBuf> = dirs.chain(superseded.into_keys()).collect();
+        let dirs: BTreeSet<PathBuf> = dirs.into_iter().chain(superseded.into_keys()).collect();
         let mut failed = None;
         for dir in dirs {
             match remove_block(fs, &dir) {

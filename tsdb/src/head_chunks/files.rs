@@ -242,6 +242,17 @@ impl HeadChunkFiles {
     fn next_file(&self, writer: &mut Writer) -> Result<(), FileError> {
         self.flush_open(writer)?;
         self.sync_open(writer)?;
+        if writer.open.is_none() && writer.newest > 0 {
+            // An earlier process may have been killed before it synced this one: a
+            // replay that finds the newer file passes over what the log has of both.
+            let path = file_path(&self.dir, writer.newest);
+            match self.fs.open(&path).and_then(|mut file| file.sync()) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(FileError::io("sync", &path, error));
+                }
+                _ => {}
+            }
+        }
         let number = writer.newest + 1;
         let path = file_path(&self.dir, number);
         let mut file = self.fs.create(&path).map_err(|source| FileError::io("create", &path, source))?;
