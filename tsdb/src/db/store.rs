@@ -422,6 +422,21 @@ impl Store {
         Ok(())
     }
 
+    /// Removes head chunk files that no series has a chunk in.
+    ///
+    /// # Errors
+    /// A file cannot be written or removed.
+    pub(crate) fn remove_chunk_files(&self) -> Result<(), StorageError> {
+        // Nobody writes chunks meanwhile: every place that was given out is known
+        // to its series.
+        let _no_chunk_is_under_way = self.closing.lock();
+        let oldest = self.head.oldest_chunk_file();
+        // Chunks go to a new file from now on, so that this one can go in its turn.
+        self.chunks.cut()?;
+        let newest = self.chunks.newest_file();
+        Ok(self.chunks.truncate(u32::try_from(oldest).unwrap_or(u32::MAX).min(newest + 1))?)
+    }
+
     /// The bytes of a full chunk of the head.
     pub(crate) fn head_chunk(&self, chunk: FullChunk) -> Result<ChunkData, StorageError> {
         Ok(self.chunks.read(HeadChunkRef::new(chunk.file() as u32, chunk.offset() as u32))?)

@@ -159,11 +159,8 @@ impl Store {
                 self.tombstones.forget(series_ref);
             }
         }
-        if let Some(oldest) = collected.oldest_file {
-            // Chunks go to a new file from now on, so that this one can go in its turn.
-            self.chunks.cut()?;
-            let newest = self.chunks.newest_file();
-            self.chunks.truncate(u32::try_from(oldest).unwrap_or(u32::MAX).min(newest + 1))?;
+        if collected.oldest_file.is_some() {
+            self.remove_chunk_files()?;
             let took = self.env.clock.monotonic().saturating_sub(started);
             self.metrics.head_gc.observe(took.as_secs_f64());
         }

@@ -172,6 +172,19 @@ impl Head {
         oldest
     }
 
+    /// The oldest head chunk file that holds a chunk of some series, `u64::MAX`
+    /// where none does.
+    pub(crate) fn oldest_chunk_file(&self) -> u64 {
+        let mut oldest = u64::MAX;
+        for (_, page) in self.slots.pages() {
+            for cold in &page.lock().cold {
+                let late = cold.ooo().into_iter().flat_map(|ooo| ooo.full.iter().map(|chunk| chunk.file()));
+                oldest = cold.full.iter().map(|chunk| chunk.file()).chain(late).fold(oldest, u64::min);
+            }
+        }
+        oldest
+    }
+
     /// Says that late chunks are in blocks.
     pub(crate) fn forget_late(&self, taken: Vec<LateChunks>) {
         let number = self.tick();
