@@ -369,6 +369,9 @@ impl Family {
             self.name.extend_from_slice(name);
             self.changed = false;
         }
-        self.changed |= metadata.note(&String::from_utf8_lossy(name), said);
+        self.changed |= match std::str::from_utf8(name) {
+            Ok(name) => metadata.note(name, said),
+            Err(_) => metadata.note(&String::from_utf8_lossy(name), said),
+        };
     }
 }
