@@ -82,6 +82,12 @@ pub enum FetchError {
     /// The body ended early.
     #[error("unexpected EOF")]
     BodyCut,
+    /// A chunk of the body has no length.
+    #[error("invalid byte in chunk length")]
+    ChunkLength,
+    /// The connection was broken off.
+    #[error("read: connection reset by peer")]
+    BodyReset,
     /// The body should be gzip, and is empty.
     #[error("EOF")]
     GzipEmpty,
@@ -203,7 +209,7 @@ impl NetFetch {
             arriving.expect(bytes)?;
         }
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| FetchError::BodyCut)?;
+            let frame = frame.map_err(|error| body_error(&error))?;
             let Ok(bytes) = frame.into_data() else { continue };
             match &mut gunzip {
                 Some(gunzip) => gunzip.push(&bytes, &mut arriving)?,
@@ -241,6 +247,16 @@ fn http_request(request: &FetchRequest) -> Result<Request<Bytes>, FetchError> {
         .header(TIMEOUT_HEADER, header(&seconds)?)
         .body(Bytes::new())
         .map_err(|error| FetchError::Url(format!("parse {}: {error}", model::labels::go_quote(&request.url))))
+}
+
+/// Why a body did not come to its end.
+fn body_error(error: &hyper::Error) -> FetchError {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    match cause.map(std::io::Error::kind) {
+        Some(std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData) => FetchError::ChunkLength,
+        Some(std::io::ErrorKind::ConnectionReset) => FetchError::BodyReset,
+        _ => FetchError::BodyCut,
+    }
 }
 
 fn status_line<B>(response: &http::Response<B>) -> String {

@@ -231,8 +231,14 @@ async fn a_target_that_stops_talking_runs_into_the_timeout() {
 
 #[tokio::test]
 async fn a_cut_body_is_an_error() {
-    let address = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\na 1\n", false).await;
-    assert_eq!(error_of(&request(format!("http://{address}/metrics"))).await, "unexpected EOF");
+    for (answer, error) in [
+        (&b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\na 1\n"[..], "unexpected EOF"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\na 1\n", "unexpected EOF"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\na 1\n", "invalid byte in chunk length"),
+    ] {
+        let address = raw(answer, false).await;
+        assert_eq!(error_of(&request(format!("http://{address}/metrics"))).await, error);
+    }
 }
 
 #[tokio::test]
