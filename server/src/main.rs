@@ -11,6 +11,8 @@ mod flags;
 mod log;
 mod observer;
 mod process_metrics;
+#[cfg(feature = "profile")]
+mod profile;
 mod run;
 mod settings;
 mod store;
