@@ -187,6 +187,12 @@ impl LabelTable {
         LabelTable::default()
     }
 
+    /// Makes room for so many more rows with so many labels in all.
+    pub fn reserve(&mut self, rows: usize, labels: usize) {
+        self.pairs.reserve_exact(labels);
+        self.ends.reserve_exact(rows);
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.ends.len()

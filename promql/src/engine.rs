@@ -24,6 +24,7 @@ mod join;
 mod labels;
 mod map;
 mod node;
+mod plain_rate;
 mod presence;
 mod range;
 mod rank;
@@ -273,8 +274,11 @@ impl Engine {
         let reach = plan.reach(query.start_ms, end_ms, lookback_ms);
         let range = reach.map_or(TimeRange::new(0, 0), |r| TimeRange::new(r.start_ms, r.end_ms));
         let dictionary = Arc::new(Dictionary::new());
-        let lease =
-            self.options.memory.lease("query", self.options.query_memory_budget, Pressure::RefuseQueries);
+        let lease = self.options.memory.lease(
+            error::MEMORY_OWNER,
+            self.options.query_memory_budget,
+            Pressure::RefuseQueries,
+        );
         let timeout_ms = query.timeout_ms.unwrap_or(i64::MAX).min(self.options.timeout_ms);
         let context = Arc::new(QueryContext {
             names: Names::new(&dictionary),
@@ -286,15 +290,17 @@ impl Engine {
             type_and_unit_labels: self.options.type_and_unit_labels,
             default_subquery_interval_ms: self.default_subquery_interval_ms.load(Ordering::Relaxed),
             cancel: query.cancel.clone(),
-            deadline: query.clock.clone().map(|clock| {
-                let end = clock.monotonic() + Duration::from_millis(timeout_ms.max(0) as u64);
-                (clock, end)
+            deadline_ns: query.clock.as_ref().map_or(0, |clock| {
+                let timeout = Duration::from_millis(timeout_ms.max(0) as u64);
+                context::nanoseconds(clock.monotonic().saturating_add(timeout))
             }),
+            clock: query.clock.clone(),
             budget: SampleBudget::new(self.options.max_samples),
             memory: QueryMemory::new(lease),
             pool,
             annotations: Default::default(),
             storage_warnings: Default::default(),
+            aside: Default::default(),
         });
         let steps = Steps::new(query.start_ms, end_ms, step_ms);
         let per_step = query.per_step_stats && self.options.per_step_stats;
@@ -303,9 +309,10 @@ impl Engine {
             steps,
             counters: Arc::new(SampleCounters::new(steps.count, per_step)),
         };
-        let _room = eval.check_steps()?;
+        let _room = eval.check_steps().map_err(|error| error.in_operator("steps"))?;
         let prepared = watch.elapsed();
-        let collect::Collected { value, explain, sort } = collect::value(&eval, &plan, instant, &watch)?;
+        let collect::Collected { value, explain, sort } =
+            collect::value(&eval, &plan, instant, &watch).map_err(|error| error.in_operator("the result"))?;
         let evaluated = watch.elapsed();
         context.check()?;
         let (mut warnings, infos) = context.annotations.lock().print(&query.text);
@@ -374,6 +381,7 @@ fn stats(
         total_queryable_samples: totals.total,
         samples_read: totals.read,
         peak_samples: context.budget.peak(),
+        peak_memory_bytes: context.memory.peak(),
         total_queryable_samples_per_step: by_step(&totals.total_by_step),
         samples_read_per_step: by_step(&totals.read_by_step),
         timings,

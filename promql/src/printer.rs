@@ -143,7 +143,8 @@ pub(crate) fn aggregate_head(e: &AggregateExpr) -> String {
     }
 }
 
-fn labels(names: &[String]) -> String {
+/// Label names as they stand in a list.
+pub(crate) fn labels(names: &[String]) -> String {
     let quoted: Vec<_> = names
         .iter()
         .map(|name| if is_legacy_label_name(name) { name.into() } else { go_quote(name) })
@@ -163,7 +164,8 @@ pub(crate) fn operator(e: &BinaryExpr) -> String {
     out
 }
 
-fn push_matching(out: &mut String, matching: &VectorMatching) {
+/// The modifiers of an operator, each behind a space.
+pub(crate) fn push_matching(out: &mut String, matching: &VectorMatching) {
     let group = match matching.card {
         Cardinality::ManyToOne => Some("group_left"),
         Cardinality::OneToMany => Some("group_right"),

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use serde_json::json;
 
+use crate::ast::PositionRange;
 use crate::engine::context::Steps;
 
 /// Figures of one query, as `stats` in the API shows them.
@@ -21,6 +23,8 @@ pub struct QueryStats {
     pub total_queryable_samples_per_step: Option<Vec<(i64, u64)>>,
     /// `samples_read` by step as (ms, count), where asked for.
     pub samples_read_per_step: Option<Vec<(i64, u64)>>,
+    /// Most bytes of memory that operators held at a time.
+    pub peak_memory_bytes: u64,
     /// Seconds by phase; all zero where the query was given no clock.
     pub timings: Timings,
 }
@@ -49,6 +53,8 @@ pub struct ExplainNode {
     pub operator: String,
     /// What tells it from others of its kind: matchers, grouping, window.
     pub detail: String,
+    /// Where it stands in the query's text.
+    pub position: Option<PositionRange>,
     /// Series it yields.
     pub series: u64,
     /// Points it has yielded.
@@ -59,9 +65,77 @@ pub struct ExplainNode {
     pub chunks: u64,
     /// Bytes of these chunks.
     pub bytes: u64,
+    /// Time that it took itself, on all threads together; its children's is not
+    /// in it. 0 where the query was given no clock.
+    pub nanoseconds: u64,
     /// What it is fed by.
     pub children: Vec<ExplainNode>,
+    /// Time that whoever is fed by it took while it was drained: that one's own.
+    pub(crate) consumer_nanoseconds: u64,
 }
+
+impl ExplainNode {
+    /// Its time and that of all below.
+    pub fn total_nanoseconds(&self) -> u64 {
+        let mut total = 0;
+        let mut open = vec![self];
+        while let Some(node) = open.pop() {
+            total += node.nanoseconds;
+            open.extend(&node.children);
+        }
+        total
+    }
+
+    /// The tree as JSON, its names as in the API:
+    ///
+    /// ```text
+    /// {"operator":"sum","detail":"by (job)","position":{"start":0,"end":33},
+    ///  "series":2,"points":20,"samples":0,"chunks":0,"bytes":0,
+    ///  "nanoseconds":1200,"totalNanoseconds":91000,"children":[…]}
+    /// ```
+    ///
+    /// `nanoseconds` is the operator's own time on all threads together, and
+    /// `totalNanoseconds` that of all below it, too. Children stand in the order
+    /// in which they are written; parameters come behind operands. What lies
+    /// deeper than 60 levels is left out: the last node shown has `"cut":true`.
+    pub fn to_json(&self) -> serde_json::Value {
+        self.json(JSON_LEVELS_MAX).0
+    }
+
+    fn json(&self, levels: usize) -> (serde_json::Value, u64) {
+        let cut = levels == 0 && !self.children.is_empty();
+        let (children, total) = if cut {
+            (Vec::new(), self.total_nanoseconds())
+        } else {
+            let made: Vec<_> = self.children.iter().map(|child| child.json(levels - 1)).collect();
+            let total = made.iter().map(|(_, total)| total).sum::<u64>() + self.nanoseconds;
+            (made.into_iter().map(|(child, _)| child).collect(), total)
+        };
+        let mut node = json!({
+            "operator": self.operator,
+            "detail": self.detail,
+            "series": self.series,
+            "points": self.points,
+            "samples": self.samples,
+            "chunks": self.chunks,
+            "bytes": self.bytes,
+            "nanoseconds": self.nanoseconds,
+            "totalNanoseconds": total,
+            "children": children,
+        });
+        if cut {
+            node["cut"] = true.into();
+        }
+        if let Some(at) = self.position {
+            node["position"] = json!({"start": at.start, "end": at.end});
+        }
+        (node, total)
+    }
+}
+
+/// Levels of the tree in JSON. Each is an object in a list, and usual readers
+/// stop at 128 of both.
+const JSON_LEVELS_MAX: usize = 60;
 
 /// Live counters of an operator.
 #[derive(Debug, Default)]
@@ -70,6 +144,19 @@ pub(crate) struct OperatorCounters {
     pub(crate) samples: AtomicU64,
     pub(crate) chunks: AtomicU64,
     pub(crate) bytes: AtomicU64,
+    pub(crate) nanoseconds: AtomicU64,
+}
+
+impl OperatorCounters {
+    /// Writes the figures into a node; times add up.
+    pub(crate) fn fill(&self, node: &mut ExplainNode) {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        node.points = load(&self.points);
+        node.samples = load(&self.samples);
+        node.chunks = load(&self.chunks);
+        node.bytes = load(&self.bytes);
+        node.nanoseconds += load(&self.nanoseconds);
+    }
 }
 
 /// How a part of a query that is evaluated at steps of its own counts in the whole.

@@ -170,3 +170,84 @@ fn expressions_of_the_scripts_are_answered() {
     let lines = json_lines(&dir.join("test-file-expressions.jsonl"));
     run_all(lines.into_iter().filter_map(|line| Some(line["input"].as_str()?.to_owned())));
 }
+
+/// Queries that would take a server down, each with a part of what it is answered.
+fn hostile() -> Vec<(&'static str, String, &'static str)> {
+    let tower = |levels: usize, range: &str, step: &str| {
+        format!(
+            "{}wild_total{}",
+            "max_over_time(".repeat(levels),
+            format!("[{range}:{step}])").repeat(levels)
+        )
+    };
+    vec![
+        (
+            "10,000-way or",
+            vec!["wild_total"; 10_000].join(" or "),
+            "nested too deeply to be evaluated: 10000 levels",
+        ),
+        (
+            "10,000 sums",
+            vec!["wild_total"; 10_000].join(" + "),
+            "nested too deeply to be evaluated: 10000 levels",
+        ),
+        ("deep parentheses", format!("{}1{}", "(".repeat(5000), ")".repeat(5000)), "parse error"),
+        ("deep calls", format!("{}up{}", "abs(".repeat(3000), ")".repeat(3000)), "parse error"),
+        ("deep aggregations", format!("{}up{}", "sum(".repeat(3000), ")".repeat(3000)), "parse error"),
+        ("nested repetition", "up{job=~\"((a{100}){100}){100}\"}".to_owned(), "invalid repeat count"),
+        ("a regex of a million letters", format!("up{{job=~\"{}\"}}", "a|".repeat(500_000)), ""),
+        (
+            "cartesian join",
+            "{__name__=~\".+\"} * on () group_left () {__name__=~\".+\"}".to_owned(),
+            "found duplicate series",
+        ),
+        (
+            "many to many",
+            "{__name__=~\".+\"} + on (job) {__name__=~\".+\"}".to_owned(),
+            "found duplicate series",
+        ),
+        ("subquery tower", tower(6, "1d", "1s"), "of 67108864 are in use"),
+        ("subquery tower of milliseconds", tower(3, "1y", "1ms"), "too many samples"),
+        ("years at one second", "sum_over_time(wild_total[5y:1s])".to_owned(), "of 67108864 are in use"),
+        ("a century at a millisecond", "wild_total[100y:1ms]".to_owned(), "too many samples"),
+        ("a billion best", "topk(9e18, wild_total)".to_owned(), ""),
+        (
+            "labels that double",
+            format!("label_replace(up, \"x\", \"{}\", \"job\", \"(.*)\")", "$1".repeat(5000)),
+            "",
+        ),
+        ("no bytes", String::new(), "no expression found in input"),
+        ("other bytes", "\u{0}\u{1}\u{fffd}".to_owned(), "parse error"),
+    ]
+}
+
+#[test]
+fn hostile_queries_get_their_errors_within_their_budget() {
+    const BUDGET: u64 = 64 << 20;
+    let memory = model::memory::Accountant::new(1 << 30);
+    let engine = Engine::new(EngineOptions {
+        features: Features::all(),
+        memory: memory.clone(),
+        query_memory_budget: BUDGET,
+        threads: 2,
+        ..EngineOptions::default()
+    });
+    for (name, text, part) in hostile() {
+        let outcome = engine.instant(&Wild, &Query::instant(text, 1_000_000_000));
+        match outcome {
+            Ok(output) => {
+                assert!(part.is_empty(), "{name} must be refused with {part:?}");
+                assert!(output.stats.peak_memory_bytes <= BUDGET, "{name}");
+            }
+            Err(error) => {
+                let error = error.to_string();
+                assert!(error.contains(part), "{name}: {}", error.chars().take(300).collect::<String>());
+            }
+        }
+        assert_eq!(memory.used(), 0, "{name} holds nothing in the end");
+    }
+    // As ranges: each second of a year, of many series.
+    let year = Query::range("wild_total * 2", 0, 365 * 86_400_000, 1_000);
+    let error = engine.range(&Wild, &year).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("of 67108864 are in use"), "{error}");
+}

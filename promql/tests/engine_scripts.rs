@@ -18,8 +18,13 @@ fn run(delayed_name_removal: bool, threads: usize) {
     let mut failed = 0;
     for path in files {
         let script = std::fs::read_to_string(&path).expect("the script can be read");
-        let options =
-            EngineOptions { features: Features::all(), delayed_name_removal, threads, ..Default::default() };
+        let options = EngineOptions {
+            features: Features::all(),
+            delayed_name_removal,
+            threads,
+            use_start_timestamps: true,
+            ..Default::default()
+        };
         let make_store = || -> Box<dyn testkit::promqltest::ScriptStore> { Box::new(MemoryStore::new()) };
         let report = run_all(&script, &Engine::new(options), &make_store, Runs::default())
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));

@@ -7,7 +7,7 @@ use model::metrics::{Counter, Registry};
 use model::series_cache::{SeriesCache, SeriesKey};
 use model::{Clock, StorageError};
 
-use crate::body::{self, COMPRESSED_BYTES_MAX, Encoding};
+use crate::body::{self, Buffers, COMPRESSED_BYTES_MAX, Encoding};
 use crate::series::REQUEST_LABEL_BYTES_MAX;
 use crate::wire::WireError;
 use crate::{v1, v2};
@@ -131,6 +131,7 @@ pub struct Receiver {
     store: Arc<dyn Appendable>,
     clock: Arc<dyn Clock>,
     cache: SeriesCache,
+    buffers: Buffers,
     invalid_labels: Counter,
     without_metadata: Counter,
 }
@@ -145,6 +146,7 @@ impl Receiver {
     ) -> Receiver {
         Receiver {
             cache: SeriesCache::new(options.cache_bytes),
+            buffers: Buffers::default(),
             options,
             store,
             clock,
@@ -157,6 +159,12 @@ impl Receiver {
                 "Total number of received remote write samples (and histogram samples) which were ingested without corresponding metadata.",
             ),
         }
+    }
+
+    /// Forgets which series senders name: each is looked up again when it comes.
+    pub fn forget_series(&self) {
+        self.cache.clear();
+        self.buffers.clear();
     }
 
     /// Which message and encoding the headers name.
@@ -200,18 +208,24 @@ impl Receiver {
         if body.len() > COMPRESSED_BYTES_MAX {
             return Reply::refused(413, "http: request body too large");
         }
-        let decoded = match body::unpack(encoding, body) {
-            Ok(decoded) => decoded,
-            Err(error) => return Reply::refused(400, error.to_string()),
+        let mut buffer = self.buffers.take();
+        let reply = match body::unpack(encoding, body, &mut buffer) {
+            Ok(decoded) => self.store(message, decoded),
+            Err(error) => Reply::refused(400, error.to_string()),
         };
+        self.buffers.put(buffer);
+        reply
+    }
+
+    fn store(&self, message: Message, decoded: &[u8]) -> Reply {
         let mut appender = match self.store.appender() {
             Ok(appender) => appender,
             Err(error) => return Reply::refused(503, error.to_string()),
         };
         let now_ms = self.clock.now_ms();
         let outcome = match message {
-            Message::V1 => v1::write(&decoded, &mut *appender, &self.cache, now_ms),
-            Message::V2 => v2::write(&decoded, &mut *appender, &self.cache, self.options.v2, now_ms),
+            Message::V1 => v1::write(decoded, &mut *appender, &self.cache, now_ms),
+            Message::V2 => v2::write(decoded, &mut *appender, &self.cache, self.options.v2, now_ms),
         };
         let written = match outcome {
             Ok(written) => written,

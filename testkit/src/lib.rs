@@ -10,7 +10,9 @@ pub mod exporter;
 pub mod http;
 pub mod memory_store;
 pub mod promqltest;
+pub mod querygen;
 mod seed;
+pub mod sender;
 
 pub use clock::TestClock;
 pub use conformance::{conformance_dir, json_lines};

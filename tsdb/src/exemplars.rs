@@ -12,6 +12,8 @@ use model::exemplar::{EXEMPLAR_MAX_LABEL_CHARS, SeriesExemplars};
 use model::{Exemplar, ExemplarError, Labels, Matcher, TimeRange};
 use parking_lot::Mutex;
 
+use crate::wal::record::RefExemplar;
+
 struct Entry {
     series_ref: u64,
     exemplar: Exemplar,
@@ -226,6 +228,22 @@ impl Exemplars {
             same
         });
         found
+    }
+
+    /// All exemplars, the one that came first first.
+    pub(crate) fn in_order(&self) -> Vec<RefExemplar> {
+        let ring = self.ring.lock();
+        let oldest = if ring.entries.len() < ring.capacity { 0 } else { ring.next };
+        let (newer, older) = ring.entries.split_at(oldest.min(ring.entries.len()));
+        let entries = older.iter().chain(newer);
+        entries
+            .map(|entry| RefExemplar {
+                series: model::SeriesRef(entry.series_ref),
+                timestamp_ms: entry.exemplar.timestamp_ms,
+                value: entry.exemplar.value,
+                labels: entry.exemplar.labels.clone(),
+            })
+            .collect()
     }
 
     /// Time of the oldest exemplar in the ring.

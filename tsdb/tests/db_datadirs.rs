@@ -209,6 +209,7 @@ fn options_for(name: &str, dir: &Path) -> tsdb::DbOptions {
     }
     if name == "wal-start-timestamps" {
         options.start_timestamp_storage = true;
+        options.histogram_start_timestamps = true;
         options.runtime.float_encoding = model::query::ChunkEncoding::Xor2;
     }
     options

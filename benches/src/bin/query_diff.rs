@@ -1,13 +1,15 @@
 //! Asks two servers the same questions and tells where their answers differ.
 //!
 //! ```sh
-//! cargo run --release -p benches --bin query_diff -- FILE PORT_A PORT_B TIME [STEP_SECONDS]
+//! cargo run --release -p benches --bin query_diff -- FILE PORT_A PORT_B TIME [STEP_SECONDS [SPAN_SECONDS]]
 //! ```
 //!
 //! FILE has one expression a line. Each is asked at TIME (in seconds), and over
-//! the ten minutes before it where a step is given. Results are equal when they
-//! have the same series and values within two units in the last place, and
-//! errors when they are of the same kind.
+//! the span before it (ten minutes) where a step is given. Answers are equal
+//! when they have the same series, the same warnings and infos, and values
+//! within two units in the last place; errors when kind and text are the same.
+//! Answers whose digits differ further, but by less than 1e-9 of the value, are
+//! counted apart: what follows on a sum in another order may amplify it.
 
 #![forbid(unsafe_code)]
 
@@ -20,17 +22,30 @@ use testkit::http;
 /// Values may differ by so many representable numbers: sums may be folded in
 /// another order.
 const ULPS_MAX: u64 = 2;
+/// Values that differ by more than this share are different.
+const SHARE_MAX: f64 = 1e-9;
+/// An answer shows so many warnings; of more, which ones is open.
+const ANNOTATIONS_MAX: usize = 10;
+
+#[derive(Default)]
+struct Tally {
+    with_series: usize,
+    with_annotations: usize,
+    refused: usize,
+    digits: usize,
+}
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [file, port_a, port_b, time, rest @ ..] = args.as_slice() else {
-        eprintln!("usage: query_diff FILE PORT_A PORT_B TIME [STEP_SECONDS]");
+        eprintln!("usage: query_diff FILE PORT_A PORT_B TIME [STEP_SECONDS [SPAN_SECONDS]]");
         return ExitCode::from(2);
     };
     let (Ok(a), Ok(b), Ok(time)) = (port_a.parse::<u16>(), port_b.parse::<u16>(), time.parse::<f64>()) else {
         eprintln!("ports and time are numbers");
         return ExitCode::from(2);
     };
+    let span = rest.get(1).and_then(|span| span.parse::<f64>().ok()).unwrap_or(600.0);
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
         Err(error) => {
@@ -40,23 +55,21 @@ fn main() -> ExitCode {
     };
     let expressions: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let mut different = 0;
-    let (mut with_result, mut failed) = (0, 0);
+    let mut tally = Tally::default();
     for expression in &expressions {
         let query = http::encode(expression);
         let mut paths = vec![format!("/api/v1/query?query={query}&time={time}")];
         if let Some(step) = rest.first() {
             paths.push(format!(
                 "/api/v1/query_range?query={query}&start={}&end={time}&step={step}",
-                time - 600.0
+                time - span
             ));
         }
         let mut verdict = None;
         for path in paths {
             let (from_a, from_b) = (ask(a, &path), ask(b, &path));
-            match compare(&from_a, &from_b) {
-                Ok(Answer::Results(n)) => with_result += usize::from(n > 0),
-                Ok(Answer::Errors) => failed += 1,
-                Err(difference) => verdict = Some(difference),
+            if let Err(difference) = compare(expression, &from_a, &from_b, &mut tally) {
+                verdict = Some(difference);
             }
         }
         if let Some(difference) = verdict {
@@ -65,9 +78,14 @@ fn main() -> ExitCode {
         }
     }
     println!(
-        "expressions: {}, equal: {}, different: {different} (answers with series: {with_result}, refused by both: {failed})",
+        "expressions: {}, equal: {}, different: {different} (answers with series: {}, with annotations: {}, \
+         refused by both: {}, digits beyond {ULPS_MAX} ulp: {})",
         expressions.len(),
-        expressions.len() - different
+        expressions.len() - different,
+        tally.with_series,
+        tally.with_annotations,
+        tally.refused,
+        tally.digits
     );
     ExitCode::from(u8::from(different > 0))
 }
@@ -79,40 +97,76 @@ fn ask(port: u16, path: &str) -> Value {
     }
 }
 
-/// What both servers answered alike.
-enum Answer {
-    /// So many series.
-    Results(usize),
-    /// An error of the same kind.
-    Errors,
-}
-
-fn compare(a: &Value, b: &Value) -> Result<Answer, String> {
+fn compare(expression: &str, a: &Value, b: &Value, tally: &mut Tally) -> Result<(), String> {
     if a["status"] != b["status"] {
         return Err(format!("{} / {}", short(a), short(b)));
     }
+    annotations("warnings", a, b)?;
+    annotations("infos", a, b)?;
+    tally.with_annotations += usize::from(a["warnings"].is_array() || a["infos"].is_array());
     if a["status"] == "error" {
-        return match a["errorType"] == b["errorType"] {
-            true => Ok(Answer::Errors),
+        tally.refused += 1;
+        return match a["errorType"] == b["errorType"] && a["error"] == b["error"] {
+            true => Ok(()),
             false => Err(format!("{} / {}", short(a), short(b))),
         };
     }
     if a["data"]["resultType"] != b["data"]["resultType"] {
         return Err(format!("{} / {}", a["data"]["resultType"], b["data"]["resultType"]));
     }
-    let (series_a, series_b) = (by_labels(&a["data"]["result"]), by_labels(&b["data"]["result"]));
+    let (result_a, result_b) = (&a["data"]["result"], &b["data"]["result"]);
+    let (series_a, series_b) = (by_labels(result_a), by_labels(result_b));
     if let Some(only) = series_a.keys().find(|key| !series_b.contains_key(*key)) {
         return Err(format!("{} / {} series; only the first has {only}", series_a.len(), series_b.len()));
     }
     if let Some(only) = series_b.keys().find(|key| !series_a.contains_key(*key)) {
         return Err(format!("{} / {} series; only the second has {only}", series_a.len(), series_b.len()));
     }
+    let mut digits = false;
     for (labels, points) in &series_a {
-        if let Some(difference) = differ(points, &series_b[labels]) {
+        if let Some(difference) = differ(points, &series_b[labels], &mut digits) {
             return Err(format!("{labels}: {difference}"));
         }
     }
-    Ok(Answer::Results(series_a.len()))
+    // Range results are in label order; labels alone decide the order here.
+    if a["data"]["resultType"] == "matrix" || expression.starts_with("sort_by_label") {
+        let order = |result: &Value| -> Vec<String> {
+            let all = result.as_array().map(Vec::as_slice).unwrap_or_default();
+            all.iter().map(|series| series["metric"].to_string()).collect()
+        };
+        if order(result_a) != order(result_b) {
+            return Err("the series come in another order".to_owned());
+        }
+    }
+    tally.digits += usize::from(digits);
+    tally.with_series += usize::from(!series_a.is_empty());
+    Ok(())
+}
+
+fn annotations(kind: &str, a: &Value, b: &Value) -> Result<(), String> {
+    let sorted = |value: &Value| {
+        let mut all: Vec<String> = value[kind]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|text| Some(text.as_str()?.to_owned()))
+            .collect();
+        all.sort();
+        all
+    };
+    let (left, right) = (sorted(a), sorted(b));
+    if left == right || (left.len() > ANNOTATIONS_MAX && left.len() == right.len()) {
+        return Ok(());
+    }
+    let only = |these: &[String], those: &[String]| -> Vec<String> {
+        these.iter().filter(|text| !those.contains(text)).cloned().collect()
+    };
+    Err(format!(
+        "{kind}: only the first {:?}, only the second {:?}",
+        only(&left, &right),
+        only(&right, &left)
+    ))
 }
 
 /// Series by their labels; scalars and strings under one name.
@@ -134,16 +188,20 @@ fn by_labels(result: &Value) -> BTreeMap<String, Value> {
     }
 }
 
-fn differ(a: &Value, b: &Value) -> Option<String> {
+fn differ(a: &Value, b: &Value, digits: &mut bool) -> Option<String> {
     match (a, b) {
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-            a.iter().zip(b).find_map(|(a, b)| differ(a, b))
+            a.iter().zip(b).find_map(|(a, b)| differ(a, b, digits))
         }
         (Value::Object(a), Value::Object(b)) if a.keys().eq(b.keys()) => {
-            a.iter().zip(b.values()).find_map(|((_, a), b)| differ(a, b))
+            a.iter().zip(b.values()).find_map(|((_, a), b)| differ(a, b, digits))
         }
         (Value::String(x), Value::String(y)) if x != y => match (x.parse::<f64>(), y.parse::<f64>()) {
             (Ok(x), Ok(y)) if near(x, y) => None,
+            (Ok(x), Ok(y)) if (x - y).abs() <= SHARE_MAX * x.abs().max(y.abs()) => {
+                *digits = true;
+                None
+            }
             _ => Some(format!("{x} / {y}")),
         },
         (a, b) if a == b => None,
@@ -163,5 +221,5 @@ fn near(a: f64, b: f64) -> bool {
 }
 
 fn short(value: &Value) -> String {
-    value.to_string().chars().take(200).collect()
+    value.to_string().chars().take(300).collect()
 }

@@ -53,7 +53,7 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate, param: Option<Vec<f64>>)
     })?;
     let mut out = Batch::default();
     out.reset(groups.keys.len(), steps);
-    folder.finish(&mut out, steps, param.as_deref(), &mut annotations);
+    folder.finish(ctx, &mut out, steps, param.as_deref(), &mut annotations)?;
     ctx.query.annotate(annotations);
     let mut rows = Rows::default();
     for (key, drop_name) in groups.keys.into_iter().zip(drop_name) {
@@ -76,6 +76,25 @@ fn quantile_remarks(q: &[f64], pos: PositionRange, annotations: &mut Annotations
     if min < 0.0 {
         annotations.add(Annotation::invalid_quantile(min, pos));
     }
+}
+
+/// Whether all bits of a range are set.
+fn all_set(bits: &[u64], range: std::ops::Range<usize>) -> bool {
+    let mut at = range.start;
+    while at < range.end {
+        if at.is_multiple_of(64) && at + 64 <= range.end {
+            if bits[at / 64] != u64::MAX {
+                return false;
+            }
+            at += 64;
+        } else {
+            if bits[at / 64] >> (at % 64) & 1 == 0 {
+                return false;
+            }
+            at += 1;
+        }
+    }
+    true
 }
 
 /// Accumulators by group and step.
@@ -141,6 +160,9 @@ impl Folder {
         annotations: &mut Annotations,
     ) -> bool {
         let mut any = false;
+        if self.hists.is_empty() && batch.only_floats() {
+            return self.fold_floats(batch, from, to, steps);
+        }
         for step in 0..steps {
             match batch.get(from + step) {
                 None => {}
@@ -151,6 +173,30 @@ impl Folder {
                 Some(Point::Hist(h)) => {
                     any |= self.fold_hist(to + step, h, metric, annotations);
                 }
+            }
+        }
+        any
+    }
+
+    /// [`Folder::fold_row`] where nobody has seen a histogram. The commonest
+    /// operators have loops without a choice inside.
+    fn fold_floats(&mut self, batch: &Batch, from: usize, to: usize, steps: usize) -> bool {
+        if self.op == AggregateOp::Sum && steps > 1 {
+            let (row, dense) = batch.row_floats(from / steps);
+            let cells = to..to + steps;
+            if dense && all_set(&self.seen, cells.clone()) {
+                let sums = self.values[cells.clone()].iter_mut().zip(&mut self.seconds[cells]);
+                for ((sum, compensation), &v) in sums.zip(row) {
+                    (*sum, *compensation) = kahan::add(v, *sum, *compensation);
+                }
+                return true;
+            }
+        }
+        let mut any = false;
+        for step in 0..steps {
+            if let Some(Point::Float(v)) = batch.get(from + step) {
+                any = true;
+                self.fold_float(to + step, v);
             }
         }
         any
@@ -288,13 +334,17 @@ impl Folder {
 
     fn finish(
         &mut self,
+        ctx: &EvalContext,
         out: &mut Batch,
         steps: usize,
         param: Option<&[f64]>,
         annotations: &mut Annotations,
-    ) {
+    ) -> Result<()> {
         use AggregateOp::*;
         for cell in 0..out.cells() {
+            if cell % 64 == 0 || self.op == Quantile {
+                ctx.query.check_canceled()?;
+            }
             if !self.is_seen(cell) {
                 continue;
             }
@@ -321,6 +371,7 @@ impl Folder {
             };
             out.set_float(cell, value);
         }
+        Ok(())
     }
 }
 

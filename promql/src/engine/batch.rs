@@ -102,6 +102,12 @@ impl Batch {
         }
     }
 
+    /// The floats of a row, and whether it has one at every step.
+    pub(crate) fn row_floats(&self, row: usize) -> (&[f64], bool) {
+        let cells = row * self.steps..(row + 1) * self.steps;
+        (&self.floats[cells], self.row_len(row) == self.steps)
+    }
+
     /// Whether no cell holds a histogram.
     pub(crate) fn only_floats(&self) -> bool {
         self.hists.is_empty()

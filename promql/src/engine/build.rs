@@ -20,6 +20,27 @@ use crate::plan::{Aggregate, Binary, Call, Kind, Plan};
 /// scalar becomes one series without labels.
 pub(crate) fn vectors(ctx: &EvalContext, plan: &Plan) -> Result<Vectors> {
     ctx.query.check()?;
+    let mark = ctx.query.aside.lock().len();
+    let built = of_kind(ctx, plan).map_err(|error| error.in_operator(operator(plan)))?;
+    let aside = ctx.query.aside.lock().split_off(mark);
+    Ok(built.at(plan.pos, aside))
+}
+
+/// What a plan node is called in errors.
+fn operator(plan: &Plan) -> &'static str {
+    match &plan.kind {
+        Kind::Number(_) | Kind::String(_) => "a constant",
+        Kind::Negate(_) => "-",
+        Kind::Same(e) | Kind::Invariant(e) => operator(e),
+        Kind::Binary(e) => e.op.as_str(),
+        Kind::Aggregate(e) => e.op.as_str(),
+        Kind::Call(e) => e.func,
+        Kind::Selector(_) | Kind::Matrix(_) => "select",
+        Kind::Subquery(_) => "subquery",
+    }
+}
+
+fn of_kind(ctx: &EvalContext, plan: &Plan) -> Result<Vectors> {
     if plan.value_type == ValueType::Scalar {
         let values = scalar::column(ctx, plan)?;
         return repeat::single(ctx, "scalar", Pairs::new(), values.into_iter().map(Some), false);
@@ -29,8 +50,8 @@ pub(crate) fn vectors(ctx: &EvalContext, plan: &Plan) -> Result<Vectors> {
         Kind::Negate(e) => map::negate(ctx, vectors(ctx, e)?),
         Kind::Invariant(e) => repeat::invariant(ctx, e),
         Kind::Selector(s) => selector::vectors(ctx, s, Want::Value, plan.pos),
-        Kind::Binary(e) => binary(ctx, plan, e),
-        Kind::Aggregate(e) => aggregation(ctx, e),
+        Kind::Binary(e) => Ok(binary(ctx, plan, e)?.detailed(matching(e))),
+        Kind::Aggregate(e) => Ok(aggregation(ctx, e)?.detailed(grouping(e))),
         Kind::Call(e) => call(ctx, plan, e),
         Kind::Number(_) | Kind::String(_) | Kind::Matrix(_) | Kind::Subquery(_) => {
             Err(QueryError::execution(format!(
@@ -39,6 +60,26 @@ pub(crate) fn vectors(ctx: &EvalContext, plan: &Plan) -> Result<Vectors> {
             )))
         }
     }
+}
+
+/// The matching of a binary operator, for the explain tree.
+fn matching(e: &Binary) -> String {
+    let mut words = String::new();
+    if e.return_bool {
+        words.push_str(" bool");
+    }
+    crate::printer::push_matching(&mut words, &e.matching);
+    words.trim_start().to_owned()
+}
+
+/// The grouping of an aggregation, for the explain tree.
+fn grouping(e: &Aggregate) -> String {
+    let word = match (e.without, e.grouping.is_empty()) {
+        (false, true) => return String::new(),
+        (false, false) => "by",
+        (true, _) => "without",
+    };
+    format!("{word} ({})", crate::printer::labels(&e.grouping))
 }
 
 fn binary(ctx: &EvalContext, plan: &Plan, e: &Binary) -> Result<Vectors> {

@@ -28,6 +28,7 @@ pub(crate) struct Collected {
 pub(crate) fn value(ctx: &EvalContext, plan: &Plan, instant: bool, watch: &Watch) -> Result<Collected> {
     let timestamp_ms = ctx.steps.start_ms;
     let done = |value, explain| Ok(Collected { value, explain, sort: 0.0 });
+    let aside = || std::mem::take(&mut *ctx.query.aside.lock());
     match plan.value_type {
         ValueType::String => {
             let value = text(plan);
@@ -35,7 +36,7 @@ pub(crate) fn value(ctx: &EvalContext, plan: &Plan, instant: bool, watch: &Watch
         }
         ValueType::Scalar if instant => {
             let value = scalar::column(ctx, plan)?.first().copied().unwrap_or(f64::NAN);
-            done(Value::Scalar { timestamp_ms, value }, explain("scalar", "", Vec::new()))
+            done(Value::Scalar { timestamp_ms, value }, explain("scalar", "", aside()))
         }
         ValueType::Matrix => range_vector(ctx, plan, watch),
         ValueType::Scalar | ValueType::Vector => {
@@ -157,10 +158,11 @@ fn range_vector(ctx: &EvalContext, plan: &Plan, watch: &Watch) -> Result<Collect
     } else {
         points.rows
     };
-    let mut bytes = 0u64;
+    let (mut bytes, mut points_count) = (0u64, 0u64);
     let mut memory = Reservation::new(&ctx.query, 0)?;
     let mut series = Vec::new();
     for (row, data) in points.series {
+        points_count += (data.floats.len() + data.hists.len()) as u64;
         let histograms: Vec<_> = data.hist_ts.into_iter().zip(data.hists).collect();
         bytes += (data.floats.len() * 16 + histograms.len() * 64) as u64;
         memory.grow_to(bytes)?;
@@ -171,8 +173,14 @@ fn range_vector(ctx: &EvalContext, plan: &Plan, watch: &Watch) -> Result<Collect
             histograms,
         });
     }
+    let series_count = series.len() as u64;
     let before = watch.elapsed();
     let value = sorted(ctx, &rows, series);
-    let node = explain("range vector", "", Vec::new());
+    let node = ExplainNode {
+        series: series_count,
+        points: points_count,
+        position: Some(plan.pos),
+        ..explain("range vector", "", vec![points.input])
+    };
     Ok(Collected { value, explain: node, sort: watch.elapsed() - before })
 }

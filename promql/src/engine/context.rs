@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::error::{EVALUATION, EXECUTION, QueryError, Result};
 use super::rows::Names;
 use crate::annotations::Annotations;
-use crate::stats::SampleCounters;
+use crate::stats::{ExplainNode, SampleCounters};
 
 /// Times at which an expression is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,15 +94,21 @@ impl SampleBudget {
 pub(crate) struct QueryMemory {
     lease: Lease,
     bytes: AtomicU64,
+    peak: AtomicU64,
 }
 
 impl QueryMemory {
     pub(crate) fn new(lease: Lease) -> QueryMemory {
-        QueryMemory { lease, bytes: AtomicU64::new(0) }
+        QueryMemory { lease, bytes: AtomicU64::new(0), peak: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn peak(&self) -> u64 {
+        self.peak.load(Ordering::Relaxed)
     }
 
     fn grow(&self, bytes: u64) -> Result<()> {
         let all = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.peak.fetch_max(all, Ordering::Relaxed);
         self.lease.grow_to(all).map_err(|refused| {
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
             QueryError::Memory(refused)
@@ -138,6 +144,11 @@ impl Drop for Reservation {
     }
 }
 
+/// A duration in ns; those of centuries are cut.
+pub(crate) fn nanoseconds(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// What all operators of a query share.
 pub(crate) struct QueryContext {
     pub(crate) dictionary: Arc<Dictionary>,
@@ -149,26 +160,48 @@ pub(crate) struct QueryContext {
     pub(crate) type_and_unit_labels: bool,
     pub(crate) default_subquery_interval_ms: i64,
     pub(crate) cancel: CancelToken,
-    /// A clock, and the reading at which time is up.
-    pub(crate) deadline: Option<(Arc<dyn Clock>, std::time::Duration)>,
+    /// Measures what operators take, and when time is up.
+    pub(crate) clock: Option<Arc<dyn Clock>>,
+    /// The clock's reading at which time is up.
+    pub(crate) deadline_ns: u64,
     pub(crate) budget: SampleBudget,
     pub(crate) memory: QueryMemory,
     pub(crate) pool: Option<Arc<rayon::ThreadPool>>,
     pub(crate) annotations: Mutex<Annotations>,
     /// Warnings of the store, as it words them.
     pub(crate) storage_warnings: Mutex<Vec<String>>,
+    /// Operators that were evaluated whole while another was built, such as those
+    /// below a scalar parameter: they are shown as that one's children.
+    pub(crate) aside: Mutex<Vec<ExplainNode>>,
 }
 
 impl QueryContext {
     /// An error once the query was stopped or its time is up.
     pub(crate) fn check(&self) -> Result<()> {
-        if let Some(reason) = self.cancel.reason() {
-            return Err(QueryError::stopped(reason));
+        self.check_time().map(|_| ())
+    }
+
+    /// The same without a look at the clock: for loops that turn fast.
+    pub(crate) fn check_canceled(&self) -> Result<()> {
+        match self.cancel.reason() {
+            Some(reason) => Err(QueryError::stopped(reason)),
+            None => Ok(()),
         }
-        match &self.deadline {
-            Some((clock, end)) if clock.monotonic() >= *end => Err(QueryError::TimedOut(EVALUATION)),
-            _ => Ok(()),
+    }
+
+    /// Checks, and answers the clock's reading.
+    pub(crate) fn check_time(&self) -> Result<u64> {
+        self.check_canceled()?;
+        let now_ns = self.now_ns();
+        if self.clock.is_some() && now_ns >= self.deadline_ns {
+            return Err(QueryError::TimedOut(EVALUATION));
         }
+        Ok(now_ns)
+    }
+
+    /// The clock's reading in ns; 0 where there is none.
+    pub(crate) fn now_ns(&self) -> u64 {
+        self.clock.as_ref().map_or(0, |clock| nanoseconds(clock.monotonic()))
     }
 
     pub(crate) fn annotate(&self, annotations: Annotations) {

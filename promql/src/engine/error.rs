@@ -55,7 +55,22 @@ impl QueryError {
     }
 }
 
+/// Who holds the lease of a query's memory.
+pub(crate) const MEMORY_OWNER: &str = "query";
+
 impl QueryError {
+    /// A refusal of memory says which operator asked for it: the first that an
+    /// error passes on its way out.
+    pub(crate) fn in_operator(self, operator: &str) -> QueryError {
+        match self {
+            QueryError::Memory(refused) if refused.by == MEMORY_OWNER => {
+                let by = format!("{MEMORY_OWNER} in {operator}");
+                QueryError::Memory(MemoryRefused { by, ..refused })
+            }
+            error => error,
+        }
+    }
+
     /// An error of a select.
     pub(crate) fn selecting(error: StorageError) -> QueryError {
         QueryError::storage(error, QueryError::Storage)

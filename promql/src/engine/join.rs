@@ -443,7 +443,7 @@ impl Node for Join {
     }
 
     fn explain(&self) -> ExplainNode {
-        explain(self.joining.e.op.as_str(), "join", vec![self.many.explain(), self.one.explain()])
+        explain(self.joining.e.op.as_str(), "", vec![self.many.explain(), self.one.explain()])
     }
 }
 

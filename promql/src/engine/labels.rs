@@ -18,11 +18,7 @@ pub(crate) fn without_name(query: &QueryContext, mut rows: Rows) -> Rows {
         rows.drop_name.fill(true);
         return rows;
     }
-    let mut out = Rows::default();
-    for i in 0..rows.len() {
-        out.push(rows.row(i).iter().copied().filter(|(name, _)| !query.names.is_metadata(*name)), true);
-    }
-    out
+    rows.without_metadata(&query.names)
 }
 
 /// Rows without the names that were marked to go.

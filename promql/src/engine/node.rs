@@ -18,6 +18,7 @@ use super::context::{EvalContext, QueryContext, Reservation};
 use super::error::Result;
 use super::rows::Rows;
 use crate::annotations::Annotations;
+use crate::ast::PositionRange;
 use crate::functions::window::SeriesData;
 use crate::stats::{ExplainNode, OperatorCounters, StepTally};
 
@@ -50,9 +51,16 @@ pub(crate) struct Worker {
     pub(crate) series: SeriesData,
     pub(crate) tally: StepTally,
     pub(crate) annotations: Annotations,
+    /// Time taken by operators below the one that is evaluated.
+    nested_ns: u64,
 }
 
 impl Worker {
+    /// Notes time that another operator's counters have.
+    pub(crate) fn counted_elsewhere(&mut self, nanoseconds: u64) {
+        self.nested_ns += nanoseconds;
+    }
+
     /// Borrows a block of the given shape; give it back with [`Worker::put_batch`].
     pub(crate) fn take_batch(&mut self, rows: usize, steps: usize) -> Batch {
         let mut batch = self.batches.pop().unwrap_or_default();
@@ -77,6 +85,13 @@ pub(crate) struct Vectors {
     counted: bool,
     held: AtomicU64,
     counters: Arc<OperatorCounters>,
+    /// Time that consumers took while this was drained.
+    consumer_ns: AtomicU64,
+    position: Option<PositionRange>,
+    /// What tells it from others, where the node does not say.
+    detail: String,
+    /// What was evaluated whole to build this.
+    aside: Vec<ExplainNode>,
     _memory: Reservation,
 }
 
@@ -93,8 +108,26 @@ impl Vectors {
             counted: true,
             held: AtomicU64::new(0),
             counters: Arc::default(),
+            consumer_ns: AtomicU64::new(0),
+            position: None,
+            detail: String::new(),
+            aside: Vec::new(),
             _memory: memory,
         })
+    }
+
+    /// Says where it stands in the query's text, unless that is known, and what
+    /// else was evaluated for it.
+    pub(crate) fn at(mut self, position: PositionRange, aside: Vec<ExplainNode>) -> Vectors {
+        self.position.get_or_insert(position);
+        self.aside.extend(aside);
+        self
+    }
+
+    /// Says what tells it from others of its kind.
+    pub(crate) fn detailed(mut self, detail: String) -> Vectors {
+        self.detail = detail;
+        self
     }
 
     /// An operator that passes on what `chain` operators below it yield.
@@ -136,9 +169,15 @@ impl Vectors {
 
     /// The values of `rows` at all steps.
     pub(crate) fn eval(&self, rows: &[u32], worker: &mut Worker, out: &mut Batch) -> Result<()> {
-        self.query.check()?;
+        let start = self.query.check_time()?;
         out.reset(rows.len(), self.steps);
-        self.node.eval(rows, worker, out)?;
+        let around = std::mem::take(&mut worker.nested_ns);
+        let result = self.node.eval(rows, worker, out);
+        let took = self.query.now_ns().saturating_sub(start);
+        let own = took.saturating_sub(worker.nested_ns);
+        self.counters.nanoseconds.fetch_add(own, Ordering::Relaxed);
+        worker.nested_ns = around + took;
+        result?;
         let samples = out.sample_count();
         self.counters.points.fetch_add(samples, Ordering::Relaxed);
         if self.counted {
@@ -174,7 +213,7 @@ impl Vectors {
             let mut run = || {
                 for block in rows.chunks(rows_per_block) {
                     self.eval(block, &mut worker, &mut batch)?;
-                    each(block, &batch)?;
+                    self.hand_over(|| each(block, &batch))?;
                 }
                 Ok(())
             };
@@ -183,6 +222,15 @@ impl Vectors {
             return result;
         }
         self.for_each_parallel(rows, rows_per_block, threads, each)
+    }
+
+    /// Measures what the consumer does with a block.
+    fn hand_over(&self, each: impl FnOnce() -> Result<()>) -> Result<()> {
+        let start = self.query.now_ns();
+        let result = each();
+        let took = self.query.now_ns().saturating_sub(start);
+        self.consumer_ns.fetch_add(took, Ordering::Relaxed);
+        result
     }
 
     fn for_each_parallel(
@@ -206,7 +254,8 @@ impl Vectors {
                 });
             });
             for ((_, batch, outcome), block) in slots.iter_mut().zip(&blocks) {
-                result = std::mem::replace(outcome, Ok(())).and_then(|()| each(block, batch));
+                result =
+                    std::mem::replace(outcome, Ok(())).and_then(|()| self.hand_over(|| each(block, batch)));
                 if result.is_err() {
                     break 'rounds;
                 }
@@ -249,15 +298,17 @@ impl Vectors {
     }
 
     pub(crate) fn explain(&self) -> ExplainNode {
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        ExplainNode {
-            series: self.len() as u64,
-            points: load(&self.counters.points),
-            samples: load(&self.counters.samples),
-            chunks: load(&self.counters.chunks),
-            bytes: load(&self.counters.bytes),
-            ..self.node.explain()
+        let mut node = self.node.explain();
+        self.counters.fill(&mut node);
+        node.series = self.len() as u64;
+        node.position = self.position;
+        if node.detail.is_empty() {
+            node.detail.clone_from(&self.detail);
         }
+        node.consumer_nanoseconds = self.consumer_ns.load(Ordering::Relaxed);
+        node.nanoseconds += self.aside.iter().map(|child| child.consumer_nanoseconds).sum::<u64>();
+        node.children.extend(self.aside.iter().cloned());
+        node
     }
 }
 
@@ -292,7 +343,15 @@ impl Node for Held {
     }
 }
 
-/// Says what an operator is, before its counters are known.
+/// Says what an operator is, before its counters are known; what it did with its
+/// inputs while they were drained is its own time.
 pub(crate) fn explain(operator: &str, detail: impl Into<String>, children: Vec<ExplainNode>) -> ExplainNode {
-    ExplainNode { operator: operator.to_owned(), detail: detail.into(), children, ..ExplainNode::default() }
+    let nanoseconds = children.iter().map(|child| child.consumer_nanoseconds).sum();
+    ExplainNode {
+        operator: operator.to_owned(),
+        detail: detail.into(),
+        nanoseconds,
+        children,
+        ..ExplainNode::default()
+    }
 }

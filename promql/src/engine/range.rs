@@ -8,6 +8,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use model::query::ReadOptions;
 use model::{CounterResetHint, TimeRange};
@@ -16,8 +17,9 @@ use super::batch::{Batch, Point, histogram_samples};
 use super::context::{EvalContext, Steps};
 use super::error::{QueryError, Result};
 use super::node::{Node, Vectors, Worker, explain};
+use super::plain_rate::PlainRate;
 use super::rows::Rows;
-use super::selector::{Source, describe, select};
+use super::selector::{Source, select};
 use crate::annotations::Annotation;
 use crate::ast::PositionRange;
 use crate::functions::extended::{self, Extended};
@@ -151,8 +153,14 @@ impl Shape {
     }
 }
 
+/// Rows of a block whose reading is measured.
+const ROWS_MEASURED: usize = 8;
+
+/// Samples of windows between two looks at whether to go on.
+pub(crate) const SAMPLES_UNCHECKED: u64 = 1 << 18;
+
 enum Input {
-    Selector { source: Source, range: TimeRange, options: ReadOptions, stats_only: bool, detail: String },
+    Selector { source: Source, range: TimeRange, options: ReadOptions, stats_only: bool },
     Subquery { vectors: Vectors, steps: Steps },
 }
 
@@ -187,14 +195,7 @@ pub(crate) fn vectors(
     if !function.keeps_name() {
         rows = super::labels::without_name(query, rows);
     }
-    let counters = match &node.input {
-        Input::Selector { source, .. } => Some(source.counters.clone()),
-        Input::Subquery { .. } => None,
-    };
-    let mut vectors = Vectors::new(ctx, rows, node)?;
-    if let Some(counters) = counters {
-        vectors = vectors.with_counters(counters);
-    }
+    let vectors = Vectors::new(ctx, rows, node)?;
     super::labels::merged_without_name(ctx, vectors, &named)
 }
 
@@ -227,17 +228,15 @@ fn node(
     let (rows, shape, input) = match &arg.kind {
         Kind::Matrix(m) => {
             let reach = m.selector.reach(start, end, m.range_ms, query.lookback_ms);
-            let (rows, source) = select(ctx, &m.selector, reach, m.range_ms)?;
+            let (rows, source) = select(ctx, &m.selector, reach, m.range_ms, arg.pos)?;
             let options = ReadOptions {
                 start_timestamps: query.use_start_timestamps && function.uses_start_timestamps(),
                 ..ReadOptions::default()
             };
-            let detail =
-                format!("{}[{}]", describe(&m.selector), model::time::format_duration_ms(m.range_ms));
             let range = TimeRange::new(reach.start_ms, reach.end_ms);
             let shape = Shape::of_selector(&m.selector, m.range_ms);
             let stats_only = m.selector.stats_only;
-            (rows, shape, Input::Selector { source, range, options, stats_only, detail })
+            (rows, shape, Input::Selector { source, range, options, stats_only })
         }
         Kind::Subquery(s) => {
             let (vectors, steps) = subquery(ctx, s, false)?;
@@ -301,6 +300,17 @@ impl RangeNode {
         Ok(())
     }
 
+    /// The same; the time that it takes stands for so many rows.
+    fn load_measured(&self, row: u32, rows: u64, worker: &mut Worker) -> Result<()> {
+        let Input::Selector { source, .. } = &self.input else { return self.load(row, worker) };
+        let start = self.ctx.query.check_time()?;
+        let result = self.load(row, worker);
+        let took = self.ctx.query.now_ns().saturating_sub(start) * rows;
+        source.counters.nanoseconds.fetch_add(took, Ordering::Relaxed);
+        worker.counted_elsewhere(took);
+        result
+    }
+
     fn call(&self, window: &Window<'_>, step: usize, remarks: &mut Remarks<'_>) -> Result<Option<Answer>> {
         use RangeFunction::*;
         let param = |i: usize| self.params.get(i).and_then(|p| p.get(step)).copied().unwrap_or(f64::NAN);
@@ -345,6 +355,27 @@ impl RangeNode {
         })
     }
 
+    /// `rate` and its kin over floats have a loop of their own.
+    fn plain_rate(&self, series: &SeriesData) -> Option<PlainRate<'_>> {
+        let counter = match self.function {
+            RangeFunction::Rate | RangeFunction::Increase => true,
+            RangeFunction::Delta => false,
+            _ => return None,
+        };
+        let shape = &self.shape;
+        if shape.anchored || shape.smoothed || shape.at_ms.is_some() || !series.is_plain() {
+            return None;
+        }
+        let per_second = self.function == RangeFunction::Rate;
+        Some(PlainRate {
+            ctx: &self.ctx,
+            range_ms: shape.range_ms,
+            offset_ms: shape.offset_ms,
+            counter,
+            per_second,
+        })
+    }
+
     /// Computes one row; `before` samples of the block are held already.
     fn eval_row(
         &self,
@@ -365,10 +396,12 @@ impl RangeNode {
         let mut largest = 0;
         let mut latest = 0;
         let mut yielded = 0;
+        let mut unchecked = 0;
         for step in 0..steps.count {
             let at_ms = steps.at(step);
             let refetch = step == 0 || self.shape.at_ms.is_none();
             let (seen_start, seen_end) = self.shape.seen(at_ms, query.lookback_ms);
+            let ends_before = cursor.ends();
             if refetch {
                 cursor.slide(&series, seen_start, seen_end);
             }
@@ -379,6 +412,14 @@ impl RangeNode {
             samples.extreme = extremes.as_mut().and_then(|extremes| extremes.slide(&series, &cursor));
             let count =
                 samples.floats.len() as u64 + samples.hists.iter().map(|h| histogram_samples(h)).sum::<u64>();
+            unchecked += count;
+            if unchecked > SAMPLES_UNCHECKED {
+                unchecked = 0;
+                if let Err(error) = query.check_canceled() {
+                    result = Err(error);
+                    break;
+                }
+            }
             largest = largest.max(count);
             latest = count;
             let read = if !refetch || from_subquery {
@@ -386,10 +427,9 @@ impl RangeNode {
             } else if step == 0 {
                 count
             } else {
-                let since = seen_end.saturating_sub(steps.interval_ms);
-                let floats = samples.float_ts.len() - samples.float_ts.partition_point(|&t| t <= since);
-                let hists = samples.hist_ts.partition_point(|&t| t <= since);
-                floats as u64 + samples.hists[hists..].iter().map(|h| histogram_samples(h)).sum::<u64>()
+                let (floats, hists) = cursor.since(ends_before);
+                let hists = samples.hists.get(hists..).unwrap_or_default();
+                floats as u64 + hists.iter().map(|h| histogram_samples(h)).sum::<u64>()
             };
             worker.tally.add(step, count, read);
             let (start_ms, end_ms) = self.shape.bounds(at_ms);
@@ -474,15 +514,25 @@ fn fill(series: &mut SeriesData, batch: &Batch, row: usize, steps: &Steps) {
 impl Node for RangeNode {
     fn eval(&self, rows: &[u32], worker: &mut Worker, out: &mut Batch) -> Result<()> {
         let mut yielded = 0;
+        // Reading is a select's time. Few long rows are measured each, of many
+        // short ones one in so many.
+        let one_in = if rows.len() <= ROWS_MEASURED { 1 } else { rows.len().div_ceil(ROWS_MEASURED) };
         for (i, &row) in rows.iter().enumerate() {
-            self.ctx.query.check()?;
-            self.load(row, worker)?;
+            self.ctx.query.check_canceled()?;
+            if i % one_in == one_in / 2 {
+                self.load_measured(row, one_in as u64, worker)?;
+            } else {
+                self.load(row, worker)?;
+            }
             if worker.series.is_empty() {
                 continue;
             }
             worker.tally.start(&self.ctx.counters);
             let base = i * self.ctx.steps.count;
-            let result = self.eval_row(row, base, yielded, worker, out);
+            let result = match self.plain_rate(&worker.series) {
+                Some(rate) => rate.eval_row(base, yielded, worker, out),
+                None => self.eval_row(row, base, yielded, worker, out),
+            };
             self.ctx.counters.add(&worker.tally);
             yielded = result?;
             let floats = (base..base + self.ctx.steps.count)
@@ -493,10 +543,14 @@ impl Node for RangeNode {
     }
 
     fn explain(&self) -> ExplainNode {
+        let range = model::time::format_duration_ms(self.shape.range_ms);
         match &self.input {
-            Input::Selector { detail, .. } => explain(self.name, detail.clone(), Vec::new()),
+            Input::Selector { source, .. } => {
+                explain(self.name, format!("[{range}]"), vec![source.explain()])
+            }
             Input::Subquery { vectors, steps } => {
-                let detail = format!("subquery, {} steps", steps.count);
+                let step = model::time::format_duration_ms(steps.interval_ms);
+                let detail = format!("[{range}:{step}], {} steps", steps.count);
                 explain(self.name, detail, vec![vectors.explain()])
             }
         }
@@ -506,6 +560,8 @@ impl Node for RangeNode {
 /// The points of a range vector that is itself the answer.
 pub(crate) struct RangePoints {
     pub(crate) rows: Rows,
+    /// Where they come from.
+    pub(crate) input: ExplainNode,
     /// For each row with points: floats and histograms with their times.
     pub(crate) series: Vec<(u32, SeriesData)>,
 }
@@ -553,7 +609,11 @@ pub(crate) fn points(ctx: &EvalContext, plan: &Plan) -> Result<RangePoints> {
                     series.push((row, data));
                 }
             }
-            Ok(RangePoints { rows: node.rows.clone(), series })
+            let input = match &node.input {
+                Input::Selector { source, .. } => source.explain(),
+                Input::Subquery { vectors, .. } => vectors.explain(),
+            };
+            Ok(RangePoints { rows: node.rows.clone(), input, series })
         }
         Kind::Subquery(s) => {
             let (vectors, steps) = subquery(ctx, s, true)?;
@@ -573,7 +633,7 @@ pub(crate) fn points(ctx: &EvalContext, plan: &Plan) -> Result<RangePoints> {
                 }
             }
             query.annotate(worker.annotations);
-            Ok(RangePoints { rows: vectors.rows.clone(), series })
+            Ok(RangePoints { rows: vectors.rows.clone(), input: vectors.explain(), series })
         }
         Kind::Invariant(inner) => points(ctx, inner),
         _ => Err(QueryError::execution("expected a range vector")),

@@ -3,7 +3,7 @@
 
 use model::float::format_g;
 
-use super::batch::{Batch, Hist, Point};
+use super::batch::{Batch, Hist, Point, histogram_samples};
 use super::context::{EvalContext, Reservation};
 use super::error::{QueryError, Result};
 use super::node::{Node, Vectors, Worker, explain};
@@ -20,6 +20,12 @@ struct Chosen {
     value: f64,
     hist: Option<Hist>,
     row: u32,
+}
+
+impl Chosen {
+    fn samples(&self) -> u64 {
+        self.hist.as_ref().map_or(1, |h| histogram_samples(h))
+    }
 }
 
 /// Chooses by rank or by order; `param` is `k` or the ratio by step.
@@ -171,22 +177,66 @@ fn collect(ctx: &EvalContext, e: &Aggregate, input: Vectors, mut heaps: Vec<Vec<
     for &row in &order {
         rows.push(input.rows.row(row as usize).iter().copied(), input.rows.drop_name[row as usize]);
     }
-    let mut batch = Batch::default();
-    let _memory = Reservation::new(&ctx.query, (order.len() * steps * 8) as u64)?;
-    batch.reset(order.len(), steps);
+    let kept: usize = heaps.iter().map(Vec::len).sum();
+    let bytes = kept * size_of::<(u32, Chosen)>() + order.len() * 4;
+    let memory = Reservation::new(&ctx.query, bytes as u64)?;
+    // Points by row, and inside by step: a row is often chosen at few steps only.
+    let mut ends = vec![0u32; order.len()];
+    let mut points: Vec<(u32, Chosen)> = Vec::with_capacity(kept);
     for (i, heap) in heaps.into_iter().enumerate() {
-        for chosen in heap {
+        for mut chosen in heap {
             let Some(at) = place[chosen.row as usize] else { continue };
-            let cell = at as usize * steps + i % steps.max(1);
-            match chosen.hist {
-                Some(h) => batch.set_hist(cell, h),
-                None => batch.set_float(cell, chosen.value),
-            }
+            chosen.row = at;
+            ends[at as usize] += 1;
+            points.push(((i % steps.max(1)) as u32, chosen));
         }
     }
-    let explained = vec![input.explain()];
+    points.sort_unstable_by_key(|(step, chosen)| (chosen.row, *step));
+    let mut end = 0;
+    for count in &mut ends {
+        end += *count;
+        *count = end;
+    }
+    let held: u64 = points.iter().map(|(_, chosen)| chosen.samples()).sum();
+    let explained = explain(e.op.as_str(), "", vec![input.explain()]);
     drop(input);
-    held(ctx, e.op.as_str(), rows, batch, explained)
+    let node = Sparse { ends, points, explain: explained, _memory: memory };
+    Vectors::new(ctx, rows, node)?.holding(held)
+}
+
+/// What was chosen, by row.
+struct Sparse {
+    /// Where the points of each row end.
+    ends: Vec<u32>,
+    /// Step and sample.
+    points: Vec<(u32, Chosen)>,
+    explain: ExplainNode,
+    _memory: Reservation,
+}
+
+impl Node for Sparse {
+    fn eval(&self, rows: &[u32], _: &mut Worker, out: &mut Batch) -> Result<()> {
+        let steps = out.steps();
+        for (i, &row) in rows.iter().enumerate() {
+            let start = if row == 0 { 0 } else { self.ends[row as usize - 1] as usize };
+            for (step, chosen) in &self.points[start..self.ends[row as usize] as usize] {
+                let cell = i * steps + *step as usize;
+                match &chosen.hist {
+                    Some(h) => out.set_hist(cell, h.clone()),
+                    None => out.set_float(cell, chosen.value),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn explain(&self) -> ExplainNode {
+        self.explain.clone()
+    }
+
+    fn is_silent(&self) -> bool {
+        true
+    }
 }
 
 /// `limit_ratio`: a series is in by its hash alone, so nothing is held.

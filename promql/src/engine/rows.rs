@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use hashbrown::HashTable;
 use model::query::DictionaryReader;
 use model::{Dictionary, LabelTable, SymbolId};
 use smallvec::SmallVec;
@@ -24,13 +25,34 @@ pub(crate) type Pair = (SymbolId, SymbolId);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rows {
     labels: Arc<LabelTable>,
+    /// The first label of each row, the metric's name, is not to be seen: so
+    /// names are dropped without a copy of all labels.
+    nameless: bool,
     pub(crate) drop_name: Vec<bool>,
 }
 
 impl Rows {
     pub(crate) fn new(labels: LabelTable, drop_name: bool) -> Rows {
         let drop_name = vec![drop_name; labels.len()];
-        Rows { labels: Arc::new(labels), drop_name }
+        Rows { labels: Arc::new(labels), nameless: false, drop_name }
+    }
+
+    /// The same rows without name, type and unit.
+    pub(crate) fn without_metadata(&self, names: &Names) -> Rows {
+        let drop_name = vec![true; self.len()];
+        let name_first = |i: usize| {
+            let row = self.row(i);
+            row.first().is_some_and(|(name, _)| *name == SymbolId::METRIC_NAME)
+                && !row[1..].iter().any(|(name, _)| names.is_metadata(*name))
+        };
+        if !self.nameless && (0..self.len()).all(name_first) {
+            return Rows { labels: self.labels.clone(), nameless: true, drop_name };
+        }
+        let mut out = Rows::default();
+        for i in 0..self.len() {
+            out.push(self.row(i).iter().copied().filter(|(name, _)| !names.is_metadata(*name)), true);
+        }
+        out
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -38,10 +60,18 @@ impl Rows {
     }
 
     pub(crate) fn row(&self, i: usize) -> &[Pair] {
-        self.labels.row(i)
+        let row = self.labels.row(i);
+        if self.nameless { &row[1..] } else { row }
     }
 
     pub(crate) fn push(&mut self, row: impl IntoIterator<Item = Pair>, drop_name: bool) {
+        if self.nameless {
+            let mut seen = LabelTable::new();
+            for i in 0..self.len() {
+                seen.push(self.row(i).iter().copied());
+            }
+            (self.labels, self.nameless) = (Arc::new(seen), false);
+        }
         Arc::make_mut(&mut self.labels).push(row);
         self.drop_name.push(drop_name);
     }
@@ -137,6 +167,15 @@ impl LabelFilter {
     }
 }
 
+fn hash_pairs<'a>(pairs: impl Iterator<Item = &'a Pair>) -> u64 {
+    let mix = |hash: u64, &(name, value): &Pair| {
+        let word = hash ^ (u64::from(name.0) << 32 | u64::from(value.0));
+        let wide = u128::from(word ^ 0x9e37_79b9_7f4a_7c15) * u128::from(0xd6e8_feb8_6659_fd93u64);
+        (wide >> 64) as u64 ^ wide as u64
+    };
+    pairs.fold(0x517c_c1b7, mix)
+}
+
 /// Rows sorted into groups.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
@@ -148,22 +187,26 @@ pub(crate) struct Groups {
 
 impl Groups {
     pub(crate) fn new(rows: &Rows, filter: &LabelFilter) -> Groups {
-        let mut ids: HashMap<Pairs, u32> = HashMap::default();
-        let mut groups = Groups { keys: Vec::new(), of_row: Vec::with_capacity(rows.len()) };
+        // Keys are built for groups, not for rows.
+        let mut ids: HashTable<u32> = HashTable::new();
+        let mut keys: Vec<Pairs> = Vec::new();
+        let mut of_row = Vec::with_capacity(rows.len());
         for i in 0..rows.len() {
-            let key = filter.apply(rows.row(i));
-            let group = match ids.get(&key) {
+            let key = || rows.row(i).iter().filter(|(name, _)| filter.keeps(*name));
+            let is_group = |&group: &u32| key().eq(keys[group as usize].iter());
+            let hash = hash_pairs(key());
+            let group = match ids.find(hash, is_group) {
                 Some(&group) => group,
                 None => {
-                    let group = groups.keys.len() as u32;
-                    ids.insert(key.clone(), group);
-                    groups.keys.push(key);
+                    let group = keys.len() as u32;
+                    keys.push(key().copied().collect());
+                    ids.insert_unique(hash, group, |&group| hash_pairs(keys[group as usize].iter()));
                     group
                 }
             };
-            groups.of_row.push(group);
+            of_row.push(group);
         }
-        groups
+        Groups { keys, of_row }
     }
 }
 
@@ -234,6 +277,25 @@ mod tests {
         assert_eq!(dictionary.labels(&r).to_string(), r#"{a="1", b="2", c="3"}"#);
         set_label(&mut r, &dictionary, dictionary.intern("a"), SymbolId::EMPTY);
         assert_eq!(dictionary.labels(&r).to_string(), r#"{b="2", c="3"}"#);
+    }
+
+    #[test]
+    fn names_go_with_and_without_a_copy() {
+        let dictionary = Dictionary::new();
+        let names = Names::new(&dictionary);
+        let mut rows = Rows::default();
+        rows.push(row(&dictionary, &[("__name__", "m"), ("a", "1")]), false);
+        let shared = rows.without_metadata(&names);
+        assert!(Arc::ptr_eq(&rows.labels, &shared.labels));
+        assert_eq!(dictionary.labels(shared.row(0)).to_string(), r#"{a="1"}"#);
+        let mut grown = shared.clone();
+        grown.push(row(&dictionary, &[("b", "2")]), false);
+        assert_eq!(dictionary.labels(grown.row(0)).to_string(), r#"{a="1"}"#);
+        assert_eq!(dictionary.labels(grown.row(1)).to_string(), r#"{b="2"}"#);
+        rows.push(row(&dictionary, &[("A", "1"), ("__name__", "m"), ("__type__", "gauge")]), false);
+        let copied = rows.without_metadata(&names);
+        assert_eq!(dictionary.labels(copied.row(0)).to_string(), r#"{a="1"}"#);
+        assert_eq!(dictionary.labels(copied.row(1)).to_string(), r#"{A="1"}"#);
     }
 
     #[test]

@@ -4,9 +4,10 @@ use super::batch::Point;
 use super::binop;
 use super::context::EvalContext;
 use super::error::{QueryError, Result};
+use super::node::explain;
 use crate::functions::math::{go_max, go_min};
 use crate::plan::{Call, Kind, Plan};
-use crate::stats::Relation;
+use crate::stats::{ExplainNode, Relation};
 
 /// The scalar's value at each step.
 pub(crate) fn column(ctx: &EvalContext, plan: &Plan) -> Result<Vec<f64>> {
@@ -79,5 +80,11 @@ fn of_vector(ctx: &EvalContext, v: &Plan) -> Result<Vec<f64>> {
         }
         Ok(())
     })?;
+    let fed_by = vec![input.explain()];
+    ctx.query.aside.lock().push(ExplainNode {
+        series: 1,
+        points: steps as u64,
+        ..explain("scalar", "", fed_by)
+    });
     Ok(values)
 }

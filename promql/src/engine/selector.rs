@@ -7,7 +7,7 @@ use model::query::{LatestValue, ReadOptions, SampleKind, SelectHints, SeriesRead
 use model::{Columns, CounterResetHint, FloatHistogram, SelectRequest, TimeRange, is_stale_nan};
 
 use super::batch::{Batch, histogram_samples};
-use super::context::{EvalContext, QueryContext};
+use super::context::{EvalContext, QueryContext, Reservation};
 use super::error::{QueryError, Result};
 use super::node::{Node, Vectors, Worker, explain};
 use super::rows::Rows;
@@ -34,6 +34,11 @@ pub(crate) enum Want {
 pub(crate) struct Source {
     pub(crate) reader: Arc<dyn SeriesReader>,
     pub(crate) counters: Arc<OperatorCounters>,
+    detail: String,
+    position: PositionRange,
+    /// The labels found, which operators above share without counting them again.
+    rows: Rows,
+    _memory: Reservation,
 }
 
 /// Selects the series of a selector that may have samples within `reach`.
@@ -42,9 +47,10 @@ pub(crate) fn select(
     selector: &Selector,
     reach: Reach,
     range_ms: i64,
+    position: PositionRange,
 ) -> Result<(Rows, Source)> {
     let query = &ctx.query;
-    query.check()?;
+    let start = query.check_time()?;
     let request = SelectRequest {
         matchers: selector.matchers.clone(),
         range: TimeRange::new(reach.start_ms, reach.end_ms),
@@ -59,11 +65,31 @@ pub(crate) fn select(
     };
     let selected = query.querier.select(&request, &query.dictionary).map_err(QueryError::selecting)?;
     query.storage_warnings.lock().extend(selected.warnings);
-    let source = Source { reader: selected.reader, counters: Arc::default() };
-    Ok((Rows::new(selected.labels, false), source))
+    let counters = Arc::new(OperatorCounters::default());
+    counters.nanoseconds.store(query.now_ns().saturating_sub(start), Ordering::Relaxed);
+    let rows = Rows::new(selected.labels, false);
+    let source = Source {
+        reader: selected.reader,
+        counters,
+        detail: describe(selector),
+        position,
+        _memory: Reservation::new(query, rows.heap_bytes())?,
+        rows: rows.clone(),
+    };
+    Ok((rows, source))
 }
 
 impl Source {
+    /// The select as an operator of its own, below one that reads it.
+    pub(crate) fn explain(&self) -> ExplainNode {
+        let mut node = explain("select", self.detail.clone(), Vec::new());
+        self.counters.fill(&mut node);
+        node.series = self.rows.len() as u64;
+        node.points = node.samples;
+        node.position = Some(self.position);
+        node
+    }
+
     /// Decodes one series into the worker's columns.
     /// With `stats_only` histograms keep count and sum alone.
     pub(crate) fn read(
@@ -116,7 +142,7 @@ fn keep_statistics(histograms: &mut [FloatHistogram]) {
 }
 
 /// The selector as text, for the explain tree.
-pub(crate) fn describe(selector: &Selector) -> String {
+fn describe(selector: &Selector) -> String {
     let matchers: Vec<String> = selector.matchers.iter().map(ToString::to_string).collect();
     format!("{{{}}}", matchers.join(","))
 }
@@ -130,7 +156,7 @@ pub(crate) fn vectors(
 ) -> Result<Vectors> {
     let (start, end) = (ctx.steps.start_ms, ctx.steps.last_ms());
     let reach = selector.reach(start, end, 0, ctx.query.lookback_ms);
-    let (rows, source) = select(ctx, selector, reach, 0)?;
+    let (rows, source) = select(ctx, selector, reach, 0, pos)?;
     let counters = source.counters.clone();
     let keep_rows = selector.smoothed || want == Want::InfoTimestamp;
     let node = InstantSelector {
@@ -143,6 +169,9 @@ pub(crate) fn vectors(
     };
     Ok(Vectors::new(ctx, rows, node)?.with_counters(counters))
 }
+
+/// Steps between two looks at whether to go on.
+const STEPS_UNCHECKED: usize = 1 << 16;
 
 struct InstantSelector {
     ctx: EvalContext,
@@ -172,7 +201,7 @@ impl Node for InstantSelector {
     }
 
     fn explain(&self) -> ExplainNode {
-        explain("select", describe(&self.selector), Vec::new())
+        explain("select", self.source.detail.clone(), Vec::new())
     }
 
     fn is_silent(&self) -> bool {
@@ -280,6 +309,9 @@ impl InstantSelector {
             self.source.read(row, range, options, self.selector.stats_only, columns)?;
             let mut walk = Walk::new(columns);
             for step in 0..steps.count {
+                if step % STEPS_UNCHECKED == 0 {
+                    self.query().check_canceled()?;
+                }
                 let at_ms = self.selector.reference_ms(steps.at(step));
                 walk.advance(at_ms);
                 let Some(found) = walk.current(at_ms, lookback_ms) else { continue };

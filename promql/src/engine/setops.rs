@@ -131,6 +131,7 @@ fn filtered(
     })?;
     rhs.drain(|row| of_right[row as usize].is_some())?;
     lhs.drain(|row| !and || on_right[of_left[row as usize] as usize])?;
+    ctx.query.aside.lock().push(rhs.explain());
     drop(rhs);
     drop(memory);
     let mut out_rows = Rows::default();

@@ -5,14 +5,10 @@
 #[inline]
 pub(crate) fn add(inc: f64, sum: f64, compensation: f64) -> (f64, f64) {
     let total = sum + inc;
-    let compensation = if total.is_infinite() {
-        0.0
-    } else if sum.abs() >= inc.abs() {
-        compensation + ((sum - total) + inc)
-    } else {
-        compensation + ((inc - total) + sum)
-    };
-    (total, compensation)
+    // Chosen, not branched: loops over this then work on several sums at once.
+    let (large, small) = if sum.abs() >= inc.abs() { (sum, inc) } else { (inc, sum) };
+    let compensated = compensation + ((large - total) + small);
+    (total, if total.is_infinite() { 0.0 } else { compensated })
 }
 
 /// A running sum.

@@ -93,6 +93,16 @@ impl SeriesData {
         self.hists.push(h);
     }
 
+    /// Floats that are smaller than the one before, by position, ascending.
+    pub(crate) fn drops(&self) -> &[u32] {
+        &self.drops
+    }
+
+    /// Whether there are only floats, and nothing is known of starts.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.hists.is_empty() && self.float_sts.is_empty()
+    }
+
     /// Notes where floats fall. Call once all are in.
     pub(crate) fn find_drops(&mut self) {
         self.drops.clear();
@@ -118,6 +128,18 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
+    /// Behind the last float and the last histogram that the window has.
+    pub(crate) fn ends(&self) -> (usize, usize) {
+        (self.float_end, self.hist_end)
+    }
+
+    /// How many floats of the window, and which of its histograms, come behind
+    /// those ends of an earlier window.
+    pub(crate) fn since(&self, (floats, hists): (usize, usize)) -> (usize, usize) {
+        let new_floats = self.float_end.saturating_sub(floats.max(self.float_start));
+        (new_floats, hists.saturating_sub(self.hist_start))
+    }
+
     /// Moves to the window `(start, end]`.
     pub(crate) fn slide(&mut self, series: &SeriesData, start_ms: i64, end_ms: i64) {
         advance(&mut self.float_start, &series.float_ts, start_ms);
@@ -129,10 +151,8 @@ impl Cursor {
     pub(crate) fn window<'a>(&self, series: &'a SeriesData) -> Samples<'a> {
         let floats = self.float_start..self.float_end.max(self.float_start);
         let hists = self.hist_start..self.hist_end.max(self.hist_start);
-        let first_drop = series.drops.partition_point(|&i| (i as usize) <= floats.start);
-        let end_drop = series.drops.partition_point(|&i| (i as usize) < floats.end);
         Samples {
-            drops: &series.drops[first_drop..end_drop.max(first_drop)],
+            drops: &series.drops,
             extreme: None,
             first: floats.start,
             float_ts: &series.float_ts[floats.clone()],
@@ -190,7 +210,8 @@ impl Extremes {
 }
 
 /// Moves `at` to the first timestamp after `bound`.
-fn advance(at: &mut usize, timestamps: &[i64], bound: i64) {
+#[inline]
+pub(crate) fn advance(at: &mut usize, timestamps: &[i64], bound: i64) {
     // Windows move by few samples a step; a far jump is searched.
     let mut steps = 0;
     while *at < timestamps.len() && timestamps[*at] <= bound {
@@ -212,6 +233,7 @@ pub(crate) struct Samples<'a> {
     pub(crate) hist_ts: &'a [i64],
     pub(crate) hists: &'a [Arc<FloatHistogram>],
     pub(crate) hist_sts: &'a [i64],
+    /// Those of the whole series.
     drops: &'a [u32],
     /// The position in `floats` of what an [`Extremes`] looks for, where one was asked.
     pub(crate) extreme: Option<usize>,
@@ -229,8 +251,10 @@ impl<'a> Samples<'a> {
 
     /// Positions in `floats`, ascending, of those smaller than the one before.
     pub(crate) fn drops(&self) -> impl Iterator<Item = usize> + 'a {
-        let first = self.first;
-        self.drops.iter().map(move |&i| i as usize - first)
+        let (first, end) = (self.first, self.first + self.floats.len());
+        let first_drop = self.drops.partition_point(|&i| (i as usize) <= first);
+        let inside = self.drops[first_drop..].iter().take_while(move |&&i| (i as usize) < end);
+        inside.map(move |&i| i as usize - first)
     }
 }
 

@@ -230,13 +230,14 @@ impl Store {
     }
 
     /// In-order samples before this are in blocks: blocks of samples that were
-    /// late or stale say nothing of the others.
+    /// late, or of some series only, say nothing of the others.
     pub(crate) fn covered_until(&self) -> Option<i64> {
         let blocks = self.blocks.load();
         let whole = blocks.iter().filter(|block| {
             let compaction = &block.reader.meta().compaction;
             !compaction.has_hint(BlockHint::FromOutOfOrder)
                 && !compaction.has_hint(BlockHint::FromStaleSeries)
+                && !compaction.has_hint(BlockHint::FromSelectedSeries)
         });
         whole.map(|block| block.range().max_ms).max()
     }

@@ -33,7 +33,8 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    fn iter(&self) -> impl Iterator<Item = Payload<'_>> {
+    /// The records in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Payload<'_>> {
         (0..self.parts.len()).map(|i| {
             let start = if i == 0 { 0 } else { self.parts[i - 1].0 };
             let (end, compression) = self.parts[i];

@@ -12,6 +12,10 @@ use super::store::Store;
 
 /// Instruments that events update.
 pub(crate) struct Instruments {
+    pub(crate) snapshot_replay_errors: Counter,
+    pub(crate) stale_compactions: Counter,
+    pub(crate) stale_compactions_failed: Counter,
+    pub(crate) stale_compaction_duration: HistogramMetric,
     pub(crate) clean_start: Gauge,
     pub(crate) data_replay_seconds: Gauge,
     pub(crate) compactions: Counter,
@@ -68,21 +72,37 @@ impl Instruments {
         };
         let durations = exponential(1.0, 2.0, 14).with_native(1.1);
         // Known under these names; what they count does not happen here yet.
-        counter("snapshot_replay_error_total", "Total number snapshot replays that failed.");
         counter(
-            "stale_series_compactions_triggered_total",
-            "Total number of triggered stale series compactions.",
+            "selected_series_compactions_triggered_total",
+            "Total number of triggered selected series compactions.",
         );
         counter(
-            "stale_series_compactions_failed_total",
-            "Total number of stale series compactions that failed.",
+            "selected_series_compactions_failed_total",
+            "Total number of selected series compactions that failed.",
         );
         histogram(
-            "stale_series_compaction_duration_seconds",
-            "Duration of stale series compaction runs.",
+            "selected_series_compaction_duration_seconds",
+            "Duration of selected series compaction runs.",
             durations.clone(),
         );
         Instruments {
+            stale_compactions: counter(
+                "stale_series_compactions_triggered_total",
+                "Total number of triggered stale series compactions.",
+            ),
+            stale_compactions_failed: counter(
+                "stale_series_compactions_failed_total",
+                "Total number of stale series compactions that failed.",
+            ),
+            stale_compaction_duration: histogram(
+                "stale_series_compaction_duration_seconds",
+                "Duration of stale series compaction runs.",
+                durations.clone(),
+            ),
+            snapshot_replay_errors: counter(
+                "snapshot_replay_error_total",
+                "Total number snapshot replays that failed.",
+            ),
             clean_start: gauge(
                 "clean_start",
                 "-1: lockfile is disabled. 0: a lockfile from a previous execution was replaced. 1: lockfile creation was clean",
@@ -184,8 +204,7 @@ impl Instruments {
             tombstone_cleanup: histogram(
                 "tombstone_cleanup_seconds",
                 "The time taken to recompact blocks to remove tombstones.",
-                HistogramOptions::classic(&[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
-                    .with_native(1.1),
+                HistogramOptions::classic(&[]).with_native(1.1),
             ),
             ooo_delta: histogram(
                 "sample_ooo_delta",

@@ -34,6 +34,16 @@ pub struct DbOptions {
     pub exemplar_storage: bool,
     /// Write a snapshot of the head's chunks at a clean stop, and use it at the start.
     pub memory_snapshot_on_shutdown: bool,
+    /// Threads that decode the log at the start, and as many that put its samples
+    /// into their series.
+    pub replay_threads: usize,
+    /// Bytes of batches that are held while the log is being read; beyond that they
+    /// are refused.
+    pub parked_bytes_max: u64,
+    /// Keep `series_state.json` beside the log, and look into it at the start.
+    pub fast_startup: bool,
+    /// Histogram chunks keep start timestamps.
+    pub histogram_start_timestamps: bool,
     /// Store start timestamps.
     pub start_timestamp_storage: bool,
     /// Log what targets say of their metrics.
@@ -77,6 +87,10 @@ impl Default for DbOptions {
             },
             exemplar_storage: false,
             memory_snapshot_on_shutdown: false,
+            replay_threads: 2,
+            parked_bytes_max: 256 << 20,
+            fast_startup: false,
+            histogram_start_timestamps: false,
             start_timestamp_storage: false,
             metadata_storage: false,
             max_series: None,

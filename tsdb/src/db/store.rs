@@ -39,8 +39,8 @@ pub(crate) struct Store {
     pub(crate) head: Head,
     pub(crate) exemplars: Exemplars,
     pub(crate) tombstones: Deleted,
-    /// The log; unset until the replay is over.
-    pub(crate) wal: OnceLock<Log>,
+    /// The log. What is logged while the replay goes on is behind what it reads.
+    pub(crate) wal: OnceLock<Arc<Log>>,
     /// The out-of-order log, made when it is first needed.
     pub(crate) wbl: OnceLock<Log>,
     /// The blocks, oldest first.
@@ -57,8 +57,16 @@ pub(crate) struct Store {
     pub(crate) wal_holds: Mutex<BTreeMap<String, u64>>,
     pub(crate) commits: Commits,
     pub(crate) needed: Needed,
-    pub(crate) metrics: Instruments,
+    /// Numbers that stand for a series with another number: (number, its own).
+    pub(crate) aliases: Mutex<Vec<(u64, u64)>>,
+    pub(crate) metrics: Arc<Instruments>,
     pub(crate) runtime: Mutex<RuntimeSettings>,
+    /// So long the head waits before it is cut.
+    pub(crate) compaction_delay_ms: i64,
+    /// Since when it is due to be cut.
+    pub(crate) cut_due_since_ms: Mutex<Option<i64>>,
+    /// When it was cut last.
+    pub(crate) last_cut_ms: Mutex<Option<i64>>,
     pub(crate) closed: AtomicBool,
     pub(crate) corruptions: AtomicU64,
 }
@@ -70,10 +78,17 @@ impl Store {
         env: Env,
         head: Head,
         chunks: HeadChunkFiles,
-        metrics: Instruments,
+        metrics: Arc<Instruments>,
     ) -> Store {
         let runtime = options.runtime.clone();
-        let random = Mutex::new(Random::new(env.seed ^ env.clock.now_ms().unsigned_abs()));
+        let mut random = Random::new(env.seed ^ env.clock.now_ms().unsigned_abs());
+        let delay_max_ms = options.compaction_delay_max_percent.map_or(0, |percent| {
+            options.block_duration_ms.saturating_mul(i64::from(percent)).unsigned_abs() / 100
+        });
+        let compaction_delay_ms = match delay_max_ms {
+            0 => 0,
+            max => i64::try_from(random.next_u64() % max).unwrap_or(0),
+        };
         let exemplars = Exemplars::default();
         if options.exemplar_storage {
             exemplars.resize(options.runtime.max_exemplars);
@@ -89,14 +104,18 @@ impl Store {
             blocks: ArcSwap::default(),
             damaged_blocks: Mutex::default(),
             upkeep: Mutex::default(),
-            random,
+            random: Mutex::new(random),
             chunks,
             closing: Mutex::default(),
             wal_holds: Mutex::default(),
             commits: Commits::default(),
             needed: Needed::default(),
+            aliases: Mutex::default(),
             metrics,
             runtime: Mutex::new(runtime),
+            compaction_delay_ms,
+            cut_due_since_ms: Mutex::default(),
+            last_cut_ms: Mutex::default(),
             closed: AtomicBool::new(false),
             corruptions: AtomicU64::new(0),
         }
@@ -149,7 +168,7 @@ impl Store {
     }
 
     /// Stores out-of-order samples, in memory and in their log. Callers hold `apply`.
-    fn apply_late(&self, late: Vec<LateSample>, rules: &HeadRules) -> Result<(), StorageError> {
+    pub(crate) fn apply_late(&self, late: Vec<LateSample>, rules: &HeadRules) -> Result<(), StorageError> {
         let wbl = self.wbl()?;
         let with_starts = self.options.start_timestamp_storage;
         let mut records = Records::default();

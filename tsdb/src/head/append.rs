@@ -69,7 +69,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    fn extend_floats(&mut self, n: usize) {
+    pub(super) fn extend_floats(&mut self, n: usize) {
         match self.runs.last_mut() {
             _ if n == 0 => {}
             Some(PendingRun::Floats(len)) => *len += n,
@@ -77,7 +77,7 @@ impl Batch {
         }
     }
 
-    fn extend_histograms(&mut self, n: usize) {
+    pub(super) fn extend_histograms(&mut self, n: usize) {
         match self.runs.last_mut() {
             _ if n == 0 => {}
             Some(PendingRun::Histograms(len)) => *len += n,

@@ -27,6 +27,8 @@ pub(crate) struct ChunkRules {
     pub(crate) xor2: bool,
     /// Start timestamps are stored.
     pub(crate) starts: bool,
+    /// Histogram chunks have room for start timestamps.
+    pub(crate) histogram_starts: bool,
 }
 
 /// A chunk that takes no more samples.
@@ -59,14 +61,14 @@ pub(crate) fn estimate_end(start: i64, current: i64, end: i64, share: f64) -> i6
 }
 
 /// The sizes that buffers of open chunks have.
-fn buffer_size(needed: usize) -> usize {
+pub(super) fn buffer_size(needed: usize) -> usize {
     const SIZES: [usize; 19] =
         [32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1120];
     SIZES.into_iter().find(|&size| size >= needed).unwrap_or(needed)
 }
 
 /// Time of the first sample of an open float chunk.
-fn first_t(chunk: &[u8], xor2: bool) -> i64 {
+pub(super) fn first_t(chunk: &[u8], xor2: bool) -> i64 {
     let mut value = 0u64;
     let at = if xor2 { 3 } else { 2 };
     for (i, &byte) in chunk[at..].iter().take(10).enumerate() {
@@ -78,7 +80,25 @@ fn first_t(chunk: &[u8], xor2: bool) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
+/// An open float chunk that is put in place as it is.
+pub(super) struct OpenFloats {
+    pub(super) state: XorState,
+    pub(super) chunk: Box<[u8]>,
+    pub(super) xor2: bool,
+    pub(super) end_after_ms: u32,
+}
+
 impl PageData {
+    /// Makes a chunk the open one of series `i`, which has none.
+    pub(super) fn put_open_floats(&mut self, i: usize, open: OpenFloats) {
+        let hot = &mut self.hot[i];
+        hot.float = open.state;
+        hot.chunk = open.chunk;
+        hot.xor2 = open.xor2;
+        hot.end_after_ms = open.end_after_ms;
+        hot.flags &= !(flag::HISTOGRAM | flag::STALE);
+    }
+
     /// Adds a float to series `i`; its time is after all of its in-order samples.
     /// Answers the chunk before where a new one had to be started.
     pub(crate) fn push_float(
@@ -232,7 +252,7 @@ fn append_xor(state: &mut XorState, chunk: &mut Box<[u8]>, t: i64, v: f64) {
 }
 
 /// The distance from `from` to `to` in ms as far as it can be kept.
-fn span(from: i64, to: i64) -> u32 {
+pub(super) fn span(from: i64, to: i64) -> u32 {
     u32::try_from(to.saturating_sub(from).max(0)).unwrap_or(u32::MAX)
 }
 

@@ -54,7 +54,7 @@ impl HeadView {
     ) -> Result<(LabelTable, Vec<SeriesHandle>), StorageError> {
         let head = &self.store.head;
         let slots = matching_slots(head, &request.matchers);
-        let mut rows = HeadRows::default();
+        let mut rows = HeadRows::expecting(slots.len() as usize);
         let mut handles = Vec::with_capacity(slots.len() as usize);
         let mut slots = slots.into_iter().peekable();
         while let Some(&first) = slots.peek() {

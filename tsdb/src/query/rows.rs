@@ -39,6 +39,11 @@ impl Translation {
 }
 
 impl Ranks {
+    /// The dictionary's id of a symbol number in use.
+    fn id(&self, number: u32) -> SymbolId {
+        self.ids[self.by_number.get(number) as usize]
+    }
+
     fn new(
         table: &SymbolTable,
         numbers: impl Iterator<Item = u32> + Clone,
@@ -80,10 +85,79 @@ impl Ranks {
     }
 }
 
+/// The order of rows that all have the same label names, which most selects
+/// find. The ranks of the values that differ fit one number, and numbers sort
+/// several times faster than rows: `None` where it is not so.
+///
+/// ```text
+/// instance=b code=200      instance  0 1   code  00 01 10      0 01│row
+/// instance=a code=404      ───────▶  b a         200 404 500   1 00│row
+/// ```
+fn packed_order(pairs: &[(u32, u32)], ends: &[u32], values: &Ranks) -> Option<Vec<u32>> {
+    let width = *ends.first()? as usize;
+    let shape = &pairs[..width];
+    let same_width = ends.iter().zip(1..).all(|(&end, n)| end as usize == n * width);
+    if !same_width || width == 0 {
+        return None;
+    }
+    let mut varies = vec![false; width];
+    for row in pairs.chunks_exact(width) {
+        for ((pair, first), varies) in row.iter().zip(shape).zip(&mut varies) {
+            if pair.0 != first.0 {
+                return None;
+            }
+            *varies |= pair.1 != first.1;
+        }
+    }
+    // Per label that varies: ranks among its own values, and the bits they take.
+    let mut packed: Vec<u128> = vec![0; ends.len()];
+    let mut bits = 0;
+    let mut dense = vec![0u32; values.ids.len()];
+    for column in (0..width).filter(|&column| varies[column]) {
+        let ranks = || pairs[column..].iter().step_by(width).map(|pair| values.by_number.get(pair.1));
+        dense.fill(0);
+        for rank in ranks() {
+            dense[rank as usize] = 1;
+        }
+        let mut next = 0;
+        for seen in &mut dense {
+            let is_seen = std::mem::replace(seen, next);
+            next += is_seen;
+        }
+        let column_bits = u32::BITS - (next - 1).leading_zeros();
+        bits += column_bits;
+        if bits > u128::BITS - u32::BITS {
+            return None;
+        }
+        for (key, rank) in packed.iter_mut().zip(ranks()) {
+            *key = *key << column_bits | u128::from(dense[rank as usize]);
+        }
+    }
+    let rows = packed.iter().zip(0u32..);
+    if bits <= u32::BITS {
+        let mut keys: Vec<u64> = rows.map(|(&key, i)| (key as u64) << 32 | u64::from(i)).collect();
+        drop(packed);
+        keys.sort_unstable();
+        return Some(keys.into_iter().map(|key| key as u32).collect());
+    }
+    let mut keys: Vec<u128> = rows.map(|(&key, i)| key << 32 | u128::from(i)).collect();
+    drop(packed);
+    keys.sort_unstable();
+    Some(keys.into_iter().map(|key| key as u32).collect())
+}
+
 impl HeadRows {
+    /// No rows, with room for so many that are as long as the first.
+    pub(crate) fn expecting(rows: usize) -> HeadRows {
+        HeadRows { pairs: Vec::new(), ends: Vec::with_capacity(rows) }
+    }
+
     /// Adds a row.
     pub(crate) fn push(&mut self, pairs: impl Iterator<Item = (u32, u32)>) {
         self.pairs.extend(pairs);
+        if self.ends.is_empty() {
+            self.pairs.reserve_exact(self.pairs.len() * self.ends.capacity());
+        }
         self.ends.push(u32::try_from(self.pairs.len()).expect("a select has fewer than 2^32 labels"));
     }
 
@@ -94,6 +168,16 @@ impl HeadRows {
         let n = pairs.len();
         let names = Ranks::new(&tables.names, pairs.iter().map(|pair| pair.0), n, dictionary);
         let values = Ranks::new(&tables.values, pairs.iter().map(|pair| pair.1), n, dictionary);
+        if let Some(order) = packed_order(&pairs, &ends, &values) {
+            let width = pairs.len() / ends.len().max(1);
+            let mut table = LabelTable::new();
+            table.reserve(ends.len(), pairs.len());
+            for &i in &order {
+                let row = &pairs[i as usize * width..(i as usize + 1) * width];
+                table.push(row.iter().map(|&(name, value)| (names.id(name), values.id(value))));
+            }
+            return (table, order);
+        }
         let keys: Vec<u64> = pairs
             .iter()
             .map(|&(name, value)| {
@@ -108,6 +192,7 @@ impl HeadRows {
         let mut order: Vec<u32> = (0..ends.len() as u32).collect();
         order.sort_unstable_by(|&a, &b| row(a).cmp(row(b)));
         let mut table = LabelTable::new();
+        table.reserve(ends.len(), n);
         for &i in &order {
             table.push(
                 row(i).iter().map(|key| (names.ids[(key >> 32) as usize], values.ids[*key as u32 as usize])),
@@ -241,6 +326,43 @@ mod tests {
         assert_eq!(merged.labels.len(), 4);
         let parts: Vec<usize> = (0..4).map(|row| merged.parts(row).len()).collect();
         assert_eq!(parts, [1, 2, 1, 1]);
+    }
+
+    #[test]
+    fn rows_with_the_same_names_are_sorted_by_text_as_others_are() {
+        let mut rng = testkit::Rng::new(11);
+        for extra in [false, true] {
+            let mut tables = Tables::default();
+            let mut rows = HeadRows::default();
+            let mut texts: Vec<(Vec<(String, String)>, u32)> = Vec::new();
+            for i in 0..500 {
+                let mut row: Vec<(String, String)> = Vec::new();
+                for (name, below) in [("a", 300), ("b", 2), ("c", 1), ("d", 40)] {
+                    row.push((name.to_owned(), format!("v{}", rng.below(below))));
+                }
+                // A row with another name in it takes the general way.
+                if extra && i == 77 {
+                    row.push(("e".to_owned(), "x".to_owned()));
+                }
+                let numbers: Vec<(u32, u32)> = row
+                    .iter()
+                    .map(|(name, value)| (tables.names.acquire(name), tables.values.acquire(value)))
+                    .collect();
+                rows.push(numbers.into_iter());
+                texts.push((row, i));
+            }
+            texts.sort();
+            let dictionary = Dictionary::new();
+            let (table, order) = rows.sorted(&tables, &dictionary);
+            let mut got: Vec<(Vec<(String, String)>, u32)> = Vec::new();
+            for (row, i) in table.iter().zip(order) {
+                let labels = dictionary.labels(row);
+                got.push((labels.iter().map(|l| (l.name.to_owned(), l.value.to_owned())).collect(), i));
+            }
+            assert!(got.is_sorted_by(|a, b| a.0 <= b.0));
+            got.sort();
+            assert_eq!(got, texts);
+        }
     }
 
     #[test]

@@ -86,9 +86,18 @@ async fn read(mut body: Body, lease: &Lease) -> Result<Vec<u8>, Response<Body>> 
         let bytes_held = bytes.capacity() as u64 * 3;
         lease
             .grow_to(bytes_held)
-            .map_err(|error| text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")))?;
+            .map_err(|error| come_back(text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n"))))?;
     }
     Ok(bytes)
+}
+
+/// How long a sender shall wait that was refused for want of room, in seconds.
+const RETRY_AFTER_S: u64 = 5;
+
+/// Tells the sender when to try again.
+fn come_back(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+    response
 }
 
 fn respond(reply: &Reply) -> Response<Body> {
@@ -98,6 +107,9 @@ fn respond(reply: &Reply) -> Response<Body> {
         false => error(status, format!("{}\n", reply.body)),
     };
     *response.status_mut() = status;
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response = come_back(response);
+    }
     if let Some(Stats { samples, histograms, exemplars }) = reply.stats {
         for (name, count) in [
             ("x-prometheus-remote-write-samples-written", samples),

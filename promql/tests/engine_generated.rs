@@ -1,0 +1,230 @@
+//! Made-up queries over made-up data of every kind: whatever the number of
+//! threads and wherever the samples lie, the answer is the same, bit by bit; and
+//! a step of a range query is the instant query at its time.
+//!
+//! `NARTHEX_QUERIES` sets how many queries are asked (a few hundred otherwise),
+//! `NARTHEX_SEED` the first seed.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::memory::Accountant;
+use model::metrics::Registry;
+use model::{Env, FloatHistogram, Labels, Queryable};
+use promql::value::{SampleValue, Value};
+use promql::{Engine, EngineOptions, Features, Query};
+use testkit::querygen::{Choice, QueryGen, data};
+use testkit::{MemoryStore, TestClock};
+use tsdb::{Db, DbOptions};
+
+const START_MS: i64 = 1_700_000_000_000;
+const INTERVAL_MS: i64 = 15_000;
+const SCRAPES: usize = 240;
+const END_MS: i64 = START_MS + INTERVAL_MS * SCRAPES as i64;
+
+#[expect(clippy::disallowed_methods, reason = "whoever runs the test sets its size")]
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn queries(seed_offset: u64, usual: u64) -> impl Iterator<Item = String> {
+    let seed = number("NARTHEX_SEED", 1) + seed_offset;
+    let choice = Choice { deterministic: false, depth: 3, times_s: (START_MS / 1000, END_MS / 1000) };
+    println!("seed {seed}");
+    let mut made = QueryGen::new(seed, choice);
+    let functions: Vec<String> = promql::FUNCTIONS.iter().map(|f| made.query_of(f.name)).collect();
+    functions.into_iter().chain((0..number("NARTHEX_QUERIES", usual)).map(move |_| made.query()))
+}
+
+fn memory_store() -> MemoryStore {
+    let store = MemoryStore::new();
+    data::fill(&store, START_MS, INTERVAL_MS, SCRAPES, 5).unwrap();
+    store
+}
+
+fn engine(threads: usize, late_names: bool) -> Engine {
+    Engine::new(EngineOptions {
+        features: Features::all(),
+        threads,
+        delayed_name_removal: late_names,
+        use_start_timestamps: late_names,
+        per_step_stats: true,
+        ..EngineOptions::default()
+    })
+}
+
+type HistogramBits = (i64, String, u64, u64);
+
+#[derive(Debug, PartialEq)]
+struct Row {
+    labels: Labels,
+    times: Vec<i64>,
+    floats: Vec<u64>,
+    histograms: Vec<HistogramBits>,
+}
+
+fn bits(v: f64) -> u64 {
+    // All NaN that are computed are one: which of two operands' NaN an
+    // instruction hands on is the compiler's choice.
+    if v.is_nan() && !model::is_stale_nan(v) { f64::NAN.to_bits() } else { v.to_bits() }
+}
+
+fn histogram(t: i64, h: &FloatHistogram) -> HistogramBits {
+    let mut plain = h.clone();
+    // The hint depends on where chunks begin.
+    plain.counter_reset_hint = model::CounterResetHint::Unknown;
+    (t, format!("{plain:?}"), bits(h.count), bits(h.sum))
+}
+
+fn rows(value: &Value) -> Vec<Row> {
+    match value {
+        Value::Matrix(matrix) => (0..matrix.len())
+            .map(|i| {
+                let one = &matrix.series[i];
+                Row {
+                    labels: matrix.labels(i),
+                    times: one.float_timestamps_ms.to_vec(),
+                    floats: one.floats.iter().map(|&v| bits(v)).collect(),
+                    histograms: one.histograms.iter().map(|(t, h)| histogram(*t, h)).collect(),
+                }
+            })
+            .collect(),
+        Value::Vector(vector) => (0..vector.len())
+            .map(|i| {
+                let (times, floats, histograms) = match &vector.values[i] {
+                    SampleValue::Float(v) => (vec![vector.timestamp_ms], vec![bits(*v)], vec![]),
+                    SampleValue::Histogram(h) => (vec![], vec![], vec![histogram(vector.timestamp_ms, h)]),
+                };
+                Row { labels: vector.labels(i), times, floats, histograms }
+            })
+            .collect(),
+        Value::Scalar { timestamp_ms, value } => {
+            let labels = Labels::from_pairs([] as [(&str, &str); 0]);
+            vec![Row { labels, times: vec![*timestamp_ms], floats: vec![bits(*value)], histograms: vec![] }]
+        }
+        Value::String { .. } => Vec::new(),
+    }
+}
+
+#[derive(Debug, PartialEq)]
+struct Answer {
+    rows: Vec<Row>,
+    warnings: Vec<String>,
+    infos: Vec<String>,
+    samples: (u64, u64),
+    samples_by_step: Option<Vec<(i64, u64)>>,
+}
+
+fn ask(engine: &Engine, store: &dyn Queryable, query: &Query) -> Result<Answer, String> {
+    let output = if query.step_ms == 0 { engine.instant(store, query) } else { engine.range(store, query) };
+    output.map_err(|error| error.to_string()).map(|output| Answer {
+        rows: rows(&output.value),
+        warnings: output.warnings,
+        infos: output.infos,
+        samples: (output.stats.total_queryable_samples, output.stats.samples_read),
+        samples_by_step: output.stats.total_queryable_samples_per_step,
+    })
+}
+
+fn over_the_data(text: String, step_ms: i64) -> Query {
+    let mut query = Query::range(text, START_MS + 600_000, END_MS - 300_000, step_ms);
+    query.per_step_stats = true;
+    query
+}
+
+#[test]
+fn threads_change_nothing() {
+    let store = memory_store();
+    let engines = [1, 2, 8].map(|threads| engine(threads, false));
+    let late = [1, 2, 8].map(|threads| engine(threads, true));
+    for (n, text) in queries(0, 400).enumerate() {
+        let engines = if n % 2 == 0 { &engines } else { &late };
+        for query in [over_the_data(text.clone(), 47_000), Query::instant(text.clone(), END_MS - 1)] {
+            let [one, two, eight] = [0, 1, 2].map(|i| ask(&engines[i], &store, &query));
+            assert_eq!(one, two, "{text}");
+            assert_eq!(one, eight, "{text}");
+        }
+    }
+}
+
+#[test]
+fn head_and_blocks_answer_as_memory_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(TestClock::new(START_MS));
+    let options = DbOptions {
+        dir: dir.path().to_path_buf(),
+        block_duration_ms: 10 * 60_000,
+        max_block_duration_ms: 30 * 60_000,
+        ..DbOptions::default()
+    };
+    let env = Env { fs: tsdb::real_fs(), clock: clock.clone(), seed: 1 };
+    let db = Db::open(options, env, Accountant::unlimited(), &Registry::new(), Arc::default()).unwrap();
+    data::fill(&*db, START_MS, INTERVAL_MS, SCRAPES, 5).unwrap();
+    let memory = memory_store();
+    let engine = engine(2, false);
+    let texts: Vec<String> = queries(1, 300).collect();
+    let ask_all = |store: &dyn Queryable| -> Vec<Result<Answer, String>> {
+        let asked = |text: &String| {
+            let range = ask(&engine, store, &over_the_data(text.clone(), 61_000));
+            let instant = ask(&engine, store, &Query::instant(text.clone(), END_MS));
+            [range, instant]
+        };
+        texts.iter().flat_map(asked).collect()
+    };
+    let expected = ask_all(&memory);
+    let from_head = ask_all(&*db);
+    clock.advance(Duration::from_secs(2 * 3600));
+    for _ in 0..4 {
+        db.maintain().unwrap();
+    }
+    let n_blocks = std::fs::read_dir(dir.path())
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().path().join("meta.json").exists());
+    assert!(n_blocks.count() > 0, "the head was cut");
+    let from_blocks = ask_all(&*db);
+    for (i, expected) in expected.iter().enumerate() {
+        let text = &texts[i / 2];
+        assert_eq!(expected, &from_head[i], "head: {text}");
+        assert_eq!(expected, &from_blocks[i], "blocks: {text}");
+    }
+    db.close().unwrap();
+}
+
+#[test]
+fn a_step_of_a_range_query_is_the_instant_query_at_its_time() {
+    let store = memory_store();
+    let engine = engine(1, false);
+    for text in queries(2, 300) {
+        // What depends on the query's own times, and orders that only instant queries have.
+        if ["start()", "end()", "range()", "step()"].iter().any(|word| text.contains(word)) {
+            continue;
+        }
+        let query = over_the_data(text.clone(), 300_000);
+        let Ok(range) = ask(&engine, &store, &query) else { continue };
+        let mut t = query.start_ms;
+        while t <= query.end_ms {
+            let Ok(mut instant) = ask(&engine, &store, &Query::instant(text.clone(), t)) else {
+                panic!("{text}: the range query passed, but not the instant query at {t}");
+            };
+            instant.rows.sort_by(|a, b| a.labels.cmp(&b.labels));
+            let at_step: Vec<Row> = range
+                .rows
+                .iter()
+                .filter_map(|row| {
+                    let float = row.times.iter().position(|&at| at == t);
+                    let histogram = row.histograms.iter().find(|(at, ..)| *at == t);
+                    (float.is_some() || histogram.is_some()).then(|| Row {
+                        labels: row.labels.clone(),
+                        times: float.map(|_| t).into_iter().collect(),
+                        floats: float.map(|i| row.floats[i]).into_iter().collect(),
+                        histograms: histogram.cloned().into_iter().collect(),
+                    })
+                })
+                .collect();
+            assert_eq!(at_step, instant.rows, "{text} at {t}");
+            t += query.step_ms;
+        }
+    }
+}

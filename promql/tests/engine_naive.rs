@@ -1,0 +1,195 @@
+//! The engine against an evaluator that walks the syntax tree one time after the
+//! other: made-up queries with every function of floats, over made-up data.
+//!
+//! `NARTHEX_QUERIES` sets how many queries are asked (a few hundred otherwise),
+//! `NARTHEX_SEED` the first seed.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod naive;
+
+use std::collections::BTreeMap;
+
+use model::query::ReadOptions;
+use model::{Columns, Dictionary, Labels, MatchOp, Matcher, Queryable, SelectRequest, TimeRange};
+use naive::{Fault, Naive, Series, Val};
+use promql::ast::ValueType;
+use promql::value::Value;
+use promql::{Engine, EngineOptions, Features, Query};
+use testkit::MemoryStore;
+use testkit::querygen::{Choice, QueryGen, data};
+
+const START_MS: i64 = 1_700_000_000_000;
+const INTERVAL_MS: i64 = 15_000;
+const SCRAPES: usize = 120;
+const LOOKBACK_MS: i64 = 300_000;
+
+#[expect(clippy::disallowed_methods, reason = "whoever runs the test sets its size")]
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// Everything that a store holds.
+fn all_of(store: &MemoryStore) -> Vec<Series> {
+    let querier = store.querier(TimeRange::ALL).unwrap();
+    let dictionary = Dictionary::new();
+    let named = Matcher::new(MatchOp::Regex, "__name__", ".+").unwrap();
+    let selected = querier.select(&SelectRequest::new(vec![named], TimeRange::ALL), &dictionary).unwrap();
+    let mut columns = Columns::default();
+    (0..selected.labels.len())
+        .map(|i| {
+            selected.reader.read(i, TimeRange::ALL, ReadOptions::default(), &mut columns).unwrap();
+            let floats = columns.floats.iter().copied();
+            let histograms = !columns.histograms.is_empty();
+            let samples = columns.timestamps_ms.iter().copied().zip(floats);
+            let samples = if histograms { Vec::new() } else { samples.collect() };
+            Series { labels: dictionary.labels(selected.labels.row(i)), samples, histograms }
+        })
+        .collect()
+}
+
+type Points = BTreeMap<Labels, BTreeMap<i64, f64>>;
+
+fn plainly(naive: &Naive<'_>, expr: &promql::Expr) -> Result<Points, Fault> {
+    let mut all = Points::new();
+    let mut t = naive.start_ms;
+    while t <= naive.end_ms {
+        match naive.eval(expr, t)? {
+            Val::Scalar(v) => {
+                all.entry(Labels::empty()).or_default().insert(t, v);
+            }
+            Val::Vector(vector) => {
+                for (labels, v) in vector {
+                    all.entry(labels).or_default().insert(t, v);
+                }
+            }
+        }
+        t += naive.step_ms.max(1);
+    }
+    Ok(all)
+}
+
+fn points(value: &Value) -> Points {
+    let Value::Matrix(matrix) = value else { panic!("a range query answers a matrix") };
+    (0..matrix.len())
+        .map(|i| {
+            let one = &matrix.series[i];
+            assert!(one.histograms.is_empty(), "floats in, floats out");
+            let points = one.float_timestamps_ms.iter().copied().zip(one.floats.iter().copied());
+            (matrix.labels(i), points.collect())
+        })
+        .collect()
+}
+
+fn close(a: f64, b: f64) -> bool {
+    (a.is_nan() && b.is_nan()) || a == b || (a - b).abs() <= 1e-7 * (1.0 + a.abs().max(b.abs()))
+}
+
+fn same(a: &Points, b: &Points) -> Result<(), String> {
+    if a.len() != b.len() {
+        let only = |x: &Points, y: &Points| -> Vec<String> {
+            x.keys().filter(|labels| !y.contains_key(labels)).map(ToString::to_string).collect()
+        };
+        return Err(format!("only the engine has {:?}, only the other {:?}", only(a, b), only(b, a)));
+    }
+    for ((labels_a, points_a), (labels_b, points_b)) in a.iter().zip(b) {
+        if labels_a != labels_b {
+            return Err(format!("{labels_a} / {labels_b}"));
+        }
+        for t in points_a.keys().chain(points_b.keys()) {
+            match (points_a.get(t), points_b.get(t)) {
+                (Some(&x), Some(&y)) if close(x, y) => {}
+                (x, y) => return Err(format!("{labels_a} at {t}: {x:?} / {y:?}")),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Operators that make much of a rounding error: two right answers may differ.
+fn is_stable(text: &str) -> bool {
+    let fragile = [
+        "==",
+        "!=",
+        "<",
+        ">",
+        "%",
+        "ceil",
+        "floor",
+        "round",
+        "sgn",
+        "count_values",
+        "changes",
+        "resets",
+        "topk",
+        "bottomk",
+        "rate(",
+        "increase(",
+        "deriv",
+        "predict",
+        "stddev",
+        "stdvar",
+        "ts_of_m",
+    ];
+    fragile.iter().filter(|word| text.contains(*word)).count() < 2
+        && !(text.contains('^') || text.contains("1e300"))
+}
+
+#[test]
+fn the_engine_answers_as_the_plain_evaluator() {
+    let store = MemoryStore::new();
+    data::fill(&store, START_MS, INTERVAL_MS, SCRAPES, 9).unwrap();
+    let series = all_of(&store);
+    let end_ms = START_MS + SCRAPES as i64 * INTERVAL_MS;
+    let engine = Engine::new(EngineOptions { features: Features::all(), ..EngineOptions::default() });
+    let seed = number("NARTHEX_SEED", 100);
+    println!("seed {seed}");
+    let choice = Choice { deterministic: true, depth: 3, times_s: (START_MS / 1000, end_ms / 1000) };
+    let mut made = QueryGen::new(seed, choice);
+    let (mut compared, mut refused, mut unknown) = (0, 0, 0);
+    let mut used = std::collections::BTreeSet::new();
+    let functions = promql::FUNCTIONS.iter().map(|f| f.name).cycle();
+    for (n, function) in (0..number("NARTHEX_QUERIES", 1200)).zip(functions) {
+        let text = if n % 2 == 0 { made.query_of(function) } else { made.query() };
+        let expr = promql::parse(&text, Features::all()).unwrap();
+        if !matches!(expr.value_type(), ValueType::Scalar | ValueType::Vector) || !is_stable(&text) {
+            unknown += 1;
+            continue;
+        }
+        let step_ms = [15_000, 60_000, 47_000][n as usize % 3];
+        let query = Query::range(text.clone(), START_MS + 300_000, end_ms + 60_000, step_ms);
+        let naive = Naive {
+            data: &series,
+            start_ms: query.start_ms,
+            end_ms: query.end_ms,
+            step_ms,
+            lookback_ms: LOOKBACK_MS,
+            subquery_step_ms: 60_000,
+        };
+        let expected = plainly(&naive, &expr);
+        if expected == Err(Fault::Unknown) {
+            unknown += 1;
+            continue;
+        }
+        match (engine.range(&store, &query), expected) {
+            (Err(_), Err(_)) => refused += 1,
+            (Ok(output), Ok(expected)) => {
+                if let Err(difference) = same(&points(&output.value), &expected) {
+                    panic!("{text} (engine / plain): {difference}");
+                }
+                compared += 1;
+                for f in promql::FUNCTIONS.iter().filter(|f| text.contains(&format!("{}(", f.name))) {
+                    used.insert(f.name);
+                }
+            }
+            (result, expected) => {
+                let result = result.map(|_| ()).map_err(|error| error.to_string());
+                panic!("{text}: the engine {result:?}, the other {:?}", expected.map(|points| points.len()));
+            }
+        }
+    }
+    println!("{compared} compared, {refused} refused by both, {unknown} beyond the plain evaluator");
+    println!("functions compared: {} of {}", used.len(), promql::FUNCTIONS.len());
+    assert!(compared > 300, "most queries of floats are compared: {compared}");
+    assert!(used.len() > 65, "every function of floats comes up: {used:?}");
+}

@@ -1,0 +1,345 @@
+//! Functions of numbers, times and windows, each as its description has it.
+
+use model::Labels;
+
+use super::{Fault, Outcome, Vector};
+
+/// The samples of one series inside a window.
+#[derive(Debug)]
+pub struct Window {
+    pub samples: Vec<(i64, f64)>,
+    pub start: i64,
+    pub end: i64,
+    /// The evaluation time.
+    pub t: i64,
+}
+
+pub fn of_number(name: &str) -> Option<fn(f64) -> f64> {
+    Some(match name {
+        "abs" => f64::abs,
+        "ceil" => f64::ceil,
+        "floor" => f64::floor,
+        "exp" => f64::exp,
+        "sqrt" => f64::sqrt,
+        "ln" => f64::ln,
+        "log2" => f64::log2,
+        "log10" => f64::log10,
+        "sin" => f64::sin,
+        "cos" => f64::cos,
+        "tan" => f64::tan,
+        "asin" => f64::asin,
+        "acos" => f64::acos,
+        "atan" => f64::atan,
+        "sinh" => f64::sinh,
+        "cosh" => f64::cosh,
+        "tanh" => f64::tanh,
+        "asinh" => f64::asinh,
+        "acosh" => f64::acosh,
+        "atanh" => f64::atanh,
+        "deg" => |v| v * 180.0 / std::f64::consts::PI,
+        "rad" => |v| v * std::f64::consts::PI / 180.0,
+        "sgn" => |v: f64| if v == 0.0 || v.is_nan() { v } else { v.signum() },
+        _ => return None,
+    })
+}
+
+/// Year, month, day and seconds of the day, by counting days from 1970 on.
+fn civil(v: f64) -> Option<(i64, usize, i64, i64)> {
+    // Only times that a walk from year to year reaches.
+    if !(-1e11..1e11).contains(&v) {
+        return None;
+    }
+    let seconds = v.trunc() as i64;
+    let (mut days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let mut year = 1970;
+    while days < 0 {
+        year -= 1;
+        days += if leap(year) { 366 } else { 365 };
+    }
+    loop {
+        let length = if leap(year) { 366 } else { 365 };
+        if days < length {
+            break;
+        }
+        days -= length;
+        year += 1;
+    }
+    let mut month = 0;
+    while days >= month_days(year, month) {
+        days -= month_days(year, month);
+        month += 1;
+    }
+    Some((year, month, days + 1, second))
+}
+
+fn month_days(year: i64, month: usize) -> i64 {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][month]
+}
+
+pub fn of_time(name: &str) -> Option<fn(f64) -> f64> {
+    Some(match name {
+        "year" => |v| civil(v).map_or(f64::INFINITY, |(year, ..)| year as f64),
+        "month" => |v| civil(v).map_or(f64::INFINITY, |(_, month, ..)| (month + 1) as f64),
+        "day_of_month" => |v| civil(v).map_or(f64::INFINITY, |(_, _, day, _)| day as f64),
+        "days_in_month" => |v| civil(v).map_or(f64::INFINITY, |(y, m, ..)| month_days(y, m) as f64),
+        "day_of_year" => |v| {
+            civil(v).map_or(f64::INFINITY, |(y, m, day, _)| {
+                ((0..m).map(|m| month_days(y, m)).sum::<i64>() + day) as f64
+            })
+        },
+        // 1 January 1970 was a Thursday.
+        "day_of_week" => |v| {
+            civil(v)
+                .map_or(f64::INFINITY, |_| ((v.trunc() as i64).div_euclid(86_400) + 4).rem_euclid(7) as f64)
+        },
+        "hour" => |v| civil(v).map_or(f64::INFINITY, |(.., second)| (second / 3600) as f64),
+        "minute" => |v| civil(v).map_or(f64::INFINITY, |(.., second)| (second / 60 % 60) as f64),
+        _ => return None,
+    })
+}
+
+/// A range function; `None` where it has no answer.
+pub fn over_time(name: &str, window: &Window, params: &[f64]) -> Outcome<Option<f64>> {
+    let samples = &window.samples;
+    let values: Vec<f64> = samples.iter().map(|&(_, v)| v).collect();
+    let n = values.len() as f64;
+    if values.is_empty() {
+        return Ok(None);
+    }
+    let pairs = || values.windows(2);
+    let seconds = |t: i64| t as f64 / 1000.0;
+    Ok(Some(match name {
+        "rate" | "increase" | "delta" => return Ok(extrapolated(name, window)),
+        "irate" | "idelta" => {
+            let [.., (t0, v0), (t1, v1)] = samples[..] else { return Ok(None) };
+            let moved = if name == "irate" && v1 < v0 { v1 } else { v1 - v0 };
+            if name == "irate" { moved / seconds(t1 - t0) } else { moved }
+        }
+        "sum_over_time" => sum(&values),
+        "avg_over_time" => mean(&values),
+        "count_over_time" => n,
+        "min_over_time" => values.iter().copied().fold(f64::NAN, f64::min),
+        "max_over_time" => values.iter().copied().fold(f64::NAN, f64::max),
+        "stdvar_over_time" => variance(&values),
+        "stddev_over_time" => variance(&values).sqrt(),
+        "quantile_over_time" => quantile(params[0], &values),
+        "mad_over_time" => {
+            if values.iter().any(|v| v.is_nan()) {
+                return Ok(Some(f64::NAN));
+            }
+            let median = quantile(0.5, &values);
+            let deviations: Vec<f64> = values.iter().map(|v| (v - median).abs()).collect();
+            quantile(0.5, &deviations)
+        }
+        "first_over_time" => values[0],
+        "last_over_time" => values[values.len() - 1],
+        "present_over_time" => 1.0,
+        "ts_of_first_over_time" => seconds(samples[0].0),
+        "ts_of_last_over_time" => seconds(samples[samples.len() - 1].0),
+        "ts_of_min_over_time" | "ts_of_max_over_time" => {
+            let extreme = if name == "ts_of_min_over_time" { f64::min } else { f64::max };
+            let value = values.iter().copied().fold(f64::NAN, extreme);
+            let last = samples.iter().rev().find(|(_, v)| *v == value || value.is_nan());
+            seconds(last.map_or(0, |(t, _)| *t))
+        }
+        "changes" => pairs().filter(|p| p[0] != p[1] && !(p[0].is_nan() && p[1].is_nan())).count() as f64,
+        "resets" => pairs().filter(|p| p[1] < p[0]).count() as f64,
+        "deriv" if samples.len() < 2 => return Ok(None),
+        "deriv" => regression(samples, samples[0].0).0,
+        "predict_linear" if samples.len() < 2 => return Ok(None),
+        "predict_linear" => {
+            let (slope, intercept) = regression(samples, window.t);
+            slope * params[0] + intercept
+        }
+        "double_exponential_smoothing" => {
+            let (sf, tf) = (params[0], params[1]);
+            if sf <= 0.0 || sf >= 1.0 || tf <= 0.0 || tf >= 1.0 {
+                return Err(Fault::Query);
+            }
+            if sf.is_nan() || tf.is_nan() {
+                return Err(Fault::Unknown);
+            }
+            if values.len() < 2 {
+                return Ok(None);
+            }
+            let (mut level, mut trend) = (values[0], values[1] - values[0]);
+            let mut level_before = level;
+            for (i, v) in values.iter().enumerate().skip(1) {
+                if i > 1 {
+                    trend = tf * (level - level_before) + (1.0 - tf) * trend;
+                }
+                level_before = level;
+                level = sf * v + (1.0 - sf) * (level + trend);
+            }
+            level
+        }
+        _ => return Err(Fault::Unknown),
+    }))
+}
+
+/// Large terms first lose nothing of the small ones: exact where it matters here.
+fn sum(values: &[f64]) -> f64 {
+    let (mut sum, mut lost) = (0.0f64, 0.0f64);
+    for &v in values {
+        let next = sum + v;
+        lost += if next.is_infinite() {
+            0.0
+        } else if sum.abs() >= v.abs() {
+            (sum - next) + v
+        } else {
+            (v - next) + sum
+        };
+        sum = next;
+    }
+    if sum.is_infinite() { sum } else { sum + lost }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    let n = values.len() as f64;
+    let total = sum(values);
+    if total.is_finite() || values.iter().any(|v| !v.is_finite()) {
+        return total / n;
+    }
+    sum(&values.iter().map(|v| v / n).collect::<Vec<_>>())
+}
+
+fn variance(values: &[f64]) -> f64 {
+    if values.iter().any(|v| !v.is_finite()) {
+        return f64::NAN;
+    }
+    let middle = mean(values);
+    let squares: Vec<f64> = values.iter().map(|v| (v - middle) * (v - middle)).collect();
+    mean(&squares)
+}
+
+pub fn quantile(q: f64, values: &[f64]) -> f64 {
+    if values.is_empty() || q.is_nan() {
+        return f64::NAN;
+    }
+    if q < 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    if q > 1.0 {
+        return f64::INFINITY;
+    }
+    let mut sorted = values.to_vec();
+    sorted.sort_by(|a, b| {
+        b.is_nan().cmp(&a.is_nan()).then(a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal))
+    });
+    let rank = q * (sorted.len() - 1) as f64;
+    let low = rank.floor() as usize;
+    let high = (low + 1).min(sorted.len() - 1);
+    let weight = rank - rank.floor();
+    sorted[low] * (1.0 - weight) + sorted[high] * weight
+}
+
+/// Slope per second and value at `zero`, by least squares.
+fn regression(samples: &[(i64, f64)], zero: i64) -> (f64, f64) {
+    let first = samples[0].1;
+    if samples.iter().all(|&(_, v)| v == first) {
+        return if first.is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, first) };
+    }
+    let n = samples.len() as f64;
+    let xs: Vec<f64> = samples.iter().map(|&(t, _)| (t - zero) as f64 / 1000.0).collect();
+    let ys: Vec<f64> = samples.iter().map(|&(_, v)| v).collect();
+    let products = |a: &[f64], b: &[f64]| sum(&a.iter().zip(b).map(|(a, b)| a * b).collect::<Vec<_>>());
+    let (sum_x, sum_y) = (sum(&xs), sum(&ys));
+    let covariance = products(&xs, &ys) - sum_x * sum_y / n;
+    let slope = covariance / (products(&xs, &xs) - sum_x * sum_x / n);
+    (slope, sum_y / n - slope * sum_x / n)
+}
+
+fn extrapolated(function: &str, window: &Window) -> Option<f64> {
+    let [first, .., last] = window.samples[..] else { return None };
+    let counter = function != "delta";
+    let mut moved = last.1 - first.1;
+    if counter {
+        for pair in window.samples.windows(2).filter(|p| p[1].1 < p[0].1) {
+            moved += pair[0].1;
+        }
+    }
+    let sampled = (last.0 - first.0) as f64 / 1000.0;
+    let gap = sampled / (window.samples.len() - 1) as f64;
+    let mut left = (first.0 - window.start) as f64 / 1000.0;
+    let mut right = (window.end - last.0) as f64 / 1000.0;
+    if left >= gap * 1.1 {
+        left = gap / 2.0;
+    }
+    if right >= gap * 1.1 {
+        right = gap / 2.0;
+    }
+    if counter && moved > 0.0 && first.1 >= 0.0 {
+        left = left.min(sampled * (first.1 / moved));
+    }
+    let moved = moved * ((sampled + left + right) / sampled);
+    Some(if function == "rate" { moved / ((window.end - window.start) as f64 / 1000.0) } else { moved })
+}
+
+/// Sorts buckets into histograms by their labels without `le` and name.
+pub fn classic(v: Vector, f: impl Fn(Vec<(f64, f64)>) -> f64) -> Outcome<Vector> {
+    let mut histograms: Vec<(Labels, Vec<(f64, f64)>)> = Vec::new();
+    for (labels, count) in v {
+        let Ok(bound) = model::float::parse(labels.value_or_empty("le")) else { continue };
+        let named = labels.filter(|name| name != "le");
+        match histograms.iter_mut().find(|(have, _)| *have == named) {
+            Some((_, buckets)) => buckets.push((bound, count)),
+            None => histograms.push((named, vec![(bound, count)])),
+        }
+    }
+    super::unique(histograms.into_iter().map(|(l, buckets)| (l.without_name(), f(buckets))).collect())
+}
+
+pub fn bucket_quantile(q: f64, mut buckets: Vec<(f64, f64)>) -> f64 {
+    if q.is_nan() {
+        return f64::NAN;
+    }
+    if q < 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    if q > 1.0 {
+        return f64::INFINITY;
+    }
+    buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+    if buckets.last().is_none_or(|last| last.0 != f64::INFINITY) {
+        return f64::NAN;
+    }
+    let mut merged: Vec<(f64, f64)> = Vec::new();
+    for (bound, count) in buckets {
+        match merged.last_mut() {
+            Some(last) if last.0 == bound => last.1 += count,
+            _ => merged.push((bound, count)),
+        }
+    }
+    if merged.len() < 2 {
+        return f64::NAN;
+    }
+    for i in 1..merged.len() {
+        if merged[i].1 < merged[i - 1].1 || (merged[i].1 - merged[i - 1].1).abs() < 1e-12 * merged[i].1.abs()
+        {
+            merged[i].1 = merged[i - 1].1;
+        }
+    }
+    let observations = merged[merged.len() - 1].1;
+    if observations == 0.0 || observations.is_nan() {
+        return f64::NAN;
+    }
+    let mut rank = q * observations;
+    let at =
+        merged[..merged.len() - 1].iter().position(|(_, count)| *count >= rank).unwrap_or(merged.len() - 1);
+    if at == merged.len() - 1 {
+        return merged[merged.len() - 2].0;
+    }
+    if at == 0 && merged[0].0 <= 0.0 {
+        return merged[0].0;
+    }
+    let end = merged[at].0;
+    let (mut start, mut count) = (0.0, merged[at].1);
+    if at > 0 {
+        start = merged[at - 1].0;
+        count -= merged[at - 1].1;
+        rank -= merged[at - 1].1;
+    }
+    start + (end - start) * (rank / count)
+}

@@ -1,0 +1,276 @@
+//! Series of every kind, for queries that are made up.
+
+use std::sync::Arc;
+
+use model::histogram::CUSTOM_BUCKETS_SCHEMA;
+use model::{
+    Appendable, CounterResetHint, FloatBatch, FloatHistogram, HistogramSample, HistogramValue, Labels,
+    SeriesHandle, Span, StorageError, Timestamps, stale_nan,
+};
+
+use crate::Rng;
+
+/// What a metric's series show.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// A counter with resets and gaps.
+    Counter,
+    /// A gauge in quarters.
+    Gauge,
+    /// A gauge with NaN, infinities and negative zero.
+    Strange,
+    /// Cumulative buckets; `true`: some fall, and bounds are missing.
+    Buckets(bool),
+    /// Native histograms that count, with resets and changes of schema.
+    Native,
+    /// Native histograms that go up and down.
+    NativeGauge,
+    /// Custom bounds, which differ between instances.
+    Custom,
+    /// Floats and histograms in turn.
+    Mixed,
+    /// 1, with labels that say something.
+    Info,
+}
+
+/// Names and kinds of the metrics.
+pub const METRICS: &[(&str, Kind)] = &[
+    ("requests_total", Kind::Counter),
+    ("requests_total", Kind::Counter),
+    ("errors_total", Kind::Counter),
+    ("temperature", Kind::Gauge),
+    ("temperature", Kind::Gauge),
+    ("strange", Kind::Strange),
+    ("latency_bucket", Kind::Buckets(false)),
+    ("broken_bucket", Kind::Buckets(true)),
+    ("latency", Kind::Native),
+    ("sizes", Kind::NativeGauge),
+    ("nhcb", Kind::Custom),
+    ("mixed", Kind::Mixed),
+    ("target_info", Kind::Info),
+    ("build_info", Kind::Info),
+    ("no_such_metric", Kind::Info),
+];
+
+const INSTANCES: [(&str, &str); 4] = [("a", "one"), ("b", "one"), ("c", "two"), ("d", "two")];
+
+/// One series on its way.
+struct Series {
+    kind: Kind,
+    rng: Rng,
+    value: f64,
+    counts: [f64; 4],
+    /// Which of its siblings it is.
+    nth: usize,
+    /// Not seen for so many scrapes.
+    away: u32,
+}
+
+/// Appends `scrapes` samples of each series, `interval_ms` apart, the first
+/// shortly after `start_ms`.
+///
+/// # Errors
+/// The store cannot be written.
+pub fn fill(
+    store: &dyn Appendable,
+    start_ms: i64,
+    interval_ms: i64,
+    scrapes: usize,
+    seed: u64,
+) -> Result<(), StorageError> {
+    // In label order, so that stores that sum in the order of creation sum alike.
+    let mut planned: Vec<(Labels, Series)> = Vec::new();
+    let mut seen: Vec<&str> = Vec::new();
+    for &(name, kind) in METRICS {
+        if !seen.contains(&name) && name != "no_such_metric" {
+            seen.push(name);
+            plan(name, kind, seed, &mut planned);
+        }
+    }
+    planned.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut batch = store.appender()?;
+    let mut all: Vec<(SeriesHandle, Series)> = planned
+        .into_iter()
+        .map(|(labels, one)| (batch.series(&labels).expect("the labels are well formed"), one))
+        .collect();
+    batch.commit()?;
+    for scrape in 0..scrapes {
+        let mut batch = store.appender()?;
+        let (mut handles, mut times, mut values) = (Vec::new(), Vec::new(), Vec::new());
+        let mut histograms = Vec::new();
+        for (n, (handle, one)) in all.iter_mut().enumerate() {
+            let jitter = (n as i64 * 211 + one.rng.below(50) as i64) % (interval_ms / 2).max(1);
+            let t = start_ms + scrape as i64 * interval_ms + jitter;
+            match one.next(scrape) {
+                Some(Point::Float(v)) => {
+                    handles.push(*handle);
+                    times.push(t);
+                    values.push(v);
+                }
+                Some(Point::Histogram(h)) => histograms.push(HistogramSample {
+                    series: *handle,
+                    timestamp_ms: t,
+                    start_timestamp_ms: 0,
+                    value: HistogramValue::Float(h),
+                }),
+                None => {}
+            }
+        }
+        let mut outcomes = Vec::new();
+        let floats = FloatBatch {
+            series: &handles,
+            timestamps: Timestamps::Each(&times),
+            start_timestamps: None,
+            values: &values,
+            in_order_only: false,
+        };
+        batch.append_floats(floats, &mut outcomes);
+        assert!(outcomes.iter().all(|outcome| outcome.is_ok()), "{outcomes:?}");
+        batch.append_histograms(histograms, &mut outcomes);
+        assert!(outcomes.iter().all(|outcome| outcome.is_ok()), "{outcomes:?}");
+        batch.commit()?;
+    }
+    Ok(())
+}
+
+/// The series of one metric.
+fn plan(name: &str, kind: Kind, seed: u64, all: &mut Vec<(Labels, Series)>) {
+    for (i, (instance, job)) in INSTANCES.into_iter().enumerate() {
+        let variants: &[&str] = match kind {
+            Kind::Counter => &["200", "404", "500"],
+            Kind::Buckets(false) => &["0.1", "0.5", "1", "5", "+Inf"],
+            Kind::Buckets(true) if i == 0 => &["0.1", "x", "+Inf"],
+            Kind::Buckets(true) if i == 1 => &["0.1", "1"],
+            Kind::Buckets(true) => &["0.1", "1", "1.0", "+Inf"],
+            _ => &[""],
+        };
+        for (n, &variant) in variants.iter().enumerate() {
+            let mut pairs = vec![("__name__", name), ("instance", instance), ("job", job)];
+            match kind {
+                Kind::Counter => pairs.push(("code", variant)),
+                Kind::Buckets(_) => pairs.push(("le", variant)),
+                Kind::Info => {
+                    pairs.push(("version", ["1.0", "1.0", "1.1", "2.0"][i]));
+                    pairs.push((if name == "build_info" { "revision" } else { "os" }, ["x", "y"][i % 2]));
+                }
+                _ => {}
+            }
+            pairs.sort_unstable();
+            let siblings = seed.wrapping_mul(31).wrapping_add(i as u64 * 1009 + name.len() as u64 * 77);
+            let own = if matches!(kind, Kind::Buckets(_)) { 0 } else { n as u64 + 1 };
+            let rng = Rng::new(siblings.wrapping_add(own * 7919));
+            let nth = if matches!(kind, Kind::Buckets(_)) { n } else { i };
+            let one = Series { kind, rng, value: 0.0, counts: [0.0; 4], nth, away: 0 };
+            all.push((Labels::from_pairs(pairs), one));
+        }
+    }
+}
+
+enum Point {
+    Float(f64),
+    Histogram(FloatHistogram),
+}
+
+impl Series {
+    fn next(&mut self, scrape: usize) -> Option<Point> {
+        if self.away > 0 {
+            self.away -= 1;
+            return None;
+        }
+        if self.rng.one_in(60) {
+            self.away = self.rng.below(25) as u32;
+            // Half of those that go leave a marker.
+            let marker = self.rng.one_in(2);
+            let histograms = matches!(self.kind, Kind::Native | Kind::NativeGauge | Kind::Custom);
+            return match (marker, histograms) {
+                (false, _) => None,
+                (true, false) => Some(Point::Float(stale_nan())),
+                (true, true) => {
+                    Some(Point::Histogram(FloatHistogram { sum: stale_nan(), ..FloatHistogram::default() }))
+                }
+            };
+        }
+        Some(match self.kind {
+            Kind::Counter => {
+                self.value = if self.rng.one_in(25) { 0.0 } else { self.value + self.rng.below(20) as f64 };
+                Point::Float(self.value)
+            }
+            Kind::Gauge => Point::Float(self.rng.below(400) as f64 / 4.0 - 20.0),
+            Kind::Strange => Point::Float(match self.rng.below(12) {
+                0 => f64::NAN,
+                1 => f64::INFINITY,
+                2 => f64::NEG_INFINITY,
+                3 => -0.0,
+                4 => 1e300,
+                _ => self.rng.below(9) as f64 - 4.0,
+            }),
+            Kind::Buckets(broken) => {
+                // Siblings draw the same numbers, so that buckets add up.
+                let more = self.rng.below(5) as f64;
+                self.value += more * (self.nth + 1) as f64;
+                let fallen = if broken && scrape % 7 == 3 && self.nth == 1 { 9.0 } else { 0.0 };
+                Point::Float((self.value - fallen).max(0.0))
+            }
+            Kind::Native => Point::Histogram(self.native(scrape)),
+            Kind::NativeGauge => {
+                self.counts = std::array::from_fn(|_| self.rng.below(9) as f64);
+                let hint = CounterResetHint::Gauge;
+                Point::Histogram(FloatHistogram { counter_reset_hint: hint, ..self.exponential(1, 0) })
+            }
+            Kind::Custom => Point::Histogram(self.custom(scrape)),
+            Kind::Mixed if scrape / 8 % 3 == self.nth % 3 => Point::Histogram(self.native(scrape)),
+            Kind::Mixed => {
+                self.value += self.rng.below(5) as f64;
+                Point::Float(self.value)
+            }
+            Kind::Info => Point::Float(1.0),
+        })
+    }
+
+    fn count_up(&mut self) {
+        if self.rng.one_in(30) {
+            self.counts = [0.0; 4];
+        }
+        for count in &mut self.counts {
+            *count += self.rng.below(6) as f64;
+        }
+    }
+
+    fn native(&mut self, scrape: usize) -> FloatHistogram {
+        self.count_up();
+        // The resolution falls for a while.
+        let schema = if scrape / 20 % 4 == 3 { 0 } else { 2 };
+        self.exponential(schema, (self.nth as i32) - 1)
+    }
+
+    fn exponential(&self, schema: i32, offset: i32) -> FloatHistogram {
+        let [a, b, c, zero] = self.counts;
+        FloatHistogram {
+            schema,
+            zero_threshold: 0.001,
+            zero_count: zero,
+            count: a + b + c + zero + a,
+            sum: a * 0.5 + b * 2.0 + c * 4.0 - a * 0.25,
+            positive_spans: Arc::from([Span { offset, length: 2 }, Span { offset: 2, length: 1 }]),
+            positive_buckets: vec![a, b, c],
+            negative_spans: Arc::from([Span { offset: 0, length: 1 }]),
+            negative_buckets: vec![a],
+            ..FloatHistogram::default()
+        }
+    }
+
+    fn custom(&mut self, scrape: usize) -> FloatHistogram {
+        self.count_up();
+        let wide = self.nth == 3 || (self.nth == 2 && scrape / 30 % 2 == 1);
+        let bounds: &[f64] = if wide { &[0.5, 2.0, 5.0] } else { &[0.5, 1.0, 5.0] };
+        FloatHistogram {
+            schema: CUSTOM_BUCKETS_SCHEMA,
+            count: self.counts.iter().sum(),
+            sum: self.counts.iter().enumerate().map(|(i, n)| i as f64 * n).sum(),
+            positive_spans: Arc::from([Span { offset: 0, length: 4 }]),
+            positive_buckets: self.counts.to_vec(),
+            custom_values: Arc::from(bounds),
+            ..FloatHistogram::default()
+        }
+    }
+}
