@@ -13,6 +13,8 @@ mod log;
 mod memory;
 mod observer;
 mod process_metrics;
+#[cfg(feature = "profile")]
+mod profile;
 mod run;
 mod settings;
 mod store;

@@ -70,6 +70,27 @@ pub trait Profiler: Send + Sync {
     fn threads(&self) -> Vec<(String, u64)>;
 }
 
+/// A profiler, or none.
+#[derive(Clone, Default)]
+pub struct Handle(Option<Arc<dyn Profiler>>);
+
+impl Handle {
+    /// This profiler.
+    pub fn new(profiler: Arc<dyn Profiler>) -> Handle {
+        Handle(Some(profiler))
+    }
+
+    fn get(&self) -> Option<&Arc<dyn Profiler>> {
+        self.0.as_ref()
+    }
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "a profiler" } else { "none" })
+    }
+}
+
 /// Sampling under way; it ends when this is dropped.
 pub trait Sampling: Send {
     /// Ends it and tells what was seen.
@@ -126,7 +147,7 @@ pub async fn debug(
         "cmdline" => text(StatusCode::OK, web.options.command_line.join("\0")),
         "profile" => cpu(&web, &params).await,
         "heap" | "allocs" => counts(&web, &params, &memory(&web), "inuse_space", "bytes"),
-        "goroutine" | "threadcreate" => match web.profiler.get() {
+        "goroutine" | "threadcreate" => match web.options.profiler.get() {
             Some(profiler) => counts(&web, &params, &profiler.threads(), name, "count"),
             None => no_profiler(),
         },
@@ -198,7 +219,7 @@ fn counts(web: &Web, params: &Params, counts: &[(String, u64)], what: &str, unit
 }
 
 async fn cpu(web: &Web, params: &Params) -> Response<Body> {
-    let Some(profiler) = web.profiler.get() else { return no_profiler() };
+    let Some(profiler) = web.options.profiler.get() else { return no_profiler() };
     let seconds = match params.get("seconds").parse() {
         Ok(seconds @ 1..) => seconds,
         _ => SECONDS_DEFAULT,

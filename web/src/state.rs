@@ -83,6 +83,8 @@ pub struct WebOptions {
     pub working_directory: String,
     /// The command line.
     pub command_line: Vec<String>,
+    /// Watches the process, where it was built with something that can.
+    pub profiler: crate::profiles::Handle,
     /// The machine's name.
     pub hostname: String,
 }
@@ -150,8 +152,6 @@ pub struct Web {
     pub replay_progress: ReplayProgressFn,
     /// Is told of every query; set once, before the server is ready.
     pub observer: std::sync::OnceLock<Arc<dyn promql::observer::QueryObserver>>,
-    /// Watches the process; set once, before the server is ready.
-    pub profiler: std::sync::OnceLock<Arc<dyn crate::profiles::Profiler>>,
     /// Labels that tell this server from others, for federation; a reload sets them.
     pub external_labels: ArcSwap<Labels>,
     /// What the operator shall know, shown by the web pages.
@@ -200,7 +200,6 @@ impl Web {
             quit_requested: AtomicBool::new(false),
             replay_progress,
             observer: std::sync::OnceLock::new(),
-            profiler: std::sync::OnceLock::new(),
             external_labels: ArcSwap::from_pointee(Labels::empty()),
             notifications,
             federation,

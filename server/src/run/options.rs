@@ -169,6 +169,10 @@ impl Server {
             working_directory: self.environment.working_directory.clone(),
             hostname: self.environment.hostname.clone(),
             command_line: self.environment.command_line.clone(),
+            #[cfg(feature = "profile")]
+            profiler: web::profiles::Handle::new(std::sync::Arc::new(crate::profile::ProcessProfiler)),
+            #[cfg(not(feature = "profile"))]
+            profiler: web::profiles::Handle::default(),
         }
     }
 }
