@@ -91,9 +91,13 @@ pub async fn graph(State(web): State<Arc<Web>>, RawQuery(query): RawQuery) -> Re
 
 /// The path of the external URL, without a slash at the end.
 fn external_path(web: &Web) -> String {
-    url::Url::parse(&web.options.external_url)
-        .map(|url| url.path().trim_end_matches('/').to_owned())
-        .unwrap_or_default()
+    let external = &web.options.external_url;
+    let path = match url::Url::parse(external) {
+        Ok(url) => url.path().to_owned(),
+        // One without scheme and host is a path.
+        Err(_) => format!("/{}", external.trim_start_matches('/')),
+    };
+    path.trim_end_matches('/').to_owned()
 }
 
 /// To another path, with a link for those that read.
