@@ -17,8 +17,8 @@ use model::admin::TsdbAdmin;
 use model::append::{Existing, Outcome};
 use model::exemplar::SeriesExemplars;
 use model::{
-    Appendable, Exemplar, FloatBatch, HistogramSample, Labels, Matcher, Metadata, MetricType, SeriesHandle,
-    StorageError, TimeRange, Timestamps,
+    Appendable, Durability, Exemplar, FloatBatch, HistogramSample, Labels, Matcher, Metadata, MetricType,
+    SeriesHandle, StorageError, TimeRange, Timestamps,
 };
 
 use crate::Rng;
@@ -367,7 +367,15 @@ impl Life {
             self.exemplars.entry(labels.clone()).or_default().push((exemplar.clone(), Surety::Maybe));
             self.pending_exemplars.push((labels, exemplar));
         }
-        committed.inspect_err(|_| self.forget_pending())
+        let acknowledged = committed.and_then(|durability| match durability {
+            Durability::Logged => Ok(()),
+            Durability::MemoryOnly => Err(StorageError::Io {
+                op: "write",
+                path: "wal".into(),
+                source: std::io::Error::other("the batch is only in memory"),
+            }),
+        });
+        acknowledged.inspect_err(|_| self.forget_pending())
     }
 
     fn forget_pending(&mut self) {

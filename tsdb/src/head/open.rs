@@ -85,6 +85,7 @@ pub(super) struct OpenFloats {
     pub(super) state: XorState,
     pub(super) chunk: Box<[u8]>,
     pub(super) xor2: bool,
+    /// It ends before its first timestamp plus this, in ms.
     pub(super) end_after_ms: u32,
 }
 
@@ -95,7 +96,8 @@ impl PageData {
         hot.float = open.state;
         hot.chunk = open.chunk;
         hot.xor2 = open.xor2;
-        hot.end_after_ms = open.end_after_ms;
+        let end = first_t(&hot.chunk, hot.xor2).saturating_add(i64::from(open.end_after_ms));
+        hot.ends_in_ms = span(hot.float.last_timestamp_ms(), end);
         hot.flags &= !(flag::HISTOGRAM | flag::STALE);
     }
 

@@ -420,7 +420,7 @@ impl Appender for ParkedAppender {
         }
     }
 
-    fn commit(mut self: Box<Self>) -> Result<(), StorageError> {
+    fn commit(mut self: Box<Self>) -> Result<Durability, StorageError> {
         let batch = std::mem::take(&mut self.batch);
         self.parked.commit(batch)
     }
