@@ -193,7 +193,10 @@ impl Db {
     /// Whether it is time to sync a log.
     fn sync_is_due(&self) -> bool {
         let now = self.store.env.clock.monotonic();
-        [self.store.wal.get(), self.store.wbl.get()].into_iter().flatten().any(|log| log.sync_is_due(now))
+        [self.store.wal.get().map(|log| &**log), self.store.wbl.get()]
+            .into_iter()
+            .flatten()
+            .any(|log| log.sync_is_due(now))
     }
 
     /// One round of upkeep: full chunks to files, blocks looked at, the head cut
