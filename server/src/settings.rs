@@ -152,6 +152,12 @@ pub fn listen_port(address: &str) -> &str {
     address.rsplit_once(':').map_or("9090", |(_, port)| port)
 }
 
+/// How long samples are kept where nothing says otherwise.
+pub const RETENTION_MS: i64 = 15 * 24 * 3_600_000;
+
+/// Exemplars that are kept where the configuration does not say.
+pub const EXEMPLARS_MAX: i64 = 100_000;
+
 /// What the deprecated retention flags say; the file's own block replaces all of it.
 pub fn retention_flags(flags: &Flags) -> RetentionConfig {
     let time_ms = flags.duration_ms("storage.tsdb.retention.time");
@@ -175,13 +181,14 @@ pub fn runtime_settings(flags: &Flags, config: &Config) -> Result<RuntimeSetting
     let percentage = retention.map(|retention| retention.percentage).filter(|&p| p > 0.0);
     // Nothing is said at all: upstream's fifteen days.
     let time_ms = match (time_ms, size, percentage) {
-        (None, None, None) => Some(15 * 24 * 3_600_000),
+        (None, None, None) => Some(RETENTION_MS),
         (time, ..) => time,
     };
     const YEARS_100_MS: i64 = 100 * 365 * 24 * 3_600_000;
     let time_ms = time_ms.map(|ms| if ms < 0 { YEARS_100_MS } else { ms });
     let millis = |ms: i64| Duration::from_millis(ms.max(0).unsigned_abs());
-    let exemplars = config.storage.exemplars.as_ref().map_or(100_000, |exemplars| exemplars.max_exemplars);
+    let exemplars =
+        config.storage.exemplars.as_ref().map_or(EXEMPLARS_MAX, |exemplars| exemplars.max_exemplars);
     let exemplars = if flags.has_feature("exemplar-storage") { exemplars } else { 0 };
     let xor2 = flags.has_feature("xor2-encoding") || flags.has_feature("st-storage");
     let float_encoding = match tsdb.map_or("", |tsdb| tsdb.chunk_encoding.floats.as_str()) {

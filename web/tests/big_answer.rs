@@ -52,7 +52,7 @@ impl Querier for Made {
         let name = (writer.intern("__name__"), writer.intern("m"));
         let instance = writer.intern("instance");
         for i in 0..self.series {
-            table.push([name, (instance, writer.intern(&format!("host-{i:06}")))].into_iter());
+            table.push([name, (instance, writer.intern(&format!("host-{i:06}")))]);
         }
         Ok(SelectedSeries { labels: table, reader: Arc::new(*self), warnings: Vec::new() })
     }

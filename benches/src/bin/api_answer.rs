@@ -50,7 +50,7 @@ impl Querier for Made {
             (writer.intern("instance"), (writer.intern("job"), writer.intern("node <exporter>")));
         for i in 0..self.series {
             let instance = (instance, writer.intern(&format!("host-{i:06}.example.org:9100")));
-            table.push([name, instance, job].into_iter());
+            table.push([name, instance, job]);
         }
         Ok(SelectedSeries { labels: table, reader: Arc::new(*self), warnings: Vec::new() })
     }

@@ -92,7 +92,8 @@ impl Server {
         }
         timings.db_storage = lap();
         timings.remote_storage = lap();
-        parts.web.config_text.store(Arc::new(loaded.config.to_yaml()));
+        parts.web.config_text.store(Arc::new(self.shown(&loaded.config)));
+        parts.web.gogc.store(Arc::new(loaded.config.runtime.gogc.to_string()));
         parts.web.external_labels.store(Arc::new(external_labels));
         timings.web_handler = lap();
         if let Err(error) = parts.observer.set_log(&loaded.config.global.query_log_file) {
@@ -157,6 +158,26 @@ impl Server {
             totalDuration = ?timings.total,
             "Completed loading of configuration file"
         );
+    }
+
+    /// The configuration in force as text, with what the server fills in:
+    /// exemplars where their feature is on, retention where nothing limits it.
+    fn shown(&self, config: &config::Config) -> String {
+        let mut shown = config.clone();
+        if self.flags.has_feature("exemplar-storage") {
+            shown
+                .storage
+                .exemplars
+                .get_or_insert(config::storage::ExemplarsConfig { max_exemplars: settings::EXEMPLARS_MAX });
+        }
+        if let Some(retention) = shown.storage.tsdb.as_mut().and_then(|tsdb| tsdb.retention.as_mut())
+            && retention.time.0 == 0
+            && retention.size.0 <= 0
+            && retention.percentage <= 0.0
+        {
+            retention.time.0 = settings::RETENTION_MS;
+        }
+        shown.to_yaml()
     }
 
     fn note_reload(&self, parts: &Parts, success: bool) {

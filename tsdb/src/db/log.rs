@@ -25,7 +25,7 @@ use super::options::DbOptions;
 use super::records::Records;
 use crate::corruption::FileError;
 use crate::wal::writer::Written;
-use crate::wal::{Compression, Compressor, LogWriter, LogWriterOptions, Payload};
+use crate::wal::{Compression, Compressor, LogWriter, LogWriterOptions, Payload, WalPosition};
 
 /// So long a log that could not be written is left alone.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -100,6 +100,11 @@ impl LogState {
     /// The number of the newest segment.
     pub(crate) fn segment(&self) -> u64 {
         self.writer.segment()
+    }
+
+    /// Where the next record goes.
+    pub(crate) fn position(&self) -> WalPosition {
+        self.writer.position()
     }
 
     /// What was written so far.

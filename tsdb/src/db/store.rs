@@ -30,7 +30,6 @@ use crate::head::page::{FullChunk, flag};
 use crate::head::slots::place;
 use crate::head::{Head, HeadRules};
 use crate::head_chunks::{ChunkData, HeadChunkFiles, HeadChunkRef};
-use crate::wal::LogWriterOptions;
 use crate::wal::record::{RefMmapMarker, put_mmap_markers};
 
 /// What appenders, queriers and upkeep share.

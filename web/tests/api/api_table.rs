@@ -97,7 +97,7 @@ const ROWS: &[Row] = &[
     ("GET /api/v1/format_query?query=foo/", "", 400, &[At("/errorType", r#""bad_data""#)]),
     ("GET /api/v1/parse_query?query=1%3C2", "", 400, &[At("/errorType", r#""bad_data""#)]),
     ("GET /api/v1/parse_query?query=a%3C1", "", 200, &[At("/data/type", r#""binaryExpr""#), At("/data/op", r#""<""#), Starts(r#"{"status":"success","data":{"bool":false,"lhs":"#)]),
-    ("GET /api/v1/narthex/explain?query=sum(up)", "", 200, &[Keys("/data", "plan stats"), Keys("/data/plan", "operator detail series points samples chunks bytes children"), At("/data/plan/children/0/series", "2")]),
+    ("GET /api/v1/narthex/explain?query=sum(up)", "", 200, &[Keys("/data", "plan stats"), Keys("/data/plan", "operator detail series points samples chunks bytes nanoseconds children"), At("/data/plan/children/0/series", "2")]),
     ("POST /api/v1/narthex/explain", "query=up&start=1&end=2&step=1", 200, &[At("/status", r#""success""#)]),
     ("GET /api/v1/narthex/explain?query=(", "", 400, &[At("/errorType", r#""bad_data""#)]),
     // Labels and series.

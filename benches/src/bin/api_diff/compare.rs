@@ -88,9 +88,8 @@ fn differ(a: &Json, b: &Json, near: bool, path: &str) -> Option<String> {
     match (a, b) {
         (Json::List(x), Json::List(y)) => {
             if x.len() != y.len() {
-                let extra = x.iter().find(|item| !y.contains(item)).map_or(String::new(), |item| short(item));
-                let missing =
-                    y.iter().find(|item| !x.contains(item)).map_or(String::new(), |item| short(item));
+                let extra = x.iter().find(|item| !y.contains(item)).map(short).unwrap_or_default();
+                let missing = y.iter().find(|item| !x.contains(item)).map(short).unwrap_or_default();
                 return Some(format!(
                     "{path}: {} / {} items; only first: {extra}; only second: {missing}",
                     x.len(),

@@ -30,7 +30,10 @@ use script::Request;
 fn main() -> ExitCode {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
     let verbose = args.iter().position(|arg| arg == "-v").map(|at| args.remove(at)).is_some();
-    let changes = args.iter().position(|arg| arg == "-c").map(|at| (args.remove(at), args.remove(at)).1);
+    let changes = args.iter().position(|arg| arg == "-c").and_then(|at| {
+        let end = args.len().min(at + 2);
+        args.drain(at..end).next_back()
+    });
     let changes = match changes.map(|file| Changes::read(&file)) {
         None => Changes::default(),
         Some(Ok(changes)) => changes,

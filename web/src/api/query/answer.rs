@@ -326,6 +326,7 @@ pub fn explanation(output: &Output) -> Vec<u8> {
             ("samples", node.samples),
             ("chunks", node.chunks),
             ("bytes", node.bytes),
+            ("nanoseconds", node.nanoseconds),
         ] {
             out.extend_from_slice(format!(",\"{name}\":{count}").as_bytes());
         }
