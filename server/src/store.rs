@@ -11,8 +11,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use model::Labels;
 use model::append::{
-    AppendError, Appendable, Appender, ExemplarError, FloatBatch, HistogramSample, HistogramValue, Outcome,
-    SeriesHandle,
+    AppendError, Appendable, Appender, Durability, ExemplarError, FloatBatch, HistogramSample,
+    HistogramValue, Outcome, SeriesHandle,
 };
 use model::exemplar::Exemplar;
 use model::memory::{Accountant, Owner, Pressure};
@@ -117,7 +117,7 @@ impl Appender for Guarded {
         self.inner.update_metadata(series, metadata);
     }
 
-    fn commit(self: Box<Self>) -> Result<(), StorageError> {
+    fn commit(self: Box<Self>) -> Result<Durability, StorageError> {
         self.inner.commit()
     }
 
