@@ -14,6 +14,7 @@ use super::signals::{Signal, Signals};
 use super::{Failure, Server, failure};
 use crate::config_file::LoadedConfig;
 use crate::environment;
+use crate::store::GuardedStore;
 use crate::store::OpeningStore;
 
 /// How often the log tells how far the replay is.
@@ -84,9 +85,10 @@ impl Server {
         let env =
             Env { fs: tsdb::real_fs(), clock: self.clock.clone(), seed: self.clock.now_ms().unsigned_abs() };
         let (memory, registry, cell) = (self.memory.clone(), self.registry.clone(), progress.clone());
-        let door = door.clone();
+        let (door, account, fresh) = (door.clone(), self.memory.clone(), self.fresh.clone());
         let mut opening = tokio::task::spawn_blocking(move || {
-            let mut early = |store| door.set(store);
+            let mut early =
+                |store| door.set(Arc::new(GuardedStore::new(store, account.clone(), fresh.clone())));
             Db::open_with(options, env, memory, &registry, cell, Some(&mut early))
         });
         let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + TELL_EVERY, TELL_EVERY);
