@@ -34,7 +34,7 @@ pub(crate) fn v2(bytes: &[u8]) {
 pub(crate) fn body(bytes: &[u8]) {
     let Some((&encoding, bytes)) = bytes.split_first() else { return };
     let encoding = if encoding % 2 == 0 { Encoding::Snappy } else { Encoding::Zstd };
-    if let Ok(unpacked) = unpack(encoding, bytes) {
+    if let Ok(unpacked) = unpack(encoding, bytes, &mut Vec::new()) {
         assert!(unpacked.len() <= remote::body::DECODED_BYTES_MAX);
     }
 }
