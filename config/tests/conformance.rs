@@ -156,7 +156,10 @@ fn every_good_file_survives_being_printed_and_read_again() {
             if printed.contains("mysecret") {
                 return Err("a secret was printed".to_owned());
             }
-            let again = load(&printed, "/testdata").map_err(|e| format!("read again: {e}"))?.config.to_yaml();
+            // A hidden key is no key as Scaleway's client asks for it.
+            let uuid = "secret_key: 11111111-1111-1111-1111-111111111111";
+            let filled = printed.replace("secret_key: <secret>", uuid);
+            let again = load(&filled, "/testdata").map_err(|e| format!("read again: {e}"))?.config.to_yaml();
             // External labels expand once more; a false that is not printed
             // becomes true again, upstream too.
             let unstable = file.contains("external_labels")

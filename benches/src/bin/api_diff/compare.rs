@@ -40,6 +40,9 @@ pub fn difference(a: &Answer, b: &Answer, rules: &[Rule], left_out: &[String]) -
         return None;
     }
     let (text_a, text_b) = (String::from_utf8_lossy(&a.body), String::from_utf8_lossy(&b.body));
+    if rules.iter().any(|rule| matches!(rule, Rule::Lines(_))) {
+        return lines(&text_a, &text_b, rules);
+    }
     match (prepared(&text_a, rules), prepared(&text_b, rules)) {
         (Some(a), Some(b)) => differ(&a, &b, rules.contains(&Rule::Near), ""),
         _ => lines(&text_a, &text_b, rules),
