@@ -5,6 +5,9 @@ use crate::block::{Block, Fields, block, zero_default};
 use crate::decode::Walk;
 use crate::secret::Secret;
 
+/// The cloud unless another is named.
+const PUBLIC: &str = "AzurePublic";
+
 block! {
     /// Exactly one way to a token.
     pub struct AzureAdConfig: "azuread.plain" {
@@ -93,12 +96,15 @@ impl Block for AzureCertificate {}
 
 impl Default for AzureAdConfig {
     fn default() -> AzureAdConfig {
-        AzureAdConfig { cloud: "AzurePublic".to_owned(), ..AzureAdConfig::zeroed() }
+        AzureAdConfig { cloud: PUBLIC.to_owned(), ..AzureAdConfig::zeroed() }
     }
 }
 
 impl Block for AzureAdConfig {
     fn finish(&mut self, walk: &mut Walk) {
+        if self.cloud.is_empty() {
+            self.cloud = PUBLIC.to_owned();
+        }
         if let Err(fault) = self.checked() {
             walk.invalid(fault);
         }
@@ -115,7 +121,7 @@ impl AzureAdConfig {
     }
 
     fn checked(&self) -> Result<(), String> {
-        if self.cloud.is_empty() {
+        if !["AzureChina", "AzureGovernment", PUBLIC].contains(&self.cloud.as_str()) {
             return Err("must provide a cloud in the Azure AD config".to_owned());
         }
         let n_ways = [

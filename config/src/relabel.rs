@@ -7,7 +7,7 @@ use model::relabel::{RelabelAction, RelabelConfig, RelabelParams};
 
 use crate::block::{Block, Fields, block};
 use crate::decode::{Choice, Chosen, Value, Walk};
-use crate::tree::Node;
+use crate::tree::{Node, NodeKind};
 use crate::values::quoted;
 use crate::yaml::Yaml;
 
@@ -32,7 +32,9 @@ impl Value for SourceLabels {
 
     fn decode(node: &Node, walk: &mut Walk) -> Option<SourceLabels> {
         let names: Vec<String> = Value::decode(node, walk)?;
-        if names.iter().any(String::is_empty) {
+        // Null is taken for the empty name, which may not be written.
+        let is_empty = |item: &Node| !item.is_null() && item.text() == Some("");
+        if matches!(&node.kind, NodeKind::Seq(items) if items.iter().any(|item| is_empty(item))) {
             walk.invalid(format!("{} is not a valid label name", quoted("")));
             return None;
         }

@@ -139,6 +139,9 @@ impl Node {
 /// # Errors
 /// The text is no YAML, or its aliases expand to too much.
 pub fn parse(text: &str) -> Result<Option<Rc<Node>>, SyntaxError> {
+    if let Some(fault) = stray_tab(text) {
+        return Err(fault);
+    }
     let mut options = granit_parser::Options::default();
     options.set_emit_comments(false);
     let mut builder = Builder::default();
@@ -163,6 +166,24 @@ pub fn parse(text: &str) -> Result<Option<Rc<Node>>, SyntaxError> {
         });
     }
     Ok(Some(root))
+}
+
+/// A tab at the start of a line before the first token or behind the last one,
+/// where the parser would take it for white space.
+fn stray_tab(text: &str) -> Option<SyntaxError> {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let says_nothing = |line: &str| matches!(line.trim_start().chars().next(), None | Some('#'));
+    let is_stray = |line: &str| line[..indent(line)].contains('\t');
+    let lines: Vec<&str> = text.lines().collect();
+    let first = lines.iter().position(|line| !says_nothing(line))?;
+    let last = lines.iter().rposition(|line| !says_nothing(line))?;
+    let before = (0..=first).find(|&index| is_stray(lines[index]));
+    let index = before.or_else(|| (last + 1..lines.len()).find(|&index| is_stray(lines[index])))?;
+    Some(SyntaxError {
+        position: Position { line: index + 1, column: 1 },
+        message: "found character that cannot start any token".to_owned(),
+        in_value: false,
+    })
 }
 
 enum Flow {

@@ -139,3 +139,62 @@ scrape_configs: [{job_name: a, dns_sd_configs: [{names: [x]}], static_configs: [
     assert_eq!(names, ["rule_files", "remote_write"]);
     assert_eq!(config.mechanisms_in_use(), ["dns", "static"]);
 }
+
+#[test]
+fn keys_of_scaleway_have_their_formats_and_are_not_quoted() {
+    let block = |access: &str, secret: &str, project: &str, zone: &str| {
+        format!(
+            "scrape_configs: [{{job_name: a, scaleway_sd_configs: [{{role: instance, access_key: '{access}', \
+             secret_key: '{secret}', project_id: '{project}', zone: '{zone}'}}]}}]"
+        )
+    };
+    let (key, uuid) = ("SCWXXXXXXXXXXXXXXXXX", "11111111-1111-1111-1111-111111111112");
+    assert!(load(&block(key, uuid, uuid, "fr-par-1")).is_ok());
+    for (text, wanted) in [
+        (block("AK", uuid, uuid, "fr-par-1"), "invalid access key format 'AK'"),
+        (block(key, "hunter2", uuid, "fr-par-1"), "invalid secret key format, expected a UUID"),
+        (block(key, uuid, "p", "fr-par-1"), "invalid project ID format 'p'"),
+        (block(key, uuid, uuid, "paris"), "invalid default zone format 'paris'"),
+    ] {
+        let fault = fault(&text);
+        assert!(fault.contains(wanted) && !fault.contains("hunter"), "{fault}");
+    }
+}
+
+#[test]
+fn tabs_around_the_document_are_refused() {
+    for text in [
+        "\tglobal: {}\n",
+        "# c\n\tglobal: {}\n",
+        "\t# c\nglobal: {}\n",
+        "global: {}\n  \t",
+        "global: {}\n\n\t# c\n",
+    ] {
+        assert!(fault(text).contains("found character that cannot start any token"), "{}", fault(text));
+    }
+    for text in
+        ["global: {}\n# c\n", "rule_files: [a,\n\tb]\n", "global:\n  scrape_interval:\t5s\t# c\n", "\n", ""]
+    {
+        assert!(load(text).is_ok(), "{text:?}");
+    }
+}
+
+#[test]
+fn null_among_source_labels_is_the_empty_name() {
+    let rule = |name: &str| {
+        format!(
+            "scrape_configs: [{{job_name: a, relabel_configs: [{{source_labels: [{name}], target_label: b}}]}}]"
+        )
+    };
+    assert!(load(&rule("null")).is_ok());
+    assert!(fault(&rule("''")).contains("is not a valid label name"));
+}
+
+#[test]
+fn clouds_of_azure_are_known_and_the_public_one_is_meant_by_none() {
+    let block = |cloud: &str| config::azuread::AzureAdConfig::load(&format!("sdk: {{}}\ncloud: '{cloud}'\n"));
+    assert_eq!(block("").unwrap().cloud, "AzurePublic");
+    assert!(block("AzureChina").is_ok());
+    let fault = block("azurepublic").unwrap_err().to_string();
+    assert!(fault.contains("must provide a cloud in the Azure AD config"), "{fault}");
+}

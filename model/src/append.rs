@@ -203,6 +203,17 @@ pub enum ExemplarError {
     UnknownSeries,
 }
 
+/// What a committed batch survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// It is in the log, with everything before it: the end of the process costs
+    /// nothing of it.
+    Logged,
+    /// It is visible, but only in memory: the log could not be written. It is
+    /// logged as soon as that works again.
+    MemoryOnly,
+}
+
 /// A store that samples can be appended to.
 pub trait Appendable: Send + Sync {
     /// Starts a batch. Nothing of it is visible before [`Appender::commit`].
@@ -253,10 +264,14 @@ pub trait Appender: Send {
 
     /// Logs the batch, then makes all of it visible at once.
     ///
+    /// A log that cannot be written is no error as long as memory has room: the
+    /// batch is visible, and the answer says that it is not durable. Whoever
+    /// answers for others (remote write, OTLP) must not acknowledge such a batch;
+    /// who has nobody to ask again (scrapes, rules) takes it as stored.
+    ///
     /// # Errors
-    /// The log could not be written; the batch is rolled back unless the store
-    /// keeps it in memory and counts it as not durable, which is no error.
-    fn commit(self: Box<Self>) -> Result<(), StorageError>;
+    /// The batch is rolled back: the store is closed or has no room.
+    fn commit(self: Box<Self>) -> Result<Durability, StorageError>;
 
     /// Drops the batch.
     fn rollback(self: Box<Self>);

@@ -31,8 +31,8 @@ pub mod time;
 pub mod wal_tail;
 
 pub use append::{
-    AppendError, Appendable, Appender, ExemplarError, FloatBatch, HistogramSample, HistogramValue, Outcome,
-    SeriesHandle, SeriesRef, Timestamps,
+    AppendError, Appendable, Appender, Durability, ExemplarError, FloatBatch, HistogramSample,
+    HistogramValue, Outcome, SeriesHandle, SeriesRef, Timestamps,
 };
 pub use env::{Clock, Env, Fs};
 pub use exemplar::Exemplar;

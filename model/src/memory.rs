@@ -29,6 +29,34 @@ pub enum Pressure {
     RefuseWrites,
 }
 
+impl Pressure {
+    /// The share of the ceiling in percent from which this pressure is felt.
+    fn percent(self) -> u64 {
+        match self {
+            Pressure::None => 0,
+            Pressure::ShrinkCaches => 80,
+            Pressure::RefuseQueries => 90,
+            Pressure::RefuseSeries => 95,
+            Pressure::RefuseWrites => 98,
+        }
+    }
+
+    /// What is refused from here on, as metrics call it.
+    pub fn refuses(self) -> &'static str {
+        match self {
+            Pressure::None => "nothing",
+            Pressure::ShrinkCaches => "caches",
+            Pressure::RefuseQueries => "queries",
+            Pressure::RefuseSeries => "series",
+            Pressure::RefuseWrites => "writes",
+        }
+    }
+}
+
+/// What can be refused, mildest first.
+const REFUSABLE: [Pressure; 4] =
+    [Pressure::ShrinkCaches, Pressure::RefuseQueries, Pressure::RefuseSeries, Pressure::RefuseWrites];
+
 /// A request was refused for want of memory, with the figures.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{by} needs {wanted} more bytes of memory, but {used} of {limit} are in use")]
@@ -53,7 +81,8 @@ struct Shared {
     limit: AtomicU64,
     owned: AtomicU64,
     leased: AtomicU64,
-    refused: AtomicU64,
+    /// By what was refused, as [`REFUSABLE`] has it.
+    refused: [AtomicU64; 4],
     owners: Mutex<Vec<(&'static str, Arc<AtomicU64>)>>,
 }
 
@@ -65,7 +94,7 @@ impl Accountant {
                 limit: AtomicU64::new(limit),
                 owned: AtomicU64::new(0),
                 leased: AtomicU64::new(0),
-                refused: AtomicU64::new(0),
+                refused: Default::default(),
                 owners: Mutex::new(Vec::new()),
             }),
         }
@@ -81,6 +110,11 @@ impl Accountant {
         self.shared.limit.load(Ordering::Relaxed)
     }
 
+    /// Moves the ceiling, as when a container's limit changes.
+    pub fn set_limit(&self, limit: u64) {
+        self.shared.limit.store(limit, Ordering::Relaxed);
+    }
+
     /// Bytes in use: what owners report and leases hold.
     pub fn used(&self) -> u64 {
         self.shared.owned.load(Ordering::Relaxed) + self.shared.leased.load(Ordering::Relaxed)
@@ -88,19 +122,31 @@ impl Accountant {
 
     /// How often memory was refused.
     pub fn refusals(&self) -> u64 {
-        self.shared.refused.load(Ordering::Relaxed)
+        self.shared.refused.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// How often memory was refused, by what was refused.
+    pub fn refusals_by_kind(&self) -> Vec<(&'static str, u64)> {
+        let kinds = REFUSABLE.iter().zip(&self.shared.refused);
+        kinds.map(|(kind, count)| (kind.refuses(), count.load(Ordering::Relaxed))).collect()
     }
 
     /// How near the ceiling the process is.
     pub fn pressure(&self) -> Pressure {
-        let used = u128::from(self.used()) * 100;
-        let limit = u128::from(self.limit());
-        match () {
-            () if used >= limit * 98 => Pressure::RefuseWrites,
-            () if used >= limit * 95 => Pressure::RefuseSeries,
-            () if used >= limit * 90 => Pressure::RefuseQueries,
-            () if used >= limit * 80 => Pressure::ShrinkCaches,
-            () => Pressure::None,
+        let felt = |&&kind: &&Pressure| passes(self.used(), self.limit(), kind);
+        REFUSABLE.iter().rev().find(felt).copied().unwrap_or(Pressure::None)
+    }
+
+    /// Makes sure that something may grow by `wanted` bytes although nobody
+    /// holds a lease for it: a series that is to be made.
+    ///
+    /// # Errors
+    /// The process is so near its ceiling that this kind is refused.
+    pub fn admit(&self, by: &str, wanted: u64, refuse_from: Pressure) -> Result<(), MemoryRefused> {
+        let (used, limit) = (self.used(), self.limit());
+        match passes(used.saturating_add(wanted), limit, refuse_from) {
+            true => Err(self.refusal(by, refuse_from, wanted, used, limit)),
+            false => Ok(()),
         }
     }
 
@@ -127,7 +173,8 @@ impl Accountant {
     }
 
     /// A lease that holds nothing yet and may grow to `budget` bytes.
-    /// `refuse_from` is the pressure at which growing is refused.
+    /// `refuse_from` is the pressure at which growing is refused: anything but
+    /// none at all.
     pub fn lease(&self, by: &str, budget: u64, refuse_from: Pressure) -> Lease {
         Lease {
             accountant: self.clone(),
@@ -138,10 +185,17 @@ impl Accountant {
         }
     }
 
-    fn refusal(&self, by: &str, wanted: u64, used: u64, limit: u64) -> MemoryRefused {
-        self.shared.refused.fetch_add(1, Ordering::Relaxed);
+    fn refusal(&self, by: &str, kind: Pressure, wanted: u64, used: u64, limit: u64) -> MemoryRefused {
+        if let Some(at) = REFUSABLE.iter().position(|&have| have == kind) {
+            self.shared.refused[at].fetch_add(1, Ordering::Relaxed);
+        }
         MemoryRefused { by: by.to_owned(), wanted, used, limit }
     }
+}
+
+/// Whether so many bytes reach the share at which something is refused.
+fn passes(used: u64, limit: u64, kind: Pressure) -> bool {
+    u128::from(used) * 100 >= u128::from(limit) * u128::from(kind.percent())
 }
 
 /// One large owner's figure; dropping it takes its bytes off the account.
@@ -155,6 +209,12 @@ impl Owner {
     pub fn set(&self, bytes: u64) {
         let before = self.bytes.swap(bytes, Ordering::Relaxed);
         self.shared.owned.fetch_add(bytes.wrapping_sub(before), Ordering::Relaxed);
+    }
+
+    /// Reports that the owner holds more than it said.
+    pub fn add(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.shared.owned.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// What the owner last reported.
@@ -190,7 +250,7 @@ impl Lease {
             return Ok(());
         }
         if bytes > self.budget {
-            return Err(self.accountant.refusal(&self.by, bytes - have, have, self.budget));
+            return Err(self.accountant.refusal(&self.by, self.refuse_from, bytes - have, have, self.budget));
         }
         let target = bytes.next_multiple_of(LEASE_STEP_BYTES).min(self.budget);
         let more = target - have;
@@ -198,15 +258,9 @@ impl Lease {
             + self.accountant.shared.owned.load(Ordering::Relaxed)
             + more;
         let limit = self.accountant.limit();
-        let share = match self.refuse_from {
-            Pressure::None => 80,
-            Pressure::ShrinkCaches | Pressure::RefuseQueries => 90,
-            Pressure::RefuseSeries => 95,
-            Pressure::RefuseWrites => 98,
-        };
-        if u128::from(used) * 100 > u128::from(limit) * share {
+        if passes(used, limit, self.refuse_from) {
             self.accountant.shared.leased.fetch_sub(more, Ordering::Relaxed);
-            return Err(self.accountant.refusal(&self.by, more, used - more, limit));
+            return Err(self.accountant.refusal(&self.by, self.refuse_from, more, used - more, limit));
         }
         self.reserved.store(target, Ordering::Relaxed);
         Ok(())
@@ -255,5 +309,30 @@ mod tests {
         assert_eq!(accountant.used(), 89 << 20, "a refused lease holds nothing");
         owner.set(99 << 20);
         assert_eq!(accountant.pressure(), Pressure::RefuseWrites);
+    }
+
+    #[test]
+    fn refusals_come_in_their_order_and_are_counted_by_kind() {
+        let accountant = Accountant::new(1000 << 20);
+        let owner = accountant.owner("head");
+        let refused = |percent: u64| {
+            owner.set((percent * 10) << 20);
+            let lease = |kind| accountant.lease("it", u64::MAX, kind).grow_to(1).is_err();
+            [
+                lease(Pressure::RefuseQueries),
+                accountant.admit("a series", 1, Pressure::RefuseSeries).is_err(),
+                lease(Pressure::RefuseWrites),
+            ]
+        };
+        assert_eq!(refused(79), [false, false, false]);
+        assert_eq!(refused(90), [true, false, false]);
+        assert_eq!(refused(95), [true, true, false]);
+        assert_eq!(refused(98), [true, true, true]);
+        let counts = accountant.refusals_by_kind();
+        assert_eq!(counts, [("caches", 0), ("queries", 3), ("series", 2), ("writes", 1)]);
+        accountant.set_limit(2000 << 20);
+        assert_eq!(accountant.pressure(), Pressure::None, "the ceiling was raised");
+        owner.add(700 << 20);
+        assert_eq!(accountant.pressure(), Pressure::ShrinkCaches);
     }
 }

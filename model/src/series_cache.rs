@@ -88,6 +88,53 @@ impl SeriesCache {
         Some(handle)
     }
 
+    /// The handles of many keys, in their order; `handles` is cleared first.
+    ///
+    /// Keys are looked up part of the table by part, so that the processor waits
+    /// for many of them at once and not for one after the other.
+    pub fn get_all(&self, keys: &[SeriesKey], handles: &mut Vec<Option<SeriesHandle>>) {
+        handles.clear();
+        handles.resize(keys.len(), None);
+        let mut ends = [0usize; SHARDS];
+        for key in keys {
+            ends[shard_of(*key)] += 1;
+        }
+        let mut sum = 0;
+        let mut starts = ends.map(|count| {
+            sum += count;
+            sum - count
+        });
+        let mut order = vec![0u32; keys.len()];
+        for (i, key) in keys.iter().enumerate() {
+            let place = &mut starts[shard_of(*key)];
+            order[*place] = i as u32;
+            *place += 1;
+        }
+        // Each start has moved to the end of its part.
+        let mut from = 0;
+        for (shard, &to) in self.shards.iter().zip(&starts) {
+            if from == to {
+                continue;
+            }
+            let mut shard = shard.lock();
+            for &i in &order[from..to] {
+                let key = keys[i as usize];
+                let found = shard.young.find(key.low, |(have, _)| *have == key);
+                handles[i as usize] = found.map(|(_, handle)| *handle);
+            }
+            for &i in &order[from..to] {
+                let key = keys[i as usize];
+                if handles[i as usize].is_none()
+                    && let Some(handle) = shard.old.find(key.low, |(have, _)| *have == key).map(|it| it.1)
+                {
+                    self.insert_young(&mut shard, key, handle);
+                    handles[i as usize] = Some(handle);
+                }
+            }
+            from = to;
+        }
+    }
+
     /// Remembers the handle of a key in place of an earlier one.
     pub fn insert(&self, key: SeriesKey, handle: SeriesHandle) {
         let mut shard = self.shard(key).lock();
@@ -96,6 +143,13 @@ impl SeriesCache {
             return;
         }
         self.insert_young(&mut shard, key, handle);
+    }
+
+    /// Forgets everything and gives its memory back.
+    pub fn clear(&self) {
+        for shard in &self.shards {
+            *shard.lock() = Generations::default();
+        }
     }
 
     /// Bytes the cache holds now, near enough.
@@ -110,7 +164,7 @@ impl SeriesCache {
     }
 
     fn shard(&self, key: SeriesKey) -> &Mutex<Generations> {
-        &self.shards[(key.high >> 60) as usize % SHARDS]
+        &self.shards[shard_of(key)]
     }
 
     fn insert_young(&self, shard: &mut Generations, key: SeriesKey, handle: SeriesHandle) {
@@ -119,6 +173,11 @@ impl SeriesCache {
         }
         shard.young.insert_unique(key.low, (key, handle), |(key, _)| key.low);
     }
+}
+
+/// The part of the table that a key belongs to.
+fn shard_of(key: SeriesKey) -> usize {
+    (key.high >> 60) as usize % SHARDS
 }
 
 #[cfg(test)]
@@ -143,6 +202,24 @@ mod tests {
     }
 
     #[test]
+    fn many_keys_at_once_find_what_each_alone_finds() {
+        let cache = SeriesCache::new(SHARDS * 2 * ENTRY_BYTES * 64);
+        let keys: Vec<SeriesKey> = (0u32..3000).map(|i| SeriesKey::of(&i.to_le_bytes())).collect();
+        for (i, &key) in keys.iter().enumerate() {
+            cache.insert(key, handle(i as u32));
+        }
+        let mut handles = Vec::new();
+        cache.get_all(&keys, &mut handles);
+        let known = handles.iter().flatten().count();
+        assert!(known > 500 && known < 3000, "some of both, old ones included: {known}");
+        for (i, found) in handles.iter().enumerate() {
+            assert!(found.is_none_or(|found| found == handle(i as u32)));
+        }
+        cache.get_all(&[], &mut handles);
+        assert!(handles.is_empty());
+    }
+
+    #[test]
     fn the_order_of_parts_counts() {
         let (a, b) = (SeriesKey::of(b"a"), SeriesKey::of(b"b"));
         assert_ne!(SeriesKey::empty().then(a).then(b), SeriesKey::empty().then(b).then(a));
@@ -156,5 +233,8 @@ mod tests {
         cache.insert(key, handle(1));
         cache.insert(key, handle(2));
         assert_eq!(cache.get(key), Some(handle(2)));
+        assert!(cache.heap_bytes() > 0);
+        cache.clear();
+        assert_eq!((cache.get(key), cache.heap_bytes()), (None, 0));
     }
 }

@@ -12,13 +12,15 @@
 mod auth;
 mod connector;
 mod dial;
-mod jwt;
+pub(crate) mod jwt;
 mod oauth2;
 mod proxy;
 mod redirect;
+mod signing;
 mod stream;
 pub(crate) mod tls;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,9 +41,41 @@ use crate::error::{BuildError, ConnectError, Fault, HttpError};
 use auth::Authenticator;
 use connector::Connector;
 use redirect::Hop;
+use signing::RequestSigner;
 use tls::{FileStamps, TlsSettings};
 
 pub use proxy::ProxyEnvironment;
+pub use signing::Signing;
+
+/// Environment variables as the server read them: where clouds keep credentials
+/// and are told of. Their values are not shown.
+#[derive(Clone, Default)]
+pub struct Variables(Arc<BTreeMap<String, String>>);
+
+impl Variables {
+    /// A variable, the empty text where it is not set.
+    pub fn get(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+}
+
+impl From<BTreeMap<String, String>> for Variables {
+    fn from(variables: BTreeMap<String, String>) -> Variables {
+        Variables(Arc::new(variables))
+    }
+}
+
+impl From<Arc<BTreeMap<String, String>>> for Variables {
+    fn from(variables: Arc<BTreeMap<String, String>>) -> Variables {
+        Variables(variables)
+    }
+}
+
+impl std::fmt::Debug for Variables {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 /// What a client needs beside its block.
 #[derive(Clone)]
@@ -52,6 +86,8 @@ pub struct ClientOptions {
     pub clock: Arc<dyn Clock>,
     /// What `proxy_from_environment` means.
     pub proxies: Arc<ProxyEnvironment>,
+    /// Where credentials of clouds are looked for.
+    pub variables: Variables,
     /// A socket that all connections go to, whatever the URL's host.
     pub unix_socket: Option<PathBuf>,
     /// Whether connections are kept for further requests.
@@ -71,11 +107,23 @@ impl ClientOptions {
             user_agent: user_agent.into(),
             clock,
             proxies: Arc::new(ProxyEnvironment::default()),
+            variables: Variables::default(),
             unix_socket: None,
             keep_alive: true,
             idle_timeout: Duration::from_secs(300),
             round_robin_dns: false,
             host: None,
+        }
+    }
+
+    /// The same for requests that are made on the side: for tokens.
+    pub(crate) fn plain(&self) -> ClientOptions {
+        ClientOptions {
+            idle_timeout: SIDE_IDLE_TIMEOUT,
+            unix_socket: None,
+            host: None,
+            round_robin_dns: false,
+            ..self.clone()
         }
     }
 }
@@ -101,6 +149,7 @@ struct Inner {
     user_agent: HeaderValue,
     host: Option<HeaderValue>,
     authenticator: Authenticator,
+    signer: Option<RequestSigner>,
     headers: Vec<(HeaderName, HeaderSource)>,
     tls: TlsSettings,
     proxy: Arc<proxy::ProxyRules>,
@@ -116,6 +165,8 @@ struct Watch {
 
 /// Files of TLS are looked at no more often than this.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// How long an unused connection for tokens is kept.
+const SIDE_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Upstream's limit of unused connections to one host.
 const IDLE_PER_HOST_MAX: usize = 1000;
 /// A connection's read buffer: what an idle target costs most.
@@ -138,6 +189,21 @@ impl HttpClient {
     /// # Errors
     /// A file cannot be read, TLS cannot be set up, or a secret manager is asked for.
     pub fn new(config: &HttpClientConfig, options: ClientOptions) -> Result<HttpClient, BuildError> {
+        HttpClient::with_signing(config, None, options)
+    }
+
+    /// A client as the block describes it, whose requests are signed.
+    ///
+    /// Credentials and tokens are fetched with the first request, kept, and
+    /// renewed before they end.
+    ///
+    /// # Errors
+    /// As [`HttpClient::new`]; or the settings of the signature cannot be used.
+    pub fn with_signing(
+        config: &HttpClientConfig,
+        signing: Option<&Signing>,
+        options: ClientOptions,
+    ) -> Result<HttpClient, BuildError> {
         let tls = TlsSettings::new(&config.tls_config)?;
         let stamps = tls.stamps();
         let proxy = Arc::new(proxy::ProxyRules::new(&config.proxy, &options.proxies)?);
@@ -151,6 +217,7 @@ impl HttpClient {
                 user_agent: header(&options.user_agent),
                 host: options.host.as_deref().map(header),
                 authenticator: Authenticator::new(config, &options)?,
+                signer: signing.map(|signing| RequestSigner::new(signing, &options)).transpose()?,
                 headers: configured_headers(config),
                 tls,
                 proxy,
@@ -200,6 +267,11 @@ impl HttpClient {
             {
                 headers.insert(http::header::AUTHORIZATION, value);
             }
+        }
+        if let Some(signer) = &inner.signer
+            && !hop.left_host
+        {
+            signer.sign(hop, &mut headers).await?;
         }
         if let Some(value) = inner.proxy.authorization_for(&hop.uri) {
             headers.insert(http::header::PROXY_AUTHORIZATION, value);

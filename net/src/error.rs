@@ -46,6 +46,9 @@ pub enum BuildError {
     /// The proxy's URL cannot be used.
     #[error("invalid proxy URL: {0}")]
     Proxy(&'static str),
+    /// Requests cannot be signed as the block says.
+    #[error("{0}")]
+    Cloud(String),
     /// TLS itself refuses its settings.
     #[error("unable to set up TLS: {0}")]
     Tls(String),
@@ -105,7 +108,7 @@ pub enum Fault {
         /// The reason.
         why: String,
     },
-    /// No token came from the OAuth2 server.
+    /// No token or credentials came from their server.
     #[error("{0}")]
     Token(String),
     /// The client cannot be rebuilt from its changed files.

@@ -8,9 +8,12 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod cloud;
 pub mod error;
 mod secrets;
 pub mod server;
+pub mod xml;
 
-pub use client::{ClientOptions, HttpClient, ProxyEnvironment};
+pub use client::{ClientOptions, HttpClient, ProxyEnvironment, Signing, Variables};
+pub use cloud::CloudError;
 pub use error::{BuildError, ConnectError, Fault, HttpError};

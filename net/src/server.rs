@@ -30,6 +30,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use model::Clock;
+use model::metrics::Counter;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -53,6 +54,17 @@ pub struct ServeOptions {
     pub drain_timeout: Duration,
     /// Time for the rate limit.
     pub clock: Arc<dyn Clock>,
+    /// What counts connections.
+    pub connections: Connections,
+}
+
+/// Counters of connections.
+#[derive(Clone, Default)]
+pub struct Connections {
+    /// Those that were taken.
+    pub accepted: Counter,
+    /// Those of them that ended.
+    pub closed: Counter,
 }
 
 impl ServeOptions {
@@ -63,6 +75,7 @@ impl ServeOptions {
             read_timeout: Duration::from_secs(300),
             drain_timeout: Duration::from_secs(60),
             clock,
+            connections: Connections::default(),
         }
     }
 }
@@ -82,7 +95,7 @@ pub struct Peer {
     pub is_tls: bool,
 }
 
-/// How long a TLS handshake may take.
+/// How long a TLS handshake may take at most; the time to read bounds it too.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The wait after a failed accept, as when files run out.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -97,6 +110,7 @@ struct Shared<S> {
     tls: Option<tls::ServerTls>,
     read_timeout: Duration,
     slots: Arc<Semaphore>,
+    connections: Connections,
 }
 
 /// Serves the listeners until `shutdown` ends, then lets requests end.
@@ -128,6 +142,7 @@ where
         tls,
         read_timeout: options.read_timeout,
         slots: Arc::new(Semaphore::new(options.max_connections.max(1))),
+        connections: options.connections,
     });
     let graceful = Arc::new(GracefulShutdown::new());
     let mut loops = tokio::task::JoinSet::new();
@@ -170,7 +185,21 @@ where
         };
         let _ = stream.set_nodelay(true);
         let watcher = graceful.watcher();
-        tokio::spawn(connection(stream, address, Arc::clone(&shared), watcher, slot));
+        shared.connections.accepted.inc();
+        let (serving, closing) = (Arc::clone(&shared), Closing(shared.connections.closed.clone()));
+        tokio::spawn(async move {
+            let _closing = closing;
+            connection(stream, address, serving, watcher, slot).await;
+        });
+    }
+}
+
+/// Counts a connection as closed however it ends.
+struct Closing(Counter);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.inc();
     }
 }
 
@@ -199,7 +228,8 @@ async fn connection<S, B>(
         run(builder.http1_only(), stream, peer, Arc::clone(&shared), watcher).await;
         return;
     };
-    let Ok(stream) = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(stream, tls)).await else { return };
+    let patience = HANDSHAKE_TIMEOUT.min(shared.read_timeout);
+    let Ok(stream) = tokio::time::timeout(patience, handshake(stream, tls)).await else { return };
     match stream {
         Ok(stream) => {
             let peer = Peer { address, is_tls: true };

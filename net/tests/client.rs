@@ -11,7 +11,7 @@ use bytes::Bytes;
 use config::HttpClientConfig;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use net::{ClientOptions, HttpClient};
+use net::{ClientOptions, HttpClient, ProxyEnvironment};
 use servers::{Seen, Server, TlsFiles};
 use testkit::TestClock;
 
@@ -276,4 +276,77 @@ async fn signed_oauth2_requests_carry_the_configured_claims() {
     assert_eq!(parts[0], serde_json::json!({"alg": "RS256", "typ": "JWT", "kid": "k1"}));
     assert_eq!(parts[1]["level"], 3);
     assert_eq!(parts[1]["iat"], 1_700_000_000);
+}
+
+#[tokio::test]
+async fn the_environment_names_the_proxy_and_what_is_reached_without() {
+    let proxy = Server::http(|seen| ok(&format!("proxied {}", seen.path))).await;
+    let direct = Server::http(|_| ok("direct")).await;
+    let environment = ProxyEnvironment {
+        http_proxy: proxy.url("").replace("http://", "http://user:pa%20ss@"),
+        no_proxy: "127.0.0.1".to_owned(),
+        ..ProxyEnvironment::default()
+    };
+    let options = ClientOptions { proxies: Arc::new(environment), ..options(&clock()) };
+    let config = HttpClientConfig::load("proxy_from_environment: true").unwrap();
+    let client = HttpClient::new(&config, options.clone()).unwrap();
+    let answer = client.send(get("http://metrics.example/m?x=1")).await.unwrap();
+    assert_eq!(body(answer).await, "proxied http://metrics.example/m?x=1");
+    assert_eq!(proxy.seen()[0].header("proxy-authorization"), "Basic dXNlcjpwYSBzcw==");
+    assert_eq!(body(client.send(get(&direct.url("/"))).await.unwrap()).await, "direct");
+    // Who does not ask for it is not sent through it.
+    let plain = HttpClient::new(&HttpClientConfig::default(), options).unwrap();
+    assert_eq!(body(plain.send(get(&direct.url("/"))).await.unwrap()).await, "direct");
+    assert_eq!(proxy.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn header_files_are_read_at_each_use() {
+    let server = Server::http(|_| ok("")).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("header");
+    let client = client(&format!("http_headers: {{X-Key: {{files: [{}]}}}}", file.display()));
+    for value in ["one", "two"] {
+        std::fs::write(&file, format!("{value}\n")).unwrap();
+        client.send(get(&server.url("/"))).await.unwrap();
+    }
+    let sent: Vec<String> = server.seen().iter().map(|seen| seen.header("x-key")).collect();
+    assert_eq!(sent, ["one", "two"]);
+    std::fs::remove_file(&file).unwrap();
+    let error = client.send(get(&server.url("/"))).await.unwrap_err().to_string();
+    assert!(error.contains("headers file") && error.contains("no such file"), "{error}");
+}
+
+#[tokio::test]
+async fn rotated_client_certificates_are_presented() {
+    let files = TlsFiles::new(&["localhost"]);
+    let server = Server::https_with_client_auth(&files, |_| ok("known")).await;
+    let url = server.url("/").replace("127.0.0.1", "localhost");
+    let stranger = TlsFiles::new(&["localhost"]);
+    let (ca, cert, key) = (files.ca.display(), stranger.cert.clone(), stranger.key.clone());
+    let text =
+        format!("tls_config: {{ca_file: {ca}, cert_file: {}, key_file: {}}}", cert.display(), key.display());
+    let clock = clock();
+    let client = HttpClient::new(&HttpClientConfig::load(&text).unwrap(), options(&clock)).unwrap();
+    assert!(client.send(get(&url)).await.is_err());
+    std::fs::copy(&files.cert, &cert).unwrap();
+    std::fs::copy(&files.key, &key).unwrap();
+    clock.advance(Duration::from_secs(2));
+    assert_eq!(body(client.send(get(&url)).await.unwrap()).await, "known");
+}
+
+#[tokio::test]
+async fn nothing_that_is_printed_has_a_secret() {
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let text = format!(
+        "basic_auth: {{username: u, password: hunter2}}\nproxy_url: 'http://p:hunter3@{free}'\n\
+         http_headers: {{X: {{secrets: [hunter4]}}}}\ntls_config: {{key: hunter5, cert: x}}\n"
+    );
+    let config = HttpClientConfig::load(&text).unwrap();
+    let fault = HttpClient::new(&config, options(&clock())).unwrap_err();
+    assert!(!format!("{config:?} {fault} {fault:?}").contains("hunter"), "{fault:?}");
+    let config = HttpClientConfig::load(text.rsplit_once("tls_config").unwrap().0).unwrap();
+    let client = HttpClient::new(&config, options(&clock())).unwrap();
+    let fault = client.send(get("http://u:hunter6@metrics.example/")).await.unwrap_err();
+    assert!(!format!("{client:?} {fault} {fault:?}").contains("hunter"), "{fault:?}");
 }

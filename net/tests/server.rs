@@ -32,6 +32,7 @@ struct Running {
     stop: oneshot::Sender<()>,
     ended: tokio::task::JoinHandle<Result<(), net::server::WebConfigError>>,
     clock: Arc<TestClock>,
+    connections: net::server::Connections,
     /// Told when a request to `/slow` has come.
     arrived: Arc<Notify>,
     /// Lets requests to `/slow` end.
@@ -43,9 +44,11 @@ async fn start(source: WebConfigSource, max_connections: usize) -> Running {
     let address = listener.local_addr().unwrap();
     let clock = Arc::new(TestClock::new(0));
     let read_timeout = Duration::from_millis(300);
+    let connections = net::server::Connections::default();
     let options = ServeOptions {
         max_connections,
         read_timeout,
+        connections: connections.clone(),
         ..ServeOptions::new(Arc::clone(&clock) as Arc<dyn model::Clock>)
     };
     let (arrived, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -74,7 +77,7 @@ async fn start(source: WebConfigSource, max_connections: usize) -> Running {
         let _ = stopped.await;
     };
     let ended = tokio::spawn(serve(vec![listener], source, service, options, shutdown));
-    Running { address, stop, ended, clock, arrived, release }
+    Running { address, stop, ended, clock, connections, arrived, release }
 }
 
 async fn with_file(dir: &Path, text: &str) -> Running {
@@ -255,4 +258,110 @@ async fn slow_senders_are_cut_off() {
     let answer = String::from_utf8_lossy(&answer[..len]);
     assert!(answer.contains("400 Bad Request") && answer.ends_with("i/o timeout"), "{answer}");
     assert_eq!(silent.read(&mut [0u8; 8]).await.unwrap(), 0, "the silent connection is closed");
+}
+
+/// What a bare connection is told until it is closed, or that it is not closed.
+async fn until_closed(mut stream: TcpStream) -> String {
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await;
+    assert!(read.is_ok(), "the connection must end");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn a_head_that_trickles_in_is_cut_off() {
+    let server = start(WebConfigSource::none(), 8).await;
+    let (read, mut write) = TcpStream::connect(server.address).await.unwrap().into_split();
+    let trickle = tokio::spawn(async move {
+        let head = b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ".iter().chain(std::iter::repeat(&b'a'));
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
+        for byte in head {
+            ticks.tick().await;
+            if write.write_all(&[*byte]).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut read = read;
+    let mut answer = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(5), read.read_to_end(&mut answer)).await;
+    assert!(ended.is_ok(), "a slow head must not hold a connection for ever");
+    assert!(!String::from_utf8_lossy(&answer).contains("tls="), "nothing was answered");
+    trickle.abort();
+}
+
+#[tokio::test]
+async fn a_head_without_end_is_refused_before_it_fills_memory() {
+    let server = start(WebConfigSource::none(), 8).await;
+    for head in [
+        format!("GET / HTTP/1.1\r\nHost: x\r\nX-Big: {}\r\n\r\n", "a".repeat(8 << 20)),
+        format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(8 << 20)),
+        format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X-Many: a\r\n".repeat(100_000)),
+    ] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        // The server may stop reading before all is sent.
+        let _ = stream.write_all(head.as_bytes()).await;
+        let answer = until_closed(stream).await;
+        let refused =
+            answer.starts_with("HTTP/1.1 431 ") || answer.starts_with("HTTP/1.1 414 ") || answer.is_empty();
+        assert!(refused, "{}", &answer[..answer.len().min(80)]);
+    }
+    let url = format!("http://{}/", server.address);
+    assert_eq!(ask(&client("{}"), &url).await.unwrap().0, StatusCode::OK, "others are served");
+}
+
+#[tokio::test]
+async fn a_handshake_that_never_comes_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = TlsFiles::new(&["localhost"]);
+    let server = with_file(dir.path(), &tls_text(&files, "")).await;
+    let silent = TcpStream::connect(server.address).await.unwrap();
+    let mut half = TcpStream::connect(server.address).await.unwrap();
+    half.write_all(&[22, 3, 1, 2, 0, 1]).await.unwrap();
+    assert_eq!(until_closed(silent).await, "");
+    assert_eq!(until_closed(half).await, "");
+}
+
+#[tokio::test]
+async fn connections_are_counted() {
+    let server = start(WebConfigSource::none(), 8).await;
+    let url = format!("http://{}/", server.address);
+    for _ in 0..3 {
+        ask(&client("{}"), &url).await.unwrap();
+    }
+    assert_eq!(server.connections.accepted.get(), 3.0);
+    let all_closed = async {
+        while server.connections.closed.get() < 3.0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), all_closed).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_password_is_asked_for_on_every_path_and_its_neighbours_do_not_pass() {
+    let dir = tempfile::tempdir().unwrap();
+    let server =
+        with_file(dir.path(), &format!("basic_auth_users: {{alice: '{}', al: '{}'}}", hash(), hash())).await;
+    let with = |user: &str, password: &str| {
+        client(&format!("basic_auth: {{username: '{user}', password: '{password}'}}"))
+    };
+    for path in ["/", "/metrics", "/-/healthy", "/api/v1/query"] {
+        let url = format!("http://{}{path}", server.address);
+        assert_eq!(ask(&client("{}"), &url).await.unwrap().0, StatusCode::UNAUTHORIZED, "{path}");
+        assert_eq!(ask(&with("alice", "secret"), &url).await.unwrap().0, StatusCode::OK, "{path}");
+    }
+    let url = format!("http://{}/", server.address);
+    // After a good answer was remembered, what only looks like it is asked anew.
+    for (user, password) in
+        [("alic", "esecret"), ("alice", ""), ("al", "icesecret"), ("alice", "secret "), ("ALICE", "secret")]
+    {
+        let (status, ..) = ask(&with(user, password), &url).await.unwrap();
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{user}:{password}");
+    }
+    // A changed hash counts at once, remembered or not.
+    let other = bcrypt::hash_with_result("other", 4).unwrap();
+    std::fs::write(dir.path().join("web.yml"), format!("basic_auth_users: {{alice: '{other}'}}")).unwrap();
+    assert_eq!(ask(&with("alice", "secret"), &url).await.unwrap().0, StatusCode::UNAUTHORIZED);
+    assert_eq!(ask(&with("alice", "other"), &url).await.unwrap().0, StatusCode::OK);
 }

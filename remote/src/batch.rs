@@ -25,22 +25,17 @@ const FLOATS_MAX: usize = 16 * 1024;
 /// Histograms are handed over when so many are gathered.
 const HISTOGRAMS_MAX: usize = 1024;
 
-/// The kinds of samples, as they are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A float.
-    Float,
-    /// A native histogram.
-    Histogram,
+/// How many samples are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Floats.
+    pub floats: u64,
+    /// Native histograms.
+    pub histograms: u64,
 }
 
-/// What became of one sample: its series' place in the request, its kind, and
-/// why it was refused.
-pub struct Report {
-    pub owner: u32,
-    pub kind: Kind,
-    pub refusal: Option<String>,
-}
+/// Takes a refused sample: its series' place, and why.
+pub type Refuse<'r> = &'r mut dyn FnMut(u32, String);
 
 /// Finds the series at a place of the request anew.
 pub type Resolve<'r> = &'r mut dyn FnMut(&mut dyn Appender, u32) -> Result<SeriesHandle, AppendError>;
@@ -109,6 +104,7 @@ impl<'a> Pending<'a> {
 
     /// Hands over what is gathered: floats, then histograms. A sample whose
     /// handle went stale is appended again to the series that `resolve` names.
+    /// What is refused goes to `refuse`.
     ///
     /// # Errors
     /// A series cannot be made.
@@ -116,10 +112,12 @@ impl<'a> Pending<'a> {
         &mut self,
         appender: &mut dyn Appender,
         resolve: Resolve<'_>,
-        report: &mut dyn FnMut(Report),
-    ) -> Result<(), AppendError> {
-        let flushed = self.flush_floats(appender, resolve, report);
-        let flushed = flushed.and_then(|()| self.flush_histograms(appender, resolve, report));
+        refuse: Refuse<'_>,
+    ) -> Result<Stored, AppendError> {
+        let flushed = self.flush_floats(appender, resolve, refuse).and_then(|floats| {
+            let histograms = self.flush_histograms(appender, resolve, refuse)?;
+            Ok(Stored { floats, histograms })
+        });
         self.series.clear();
         self.timestamps_ms.clear();
         self.start_timestamps_ms.clear();
@@ -135,10 +133,10 @@ impl<'a> Pending<'a> {
         &mut self,
         appender: &mut dyn Appender,
         resolve: Resolve<'_>,
-        report: &mut dyn FnMut(Report),
-    ) -> Result<(), AppendError> {
+        refuse: Refuse<'_>,
+    ) -> Result<u64, AppendError> {
         if self.values.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let started = self.start_timestamps_ms.iter().any(|&start| start != 0);
         let batch = FloatBatch {
@@ -149,9 +147,16 @@ impl<'a> Pending<'a> {
             in_order_only: false,
         };
         appender.append_floats(batch, &mut self.outcomes);
+        let mut stored = self.outcomes.iter().filter(|outcome| outcome.is_ok()).count() as u64;
+        if stored == self.values.len() as u64 {
+            return Ok(stored);
+        }
         let mut again = Vec::new();
         for i in 0..self.values.len() {
             let mut outcome = self.outcomes[i];
+            if outcome.is_ok() {
+                continue;
+            }
             if outcome == Outcome::UnknownSeries {
                 let handle = resolve(appender, self.owners[i])?;
                 let batch = FloatBatch {
@@ -164,25 +169,28 @@ impl<'a> Pending<'a> {
                 appender.append_floats(batch, &mut again);
                 outcome = again.first().copied().unwrap_or(Outcome::UnknownSeries);
             }
-            let refusal = refusal(&outcome, self.timestamps_ms[i], Some(self.values[i]));
-            report(Report { owner: self.owners[i], kind: Kind::Float, refusal });
+            match refusal(&outcome, self.timestamps_ms[i], Some(self.values[i])) {
+                Some(text) => refuse(self.owners[i], text),
+                None => stored += 1,
+            }
         }
-        Ok(())
+        Ok(stored)
     }
 
     fn flush_histograms(
         &mut self,
         appender: &mut dyn Appender,
         resolve: Resolve<'_>,
-        report: &mut dyn FnMut(Report),
-    ) -> Result<(), AppendError> {
+        refuse: Refuse<'_>,
+    ) -> Result<u64, AppendError> {
         if self.histograms.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let times: Vec<(i64, i64)> =
             self.histograms.iter().map(|sample| (sample.timestamp_ms, sample.start_timestamp_ms)).collect();
         appender.append_histograms(std::mem::take(&mut self.histograms), &mut self.outcomes);
         let mut again = Vec::new();
+        let mut stored = 0;
         for (i, &(owner, message)) in self.histogram_sources.iter().enumerate() {
             let mut outcome = self.outcomes[i];
             if outcome == Outcome::UnknownSeries
@@ -193,9 +201,12 @@ impl<'a> Pending<'a> {
                 appender.append_histograms(vec![sample(handle, histogram)], &mut again);
                 outcome = again.first().copied().unwrap_or(Outcome::UnknownSeries);
             }
-            report(Report { owner, kind: Kind::Histogram, refusal: refusal(&outcome, times[i].0, None) });
+            match refusal(&outcome, times[i].0, None) {
+                Some(text) => refuse(owner, text),
+                None => stored += 1,
+            }
         }
-        Ok(())
+        Ok(stored)
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use model::append::{AppendError, Appendable, SeriesHandle};
+use model::append::{AppendError, Appendable, Durability, SeriesHandle};
 use model::metrics::{Counter, Registry};
 use model::series_cache::{SeriesCache, SeriesKey};
 use model::{Clock, StorageError};
 
-use crate::body::{self, COMPRESSED_BYTES_MAX, Encoding};
+use crate::body::{self, Buffers, COMPRESSED_BYTES_MAX, Encoding};
 use crate::series::REQUEST_LABEL_BYTES_MAX;
 use crate::wire::WireError;
 use crate::{v1, v2};
@@ -77,6 +77,10 @@ pub enum WriteError {
     /// Its series have more bytes of labels than one request may bring.
     #[error("labels of new series are over the limit of {REQUEST_LABEL_BYTES_MAX} bytes a request")]
     TooManyLabels,
+    /// The samples are in memory, but could not be logged: a crash would lose
+    /// them, so the sender shall keep them.
+    #[error("the write-ahead log cannot be written: samples are not durable yet, send them again")]
+    NotDurable,
     /// The store failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -88,7 +92,7 @@ impl WriteError {
             WriteError::Wire(_) | WriteError::Refused(_) | WriteError::TooManyLabels => 400,
             WriteError::Append(AppendError::EmptyLabels | AppendError::DuplicateLabel(_)) => 400,
             // The sender shall keep the request and try again.
-            WriteError::Append(AppendError::Refused(_)) => 503,
+            WriteError::Append(AppendError::Refused(_)) | WriteError::NotDurable => 503,
             WriteError::Append(AppendError::Storage(error)) | WriteError::Storage(error) => match error {
                 StorageError::NotReady | StorageError::Memory(_) | StorageError::Io { .. } => 503,
                 _ => 500,
@@ -131,6 +135,7 @@ pub struct Receiver {
     store: Arc<dyn Appendable>,
     clock: Arc<dyn Clock>,
     cache: SeriesCache,
+    buffers: Buffers,
     invalid_labels: Counter,
     without_metadata: Counter,
 }
@@ -145,6 +150,7 @@ impl Receiver {
     ) -> Receiver {
         Receiver {
             cache: SeriesCache::new(options.cache_bytes),
+            buffers: Buffers::default(),
             options,
             store,
             clock,
@@ -157,6 +163,12 @@ impl Receiver {
                 "Total number of received remote write samples (and histogram samples) which were ingested without corresponding metadata.",
             ),
         }
+    }
+
+    /// Forgets which series senders name: each is looked up again when it comes.
+    pub fn forget_series(&self) {
+        self.cache.clear();
+        self.buffers.clear();
     }
 
     /// Which message and encoding the headers name.
@@ -200,18 +212,24 @@ impl Receiver {
         if body.len() > COMPRESSED_BYTES_MAX {
             return Reply::refused(413, "http: request body too large");
         }
-        let decoded = match body::unpack(encoding, body) {
-            Ok(decoded) => decoded,
-            Err(error) => return Reply::refused(400, error.to_string()),
+        let mut buffer = self.buffers.take();
+        let reply = match body::unpack(encoding, body, &mut buffer) {
+            Ok(decoded) => self.store(message, decoded),
+            Err(error) => Reply::refused(400, error.to_string()),
         };
+        self.buffers.put(buffer);
+        reply
+    }
+
+    fn store(&self, message: Message, decoded: &[u8]) -> Reply {
         let mut appender = match self.store.appender() {
             Ok(appender) => appender,
             Err(error) => return Reply::refused(503, error.to_string()),
         };
         let now_ms = self.clock.now_ms();
         let outcome = match message {
-            Message::V1 => v1::write(&decoded, &mut *appender, &self.cache, now_ms),
-            Message::V2 => v2::write(&decoded, &mut *appender, &self.cache, self.options.v2, now_ms),
+            Message::V1 => v1::write(decoded, &mut *appender, &self.cache, now_ms),
+            Message::V2 => v2::write(decoded, &mut *appender, &self.cache, self.options.v2, now_ms),
         };
         let written = match outcome {
             Ok(written) => written,
@@ -220,9 +238,15 @@ impl Receiver {
                 return Reply::refused(error.status(), error.to_string());
             }
         };
-        if let Err(error) = appender.commit() {
-            let error = WriteError::Storage(error);
-            return Reply::refused(error.status(), error.to_string());
+        match appender.commit() {
+            Ok(Durability::Logged) => {}
+            Ok(Durability::MemoryOnly) => {
+                return Reply::refused(WriteError::NotDurable.status(), WriteError::NotDurable.to_string());
+            }
+            Err(error) => {
+                let error = WriteError::Storage(error);
+                return Reply::refused(error.status(), error.to_string());
+            }
         }
         for (key, handle) in written.new_series {
             self.cache.insert(key, handle);

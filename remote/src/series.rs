@@ -77,9 +77,9 @@ impl<'c> Known<'c> {
         Known { cache, new: Vec::new(), label_bytes: 0 }
     }
 
-    /// The handle of a key.
-    pub fn get(&self, key: SeriesKey) -> Option<SeriesHandle> {
-        self.cache.get(key)
+    /// The handles of many keys, in their order; `handles` is cleared first.
+    pub fn get_all(&self, keys: &[SeriesKey], handles: &mut Vec<Option<SeriesHandle>>) {
+        self.cache.get_all(keys, handles);
     }
 
     /// Notes the handle of a key.

@@ -5,7 +5,7 @@ use model::exemplar::Exemplar;
 use model::labels::Labels;
 use model::series_cache::{SeriesCache, SeriesKey};
 
-use crate::batch::{FUTURE_MS_MAX, Kind, Pending, Report, TOO_FAR_AHEAD};
+use crate::batch::{FUTURE_MS_MAX, Pending, TOO_FAR_AHEAD};
 use crate::histogram;
 use crate::receiver::{Stats, WriteError, Written};
 use crate::series::{Known, LabelFault, labels};
@@ -27,6 +27,8 @@ pub fn write(
         known: Known::new(cache),
         latest_ms: now_ms.saturating_add(FUTURE_MS_MAX),
         series: Vec::new(),
+        keys: Vec::new(),
+        handles: Vec::new(),
         pending: Pending::default(),
         stats: Stats::default(),
         skipped_series: 0,
@@ -35,10 +37,13 @@ pub fn write(
     while let Some(field) = reader.next_field()? {
         // Field 3, metadata, is not stored: upstream ignores it as well.
         if field.number == 1 {
-            request.one_series(field.bytes()?, appender)?;
+            request.gather(field.bytes()?)?;
+            if request.series.len() == SERIES_AT_ONCE {
+                request.store(appender)?;
+            }
         }
     }
-    request.flush(appender)?;
+    request.store(appender)?;
     Ok(Written {
         stats: request.stats,
         invalid_labels: request.skipped_series,
@@ -47,24 +52,76 @@ pub fn write(
     })
 }
 
+/// Series that are looked up together.
+const SERIES_AT_ONCE: usize = 4096;
+
+/// The tag of a label: field 1, with a length.
+const LABEL_TAG: u8 = 1 << 3 | 2;
+
 struct Request<'a, 'c> {
     known: Known<'c>,
     latest_ms: i64,
-    /// The message of each series.
-    series: Vec<&'a [u8]>,
+    /// The series that are gathered: their messages, and where the labels end
+    /// that stand first.
+    series: Vec<(&'a [u8], usize)>,
+    keys: Vec<SeriesKey>,
+    handles: Vec<Option<SeriesHandle>>,
     pending: Pending<'a>,
     stats: Stats,
     skipped_series: u64,
 }
 
+/// Of a series whose labels do not stand first and together: nothing is known
+/// under it, and nothing is remembered.
+fn no_key() -> SeriesKey {
+    SeriesKey::empty()
+}
+
 impl<'a> Request<'a, '_> {
-    fn one_series(&mut self, message: &'a [u8], appender: &mut dyn Appender) -> Result<(), WriteError> {
-        let owner = u32::try_from(self.series.len()).expect("a request of 32 MiB has fewer than 2^32 series");
-        self.series.push(message);
-        let Some(handle) = self.handle(message, appender)? else {
-            self.skipped_series += 1;
-            return Ok(());
-        };
+    /// Notes a series: every sender writes its labels first and together, and
+    /// these bytes are its key.
+    fn gather(&mut self, message: &'a [u8]) -> Result<(), WireError> {
+        let mut reader = Reader::new(message);
+        reader.skip_run(LABEL_TAG)?;
+        let end = reader.position();
+        let mut together = end > 0;
+        while let Some(field) = reader.next_field()? {
+            together &= field.number != 1;
+        }
+        self.keys.push(if together { SeriesKey::of(&message[..end]) } else { no_key() });
+        self.series.push((message, if together { end } else { 0 }));
+        Ok(())
+    }
+
+    /// Stores the samples of the series that are gathered.
+    fn store(&mut self, appender: &mut dyn Appender) -> Result<(), WriteError> {
+        let mut handles = std::mem::take(&mut self.handles);
+        self.known.get_all(&self.keys, &mut handles);
+        for (i, handle) in handles.iter().enumerate() {
+            let (message, end) = self.series[i];
+            let handle = match handle {
+                Some(handle) if end > 0 => Some(*handle),
+                _ => self.handle(message, self.keys[i], end > 0, appender)?,
+            };
+            match handle {
+                Some(handle) => self.samples(i as u32, &message[end..], handle, appender)?,
+                None => self.skipped_series += 1,
+            }
+        }
+        self.flush(appender)?;
+        self.series.clear();
+        self.keys.clear();
+        self.handles = handles;
+        Ok(())
+    }
+
+    fn samples(
+        &mut self,
+        owner: u32,
+        message: &'a [u8],
+        handle: SeriesHandle,
+        appender: &mut dyn Appender,
+    ) -> Result<(), WriteError> {
         let mut reader = Reader::new(message);
         while let Some(field) = reader.next_field()? {
             match field.number {
@@ -105,48 +162,45 @@ impl<'a> Request<'a, '_> {
         if self.pending.is_empty() {
             return Ok(());
         }
-        let Request { known, series, pending, stats, .. } = self;
+        let Request { known, series, keys, pending, stats, .. } = self;
         let mut refused = None;
         let mut resolve = |appender: &mut dyn Appender, owner: u32| {
-            let message = series[owner as usize];
+            let (message, end) = series[owner as usize];
             // These labels were found usable when the series was read.
             let labels = pairs(message).ok().and_then(|pairs| labels(pairs.iter().copied()).ok());
             let handle = appender.series(&labels.unwrap_or_default())?;
-            if let Some(key) = key(message) {
-                known.add(key, handle);
+            if end > 0 {
+                known.add(keys[owner as usize], handle);
             }
             Ok(handle)
         };
-        pending.flush(appender, &mut resolve, &mut |report: Report| match report.refusal {
-            Some(text) => {
-                refused.get_or_insert(text);
-            }
-            None if report.kind == Kind::Float => stats.samples += 1,
-            None => stats.histograms += 1,
+        let stored = pending.flush(appender, &mut resolve, &mut |_, text| {
+            refused.get_or_insert(text);
         })?;
+        stats.samples += stored.floats;
+        stats.histograms += stored.histograms;
         match refused {
             Some(text) => Err(WriteError::Refused(text)),
             None => Ok(()),
         }
     }
 
-    /// The series of a message; `None` where its labels cannot be used.
+    /// The series of a message that is not known; `None` where its labels cannot
+    /// be used.
     fn handle(
         &mut self,
         message: &[u8],
+        key: SeriesKey,
+        remember: bool,
         appender: &mut dyn Appender,
     ) -> Result<Option<SeriesHandle>, WriteError> {
-        let key = key(message);
-        if let Some(handle) = key.and_then(|key| self.known.get(key)) {
-            return Ok(Some(handle));
-        }
         match labels(pairs(message)?.iter().copied()) {
             Ok(labels) => {
                 if !self.known.may_make(&labels) {
                     return Err(WriteError::TooManyLabels);
                 }
                 let handle = appender.series(&labels)?;
-                if let Some(key) = key {
+                if remember {
                     self.known.add(key, handle);
                 }
                 Ok(Some(handle))
@@ -182,22 +236,6 @@ impl<'a> Request<'a, '_> {
         }
         Ok(())
     }
-}
-
-/// The key of a series: its label fields as they stand, which every sender
-/// writes first and together. `None` where they do not.
-fn key(message: &[u8]) -> Option<SeriesKey> {
-    let mut reader = Reader::new(message);
-    let mut end = 0;
-    let mut after = false;
-    while let Ok(Some(field)) = reader.next_field() {
-        match (field.number, after) {
-            (1, false) => end = reader.position(),
-            (1, true) => return None,
-            _ => after = true,
-        }
-    }
-    (end > 0).then(|| SeriesKey::of(&message[..end]))
 }
 
 /// The label pairs of a series, or of an exemplar, where they stand in `message`.

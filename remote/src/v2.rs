@@ -7,7 +7,7 @@ use model::labels::Labels;
 use model::metadata::{Metadata, MetricType};
 use model::series_cache::{SeriesCache, SeriesKey};
 
-use crate::batch::{FUTURE_MS_MAX, Kind, Pending, Report, TOO_FAR_AHEAD};
+use crate::batch::{FUTURE_MS_MAX, Pending, TOO_FAR_AHEAD};
 use crate::faults::Faults;
 use crate::histogram;
 use crate::receiver::{Stats, WriteError, Written};
@@ -87,6 +87,9 @@ pub fn write(
         options,
         latest_ms: now_ms.saturating_add(FUTURE_MS_MAX),
         series: Vec::new(),
+        told: 0,
+        keys: Vec::new(),
+        handles: Vec::new(),
         pending: Pending::default(),
         stats: Stats::default(),
         faults: Faults::default(),
@@ -96,10 +99,13 @@ pub fn write(
     let mut reader = Reader::new(message);
     while let Some(field) = reader.next_field()? {
         if field.number == 5 {
-            request.one_series(field.bytes()?, appender)?;
+            request.gather(field.bytes()?)?;
+            if request.series.len() == SERIES_AT_ONCE {
+                request.store(appender)?;
+            }
         }
     }
-    request.flush(appender)?;
+    request.store(appender)?;
     Ok(Written {
         stats: request.stats,
         fault: request.faults.into_text(),
@@ -109,13 +115,29 @@ pub fn write(
     })
 }
 
+/// Series that are looked up together.
+const SERIES_AT_ONCE: usize = 4096;
+
+/// A series that is gathered.
+#[derive(Clone, Copy)]
+struct Gathered<'a> {
+    message: &'a [u8],
+    /// Its references and those of its metadata lead to symbols.
+    is_sound: bool,
+    with_metadata: bool,
+    samples: u64,
+}
+
 struct Request<'a, 'c> {
     symbols: Symbols<'a>,
     known: Known<'c>,
     options: Options,
     latest_ms: i64,
-    /// The message of each series.
-    series: Vec<&'a [u8]>,
+    /// The series that are gathered, and how many were before them.
+    series: Vec<Gathered<'a>>,
+    told: u32,
+    keys: Vec<SeriesKey>,
+    handles: Vec<Option<SeriesHandle>>,
     pending: Pending<'a>,
     stats: Stats,
     faults: Faults,
@@ -148,32 +170,95 @@ impl<'a> Request<'a, '_> {
         Ok(head)
     }
 
-    fn one_series(&mut self, message: &'a [u8], appender: &mut dyn Appender) -> Result<(), WriteError> {
-        let owner = u32::try_from(self.series.len()).expect("a request of 32 MiB has fewer than 2^32 series");
-        self.series.push(message);
-        let head = self.head(message)?;
-        let handle = match self.handle(&head, appender)? {
-            Ok(handle) => handle,
-            Err(fault) => {
-                self.faults.add(owner, || fault);
-                self.invalid_label_samples += head.samples;
-                return Ok(());
+    /// Notes a series: its key is made of its symbols' keys.
+    fn gather(&mut self, message: &'a [u8]) -> Result<(), WireError> {
+        let size = self.symbols.keys.len() as u64;
+        let (mut key, mut references, mut is_sound) = (SeriesKey::empty(), 0u32, true);
+        let (mut samples, mut with_metadata) = (0, false);
+        let mut reader = Reader::new(message);
+        while let Some(field) = reader.next_field()? {
+            match field.number {
+                1 => field.each_varint(|at| {
+                    references += 1;
+                    match self.symbols.keys.get(usize::try_from(at).unwrap_or(usize::MAX)) {
+                        Some(symbol) => key = key.then(*symbol),
+                        None => is_sound = false,
+                    }
+                })?,
+                2 | 3 => samples += 1,
+                5 => {
+                    let mut metadata = Reader::new(field.bytes()?);
+                    with_metadata = false;
+                    while let Some(part) = metadata.next_field()? {
+                        match part.number {
+                            1 => with_metadata |= part.varint()? != 0,
+                            // The first symbol is the empty one.
+                            3 | 4 => {
+                                let symbol = part.varint()?;
+                                with_metadata |= symbol != 0;
+                                is_sound &= symbol < size;
+                            }
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
             }
-        };
-        if head.samples == 0 {
-            let labels = self.shown(&head);
-            self.faults.add(owner, || {
-                format!("TimeSeries must contain at least one sample or histogram for series {labels}")
-            });
-            return Ok(());
         }
-        if head.metadata == Metadata::default() {
-            self.without_metadata_samples += head.samples;
+        is_sound &= references.is_multiple_of(2);
+        self.keys.push(key);
+        self.series.push(Gathered { message, is_sound, with_metadata, samples });
+        Ok(())
+    }
+
+    /// Stores the samples of the series that are gathered.
+    fn store(&mut self, appender: &mut dyn Appender) -> Result<(), WriteError> {
+        let mut handles = std::mem::take(&mut self.handles);
+        self.known.get_all(&self.keys, &mut handles);
+        // Labels made from metadata are no part of the key.
+        let cached = !self.options.type_and_unit_labels;
+        for (i, known) in handles.iter().enumerate() {
+            let gathered = self.series[i];
+            let owner = i as u32;
+            let handle = match known {
+                Some(handle) if cached && gathered.is_sound => *handle,
+                _ => {
+                    let head = self.head(gathered.message)?;
+                    match self.handle(&head, appender)? {
+                        Ok(handle) => handle,
+                        Err(fault) => {
+                            self.faults.add(self.told + owner, || fault);
+                            // Faults of metadata are told and not counted.
+                            if head.metadata_fault.is_none() || self.symbols.fault(&head.references).is_some()
+                            {
+                                self.invalid_label_samples += head.samples;
+                            }
+                            continue;
+                        }
+                    }
+                }
+            };
+            if gathered.samples == 0 {
+                let labels = self.shown_owner(owner);
+                self.faults.add(self.told + owner, || {
+                    format!("TimeSeries must contain at least one sample or histogram for series {labels}")
+                });
+                continue;
+            }
+            if !gathered.with_metadata {
+                self.without_metadata_samples += gathered.samples;
+            }
+            self.samples(gathered.message, owner, handle, appender)?;
+            if self.options.metadata {
+                let head = self.head(gathered.message)?;
+                appender.update_metadata(handle, &head.metadata);
+            }
         }
-        self.samples(message, owner, handle, appender)?;
-        if self.options.metadata {
-            appender.update_metadata(handle, &head.metadata);
-        }
+        self.flush(appender)?;
+        self.told += self.series.len() as u32;
+        self.series.clear();
+        self.keys.clear();
+        self.handles = handles;
         Ok(())
     }
 
@@ -242,7 +327,7 @@ impl<'a> Request<'a, '_> {
         let ahead = timestamp_ms > self.latest_ms;
         if ahead {
             let labels = self.shown_owner(owner);
-            self.faults.add(owner, || format!("{TOO_FAR_AHEAD} for series {labels}"));
+            self.faults.add(self.told + owner, || format!("{TOO_FAR_AHEAD} for series {labels}"));
         }
         ahead
     }
@@ -319,7 +404,7 @@ impl<'a> Request<'a, '_> {
             Ok(()) => self.stats.exemplars += 1,
             Err(error @ ExemplarError::OutOfOrder) => {
                 let labels = self.shown_owner(owner);
-                self.faults.add(owner, || format!("{error} for series {labels}"));
+                self.faults.add(self.told + owner, || format!("{error} for series {labels}"));
             }
             Err(error) => tracing::debug!(component = "remote", %error, "exemplar of remote write refused"),
         }
@@ -338,13 +423,7 @@ impl<'a> Request<'a, '_> {
         if let Some(fault) = &head.metadata_fault {
             return Ok(Err(format!("parsing metadata for series {}: {fault}", GoSlice(&head.references))));
         }
-        let of_reference = |&at: &u32| self.symbols.keys[at as usize];
-        let key = head.references.iter().map(of_reference).fold(SeriesKey::empty(), SeriesKey::then);
-        // Labels made from metadata are no part of the references.
         let cached = !self.options.type_and_unit_labels;
-        if cached && let Some(handle) = self.known.get(key) {
-            return Ok(Ok(handle));
-        }
         match self.labels(head) {
             Ok(labels) => {
                 if !self.known.may_make(&labels) {
@@ -352,7 +431,7 @@ impl<'a> Request<'a, '_> {
                 }
                 let handle = appender.series(&labels)?;
                 if cached {
-                    self.known.add(key, handle);
+                    self.known.add(self.key(&head.references), handle);
                 }
                 Ok(Ok(handle))
             }
@@ -366,6 +445,12 @@ impl<'a> Request<'a, '_> {
                 Ok(Err(format!("labels of {bytes} bytes are over the limit of {LABEL_BYTES_MAX} bytes")))
             }
         }
+    }
+
+    /// The key of references that lead to symbols.
+    fn key(&self, references: &[u32]) -> SeriesKey {
+        let of_reference = |&at: &u32| self.symbols.keys[at as usize];
+        references.iter().map(of_reference).fold(SeriesKey::empty(), SeriesKey::then)
     }
 
     fn labels(&self, head: &Head) -> Result<Labels, LabelFault> {
@@ -399,7 +484,10 @@ impl<'a> Request<'a, '_> {
     fn shown_owner(&self, owner: u32) -> String {
         match self.faults.is_full() {
             true => String::new(),
-            false => self.head(self.series[owner as usize]).map(|head| self.shown(&head)).unwrap_or_default(),
+            false => self
+                .head(self.series[owner as usize].message)
+                .map(|head| self.shown(&head))
+                .unwrap_or_default(),
         }
     }
 
@@ -410,31 +498,25 @@ impl<'a> Request<'a, '_> {
         }
         let mut pending = std::mem::take(&mut self.pending);
         let mut refused: Vec<(u32, String)> = Vec::new();
-        let mut stats = self.stats;
         let mut resolved: Vec<(SeriesKey, SeriesHandle)> = Vec::new();
         let mut resolve = |appender: &mut dyn Appender, owner: u32| {
-            let head = self.head(self.series[owner as usize]).unwrap_or_default();
+            let head = self.head(self.series[owner as usize].message).unwrap_or_default();
             let labels = self.labels(&head).map_err(|_| AppendError::EmptyLabels)?;
             let handle = appender.series(&labels)?;
-            let of_reference = |&at: &u32| self.symbols.keys[at as usize];
-            let key = head.references.iter().map(of_reference).fold(SeriesKey::empty(), SeriesKey::then);
-            resolved.push((key, handle));
+            resolved.push((self.key(&head.references), handle));
             Ok(handle)
         };
-        let flushed = pending.flush(appender, &mut resolve, &mut |report: Report| match report.refusal {
-            Some(text) => refused.push((report.owner, text)),
-            None if report.kind == Kind::Float => stats.samples += 1,
-            None => stats.histograms += 1,
-        });
+        let flushed = pending.flush(appender, &mut resolve, &mut |owner, text| refused.push((owner, text)));
         self.pending = pending;
-        self.stats = stats;
         if !self.options.type_and_unit_labels {
             resolved.into_iter().for_each(|(key, handle)| self.known.add(key, handle));
         }
-        flushed?;
+        let stored = flushed?;
+        self.stats.samples += stored.floats;
+        self.stats.histograms += stored.histograms;
         for (owner, text) in refused {
             let labels = self.shown_owner(owner);
-            self.faults.add(owner, || format!("{text} for series {labels}"));
+            self.faults.add(self.told + owner, || format!("{text} for series {labels}"));
         }
         Ok(())
     }

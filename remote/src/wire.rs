@@ -180,6 +180,29 @@ impl<'a> Reader<'a> {
         Ok(Some(Field { number, value }))
     }
 
+    /// Passes over fields of one kind that stand one behind the other: those of
+    /// this tag, which has a length and fits one byte.
+    ///
+    /// # Errors
+    /// One of them reaches beyond the message.
+    #[inline]
+    pub fn skip_run(&mut self, tag: u8) -> Result<(), WireError> {
+        while self.bytes.get(self.at) == Some(&tag) {
+            let start = self.at;
+            self.at += 1;
+            let len = match self.bytes.get(self.at) {
+                // Almost all are shorter than 128 bytes.
+                Some(&len) if len < 0x80 => {
+                    self.at += 1;
+                    usize::from(len)
+                }
+                _ => usize::try_from(self.varint()?).map_err(|_| WireError::Truncated(start))?,
+            };
+            self.take(len)?;
+        }
+        Ok(())
+    }
+
     fn take(&mut self, len: usize) -> Result<&'a [u8], WireError> {
         let end = self.at.checked_add(len).filter(|&end| end <= self.bytes.len());
         let end = end.ok_or(WireError::Truncated(self.at))?;
@@ -191,6 +214,12 @@ impl<'a> Reader<'a> {
     #[inline]
     fn varint(&mut self) -> Result<u64, WireError> {
         let start = self.at;
+        if let Some(&byte) = self.bytes.get(self.at)
+            && byte < 0x80
+        {
+            self.at += 1;
+            return Ok(u64::from(byte));
+        }
         let mut n = 0u64;
         for shift in (0..70).step_by(7) {
             let byte = *self.bytes.get(self.at).ok_or(WireError::Truncated(start))?;
@@ -229,6 +258,18 @@ mod tests {
                 (4, Value::Fixed32(7))
             ]
         );
+    }
+
+    #[test]
+    fn a_run_of_fields_is_passed_over_as_one_by_one() {
+        let long = [&[0x0a, 0x81, 0x01][..], &[b'x'; 129]].concat();
+        let bytes = [&[0x0a, 0x02, b'h', b'i', 0x0a, 0x00][..], &long, &[0x12, 0x01, 7]].concat();
+        let mut reader = Reader::new(&bytes);
+        reader.skip_run(0x0a).unwrap();
+        assert_eq!(reader.position(), bytes.len() - 3);
+        assert_eq!(reader.next_field().unwrap().unwrap().number, 2);
+        assert!(Reader::new(&[0x0a, 0x05, 1]).skip_run(0x0a).is_err());
+        assert!(Reader::new(&[0x0a]).skip_run(0x0a).is_err());
     }
 
     #[test]

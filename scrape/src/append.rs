@@ -155,7 +155,9 @@ pub(crate) fn append_page(
 }
 
 /// Appends markers for all series of the scrape before: this one failed, or
-/// its page was empty.
+/// its page was empty. Upstream leaves out those that stand before the fault of
+/// a malformed page, and so lets them go on with their old value; here they end
+/// like the others.
 pub(crate) fn append_nothing(
     context: &AppendContext<'_>,
     state: &mut TargetState,
@@ -369,6 +371,9 @@ impl Family {
             self.name.extend_from_slice(name);
             self.changed = false;
         }
-        self.changed |= metadata.note(&String::from_utf8_lossy(name), said);
+        self.changed |= match std::str::from_utf8(name) {
+            Ok(name) => metadata.note(name, said),
+            Err(_) => metadata.note(&String::from_utf8_lossy(name), said),
+        };
     }
 }

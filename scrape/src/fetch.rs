@@ -28,6 +28,11 @@ use self::page::Page;
 
 const TIMEOUT_HEADER: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 
+/// From so long an interval on, plain connections are not kept between scrapes:
+/// their buffers cost more than a connection now and then. With TLS a
+/// handshake is what costs.
+const KEPT_BELOW_MS: i64 = 60_000;
+
 /// Unpackers that are kept for the next bodies.
 const GUNZIPS_KEPT: usize = 4;
 
@@ -77,6 +82,12 @@ pub enum FetchError {
     /// The body ended early.
     #[error("unexpected EOF")]
     BodyCut,
+    /// A chunk of the body has no length.
+    #[error("invalid byte in chunk length")]
+    ChunkLength,
+    /// The connection was broken off.
+    #[error("read: connection reset by peer")]
+    BodyReset,
     /// The body should be gzip, and is empty.
     #[error("EOF")]
     GzipEmpty,
@@ -144,7 +155,12 @@ impl FetchFactory for NetFetchFactory {
         config: &config::ScrapeConfig,
         unix_socket: Option<&str>,
     ) -> Result<Arc<dyn Fetch>, FetchError> {
-        let options = ClientOptions { unix_socket: unix_socket.map(Into::into), ..self.options.clone() };
+        let is_slow = config.scheme == "http" && config.scrape_interval.0 >= KEPT_BELOW_MS;
+        let options = ClientOptions {
+            unix_socket: unix_socket.map(Into::into),
+            keep_alive: self.options.keep_alive && !is_slow,
+            ..self.options.clone()
+        };
         let client =
             HttpClient::new(&config.http_client, options).map_err(|e| FetchError::Client(e.to_string()))?;
         Ok(Arc::new(NetFetch { client, accountant: self.accountant.clone(), gunzips: Mutex::default() }))
@@ -155,7 +171,7 @@ struct NetFetch {
     client: HttpClient,
     accountant: Accountant,
     /// Unpackers that are not in use.
-    gunzips: Mutex<Vec<Box<Gunzip>>>,
+    gunzips: Mutex<Vec<Gunzip>>,
 }
 
 impl Fetch for NetFetch {
@@ -193,7 +209,7 @@ impl NetFetch {
             arriving.expect(bytes)?;
         }
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| FetchError::BodyCut)?;
+            let frame = frame.map_err(|error| body_error(&error))?;
             let Ok(bytes) = frame.into_data() else { continue };
             match &mut gunzip {
                 Some(gunzip) => gunzip.push(&bytes, &mut arriving)?,
@@ -208,13 +224,13 @@ impl NetFetch {
         Ok(fetched)
     }
 
-    fn take_gunzip(&self) -> Box<Gunzip> {
-        let mut gunzip = self.gunzips.lock().pop().unwrap_or_else(|| Box::new(Gunzip::new()));
+    fn take_gunzip(&self) -> Gunzip {
+        let mut gunzip = self.gunzips.lock().pop().unwrap_or_else(Gunzip::new);
         gunzip.begin();
         gunzip
     }
 
-    fn give_back(&self, gunzip: Box<Gunzip>) {
+    fn give_back(&self, gunzip: Gunzip) {
         let mut gunzips = self.gunzips.lock();
         if gunzips.len() < GUNZIPS_KEPT {
             gunzips.push(gunzip);
@@ -231,6 +247,16 @@ fn http_request(request: &FetchRequest) -> Result<Request<Bytes>, FetchError> {
         .header(TIMEOUT_HEADER, header(&seconds)?)
         .body(Bytes::new())
         .map_err(|error| FetchError::Url(format!("parse {}: {error}", model::labels::go_quote(&request.url))))
+}
+
+/// Why a body did not come to its end.
+fn body_error(error: &hyper::Error) -> FetchError {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    match cause.map(std::io::Error::kind) {
+        Some(std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData) => FetchError::ChunkLength,
+        Some(std::io::ErrorKind::ConnectionReset) => FetchError::BodyReset,
+        _ => FetchError::BodyCut,
+    }
 }
 
 fn status_line<B>(response: &http::Response<B>) -> String {

@@ -98,7 +98,7 @@ impl PageAppender {
         };
         let mut appender = store.appender()?;
         append_nothing(&context, &mut self.state, appender.as_mut(), time_ms);
-        appender.commit()
+        appender.commit().map(|_| ())
     }
 
     /// Bytes that are remembered from page to page, metadata aside.

@@ -110,6 +110,31 @@ async fn a_page_comes_with_its_type_and_the_headers_went_out() {
 }
 
 #[tokio::test]
+async fn plain_connections_are_kept_between_scrapes_unless_these_are_far_apart() {
+    let router =
+        Router::new().route(
+            "/metrics",
+            get(|headers: HeaderMap| async move {
+                headers.get("connection").map_or("kept", |_| "closed").to_owned()
+            }),
+        );
+    let address = serve(router).await;
+    for (interval_ms, expected) in [(15_000, "kept"), (60_000, "closed")] {
+        let options = net::ClientOptions::new("x", Arc::new(TestClock::new(0)));
+        let config = config::ScrapeConfig {
+            scrape_interval: model::time::PromDuration(interval_ms),
+            ..config::ScrapeConfig::default()
+        };
+        let fetch = NetFetchFactory::new(options, Accountant::unlimited()).fetcher(&config, None).unwrap();
+        for _ in 0..2 {
+            let mut page = Vec::new();
+            fetch.fetch(&request(format!("http://{address}/metrics")), &mut page).await.unwrap();
+            assert_eq!(page, expected.as_bytes());
+        }
+    }
+}
+
+#[tokio::test]
 async fn only_200_is_a_page() {
     let router = Router::new()
         .route("/none", get(|| async { StatusCode::NO_CONTENT }))
@@ -206,8 +231,14 @@ async fn a_target_that_stops_talking_runs_into_the_timeout() {
 
 #[tokio::test]
 async fn a_cut_body_is_an_error() {
-    let address = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\na 1\n", false).await;
-    assert_eq!(error_of(&request(format!("http://{address}/metrics"))).await, "unexpected EOF");
+    for (answer, error) in [
+        (&b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\na 1\n"[..], "unexpected EOF"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\na 1\n", "unexpected EOF"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\na 1\n", "invalid byte in chunk length"),
+    ] {
+        let address = raw(answer, false).await;
+        assert_eq!(error_of(&request(format!("http://{address}/metrics"))).await, error);
+    }
 }
 
 #[tokio::test]

@@ -24,6 +24,8 @@ pub struct LoadedConfig {
     pub config: Config,
     /// Its jobs and those of `scrape_config_files`.
     pub jobs: Vec<ScrapeConfig>,
+    /// Sections and mechanisms that are accepted though nothing acts on them.
+    pub inactive: Vec<String>,
 }
 
 /// Why a configuration cannot be used.
@@ -94,11 +96,13 @@ impl ConfigSource {
             tracing::warn!("{warning}");
         }
         let jobs = loaded.config.all_scrape_configs().map_err(faults)?;
-        let names = inactive(&loaded.config, &jobs, &flags.texts("allow-inactive"));
+        let allowed = flags.texts("allow-inactive");
+        let (inactive, names): (Vec<String>, Vec<String>) =
+            inactive(&loaded.config, &jobs).into_iter().partition(|name| allowed.contains(name));
         if !names.is_empty() {
             return Err(LoadError::Inactive { file: self.name(), names });
         }
-        Ok(LoadedConfig { config: loaded.config, jobs })
+        Ok(LoadedConfig { config: loaded.config, jobs, inactive })
     }
 }
 
@@ -126,8 +130,8 @@ fn embedded(port: &str) -> String {
     )
 }
 
-/// What the configuration asks for that nothing acts on, but for what is allowed.
-fn inactive(config: &Config, jobs: &[ScrapeConfig], allowed: &[String]) -> Vec<String> {
+/// What the configuration asks for that nothing acts on.
+fn inactive(config: &Config, jobs: &[ScrapeConfig]) -> Vec<String> {
     let mut names: Vec<String> =
         config.sections_in_use().into_iter().map(|section| section.name().to_owned()).collect();
     for job in jobs {
@@ -136,7 +140,6 @@ fn inactive(config: &Config, jobs: &[ScrapeConfig], allowed: &[String]) -> Vec<S
     }
     names.sort();
     names.dedup();
-    names.retain(|name| !allowed.contains(name));
     names
 }
 
@@ -194,6 +197,7 @@ mod tests {
         let error = source.load(&flags(&[]), &here(dir.path())).unwrap_err().to_string();
         assert!(error.contains("nothing acts on remote_write, rule_files yet"), "{error}");
         let allowed = flags(&["--allow-inactive=rule_files,remote_write"]);
-        assert!(source.load(&allowed, &here(dir.path())).is_ok());
+        let loaded = source.load(&allowed, &here(dir.path())).unwrap();
+        assert_eq!(loaded.inactive, ["remote_write", "rule_files"]);
     }
 }

@@ -16,6 +16,8 @@ pub struct Environment {
     pub working_directory: String,
     /// The machine's name.
     pub hostname: String,
+    /// The command line, the program first.
+    pub command_line: Vec<String>,
     /// Memory of the container or the machine in bytes, where it can be known.
     pub memory_bytes: Option<u64>,
 }
@@ -31,10 +33,22 @@ impl Environment {
         Environment {
             variables,
             working_directory,
+            command_line: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            memory_bytes: container_memory().into_iter().chain(machine_memory()).min(),
+            memory_bytes: memory_bytes(),
         }
     }
+}
+
+/// Memory of the container or the machine, the smaller, in bytes.
+pub fn memory_bytes() -> Option<u64> {
+    container_memory().into_iter().chain(machine_memory()).min()
+}
+
+/// Processors that this process may use, whatever share of their time it has.
+pub fn processors() -> usize {
+    let set = rustix::thread::sched_getaffinity(None);
+    set.map_or(1, |set| usize::try_from(set.count()).unwrap_or(1).max(1))
 }
 
 /// The limit of the control group, version 2 or 1; absurdly large ones mean none.
@@ -81,10 +95,137 @@ impl Clock for SystemClock {
     }
 }
 
-/// Whether the file system of a path is one that loses what it acknowledged, by
-/// its magic number.
-pub fn is_network_file_system(path: &Path) -> bool {
-    const NFS_SUPER_MAGIC: u64 = 0x6969;
-    rustix::fs::statfs(path)
-        .is_ok_and(|stat| u64::try_from(stat.f_type).is_ok_and(|kind| kind == NFS_SUPER_MAGIC))
+/// The kind of the file system of a path, in the names of Linux' `statfs`; the
+/// magic number of one without a name here.
+pub fn file_system(path: &Path) -> Option<String> {
+    const NAMES: &[(u64, &str)] = &[
+        (0xadf5, "ADFS_SUPER_MAGIC"),
+        (0x6165_676c, "PSTOREFS_MAGIC"),
+        (0x9123_683e, "BTRFS_SUPER_MAGIC"),
+        (0x00c3_6400, "CEPH_SUPER_MAGIC"),
+        (0xff53_4d42, "CIFS_MAGIC_NUMBER"),
+        (0xef53, "EXT4_SUPER_MAGIC"),
+        (0xf2f5_2010, "F2FS_SUPER_MAGIC"),
+        (0x6573_5546, "FUSE_SUPER_MAGIC"),
+        (NFS_SUPER_MAGIC, "NFS_SUPER_MAGIC"),
+        (0x794c_7630, "OVERLAYFS_SUPER_MAGIC"),
+        (0x517b, "SMB_SUPER_MAGIC"),
+        (0x0102_1994, "TMPFS_MAGIC"),
+        (0x5846_5342, "XFS_SUPER_MAGIC"),
+        (0x2fc1_2fc1, "ZFS_SUPER_MAGIC"),
+    ];
+    let kind = u64::try_from(rustix::fs::statfs(path).ok()?.f_type).ok()?;
+    let named = NAMES.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| (*name).to_owned());
+    Some(named.unwrap_or_else(|| format!("{kind:x}")))
+}
+
+const NFS_SUPER_MAGIC: u64 = 0x6969;
+
+/// Bytes of the file system that holds a path or its nearest parent that exists.
+pub fn file_system_bytes(path: &Path) -> Option<u64> {
+    let mut path = path.to_owned();
+    loop {
+        if let Ok(stat) = rustix::fs::statvfs(&path) {
+            return Some(stat.f_blocks.saturating_mul(stat.f_frsize)).filter(|&bytes| bytes > 0);
+        }
+        if path.exists() {
+            return None;
+        }
+        path = match path.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => Path::new(".").to_owned(),
+            Some(parent) => parent.to_owned(),
+            None => return None,
+        };
+    }
+}
+
+/// Facts for the first lines of the log, by upstream's keys.
+pub fn operational_information() -> [(&'static str, String); 4] {
+    let uname = rustix::system::uname();
+    let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
+    let host = format!(
+        "({} {} {} {} {} {})",
+        text(uname.sysname()),
+        text(uname.release()),
+        text(uname.version()),
+        text(uname.machine()),
+        text(uname.nodename()),
+        "(none)"
+    );
+    let limits = |resource| {
+        let limit = rustix::process::getrlimit(resource);
+        let shown = |value: Option<u64>| value.map_or("unlimited".to_owned(), |value| value.to_string());
+        format!("(soft={}, hard={})", shown(limit.current), shown(limit.maximum))
+    };
+    let build = crate::build::INFO;
+    [
+        (
+            "build_context",
+            format!(
+                "(go={}, platform={}, user={}, date={}, tags={})",
+                build.compiler, build.platform, build.user, build.date, build.tags
+            ),
+        ),
+        ("host_details", host),
+        ("fd_limits", limits(rustix::process::Resource::Nofile)),
+        ("vm_limits", limits(rustix::process::Resource::As)),
+    ]
+}
+
+/// Sockets that a service manager opened and hands over (systemd's protocol:
+/// descriptors from 3 on, meant for the process that `LISTEN_PID` names).
+///
+/// # Errors
+/// A descriptor cannot be taken.
+pub fn handed_sockets(environment: &Environment) -> std::io::Result<Vec<std::net::TcpListener>> {
+    let number = |name: &str| environment.variables.get(name).and_then(|text| text.parse::<i32>().ok());
+    let me = rustix::process::getpid();
+    let (Some(pid), Some(count)) = (number("LISTEN_PID"), number("LISTEN_FDS")) else {
+        return Ok(Vec::new());
+    };
+    if pid != me.as_raw_nonzero().get() || count <= 0 {
+        return Ok(Vec::new());
+    }
+    // Duplicates, so that nobody has to vouch for a bare number.
+    let process = rustix::process::pidfd_open(me, rustix::process::PidfdFlags::empty())?;
+    (3..3 + count)
+        .map(|number| {
+            let flags = rustix::process::PidfdGetfdFlags::empty();
+            let socket = rustix::process::pidfd_getfd(&process, number, flags)?;
+            let listener = std::net::TcpListener::from(socket);
+            listener.local_addr()?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_not_there_yet_lies_on_its_parents_file_system() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = file_system_bytes(dir.path()).unwrap();
+        assert_eq!(file_system_bytes(&dir.path().join("not/there/yet")), Some(bytes));
+        assert!(file_system(dir.path()).is_some_and(|name| !name.is_empty()));
+    }
+
+    #[test]
+    fn sockets_are_taken_only_by_the_process_they_are_meant_for() {
+        let variables = [("LISTEN_PID", "1"), ("LISTEN_FDS", "2")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let environment = Environment { variables: variables.into(), ..Environment::default() };
+        assert!(handed_sockets(&environment).unwrap().is_empty());
+        assert!(handed_sockets(&Environment::default()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_machine_tells_about_itself() {
+        assert!(processors() >= 1);
+        let facts = operational_information();
+        assert!(facts[1].1.starts_with("(Linux "), "{}", facts[1].1);
+        assert!(facts[2].1.contains("soft="));
+    }
 }

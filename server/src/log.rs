@@ -64,16 +64,24 @@ where
         let time = format!("{time:.3}");
         let message = fields.message.unwrap_or_default();
         let head = [("time", time), ("level", level.to_owned()), ("source", source), ("msg", message)];
-        let all = head.into_iter().chain(fields.rest);
+        let all = head.map(|(key, text)| (key, Shown::Text(text))).into_iter().chain(fields.rest);
         if self.json { write_json(&mut writer, all) } else { write_logfmt(&mut writer, all) }
     }
 }
 
-fn write_logfmt<'a>(writer: &mut Writer<'_>, fields: impl Iterator<Item = (&'a str, String)>) -> fmt::Result {
+/// The value of a field.
+enum Shown {
+    Text(String),
+    /// A number or a truth, which JSON does not quote.
+    Bare(String),
+}
+
+fn write_logfmt<'a>(writer: &mut Writer<'_>, fields: impl Iterator<Item = (&'a str, Shown)>) -> fmt::Result {
     for (i, (key, value)) in fields.enumerate() {
         if i > 0 {
             writer.write_char(' ')?;
         }
+        let (Shown::Text(value) | Shown::Bare(value)) = value;
         let plain =
             !value.is_empty() && value.chars().all(|c| c > ' ' && c != '"' && c != '=' && c != '\u{7f}');
         if plain {
@@ -85,13 +93,17 @@ fn write_logfmt<'a>(writer: &mut Writer<'_>, fields: impl Iterator<Item = (&'a s
     writeln!(writer)
 }
 
-fn write_json<'a>(writer: &mut Writer<'_>, fields: impl Iterator<Item = (&'a str, String)>) -> fmt::Result {
+fn write_json<'a>(writer: &mut Writer<'_>, fields: impl Iterator<Item = (&'a str, Shown)>) -> fmt::Result {
     writer.write_char('{')?;
     for (i, (key, value)) in fields.enumerate() {
         if i > 0 {
             writer.write_char(',')?;
         }
-        write!(writer, "{}:{}", serde_json::Value::from(key), serde_json::Value::from(value))?;
+        write!(writer, "{}:", serde_json::Value::from(key))?;
+        match value {
+            Shown::Text(text) => write!(writer, "{}", serde_json::Value::from(text))?,
+            Shown::Bare(text) => writer.write_str(&text)?,
+        }
     }
     writeln!(writer, "}}")
 }
@@ -100,21 +112,45 @@ fn write_json<'a>(writer: &mut Writer<'_>, fields: impl Iterator<Item = (&'a str
 #[derive(Default)]
 struct Fields {
     message: Option<String>,
-    rest: Vec<(&'static str, String)>,
+    rest: Vec<(&'static str, Shown)>,
 }
 
 impl Fields {
     fn put(&mut self, field: &Field, value: String) {
         match field.name() {
             "message" => self.message = Some(value),
-            name => self.rest.push((name, value)),
+            name => self.rest.push((name, Shown::Text(value))),
         }
+    }
+
+    fn put_bare(&mut self, field: &Field, value: String) {
+        self.rest.push((field.name(), Shown::Bare(value)));
     }
 }
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.put(field, format!("{value:?}"));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put_bare(field, value.to_string());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put_bare(field, value.to_string());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put_bare(field, value.to_string());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        // JSON has no infinity and no NaN.
+        match value.is_finite() {
+            true => self.put_bare(field, value.to_string()),
+            false => self.put(field, value.to_string()),
+        }
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
@@ -133,7 +169,10 @@ mod tests {
     fn line(json: bool, fields: &[(&'static str, &str)]) -> String {
         let mut out = String::new();
         let mut writer = Writer::new(&mut out);
-        let fields = fields.iter().map(|(key, value)| (*key, (*value).to_owned()));
+        let fields = fields.iter().map(|(key, value)| {
+            let bare = value.parse::<f64>().is_ok();
+            (*key, if bare { Shown::Bare((*value).to_owned()) } else { Shown::Text((*value).to_owned()) })
+        });
         if json { write_json(&mut writer, fields) } else { write_logfmt(&mut writer, fields) }.unwrap();
         out
     }
@@ -147,5 +186,6 @@ mod tests {
     #[test]
     fn json_lines_keep_the_order() {
         assert_eq!(line(true, &[("time", "t"), ("msg", "a\nb")]), "{\"time\":\"t\",\"msg\":\"a\\nb\"}\n");
+        assert_eq!(line(true, &[("msg", "m"), ("n", "5")]), "{\"msg\":\"m\",\"n\":5}\n");
     }
 }

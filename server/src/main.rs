@@ -7,10 +7,14 @@ mod auto_reload;
 mod build;
 mod config_file;
 mod environment;
+mod features;
 mod flags;
 mod log;
+mod memory;
 mod observer;
 mod process_metrics;
+#[cfg(feature = "profile")]
+mod profile;
 mod run;
 mod settings;
 mod store;
@@ -39,6 +43,7 @@ fn main() -> ExitCode {
             run::run(&program, flags, Environment::read())
         }
         Err(error) => {
+            print!("{}", error.usage);
             eprintln!("{}", error.message);
             ExitCode::from(error.code)
         }

@@ -34,13 +34,16 @@ struct EngineMetrics {
     duration_histogram: Vector<HistogramMetric>,
 }
 
+/// The parts of a query that are timed.
+const SLICES: [&str; 4] = ["queue_time", "prepare_time", "inner_eval", "result_sort"];
+
 impl EngineMetrics {
     fn new(registry: &Registry, concurrency: usize) -> EngineMetrics {
         registry
             .gauge("prometheus_engine_queries_concurrent_max", "The max number of concurrent queries.")
             .set(concurrency as f64);
         let seconds = [0.01, 0.1, 1.0, 10.0];
-        EngineMetrics {
+        let metrics = EngineMetrics {
             running: registry.gauge(
                 "prometheus_engine_queries",
                 "The current number of queries being executed or waiting.",
@@ -68,7 +71,13 @@ impl EngineMetrics {
                 &["slice"],
                 HistogramOptions::classic(&seconds).with_native(1.1),
             ),
+        };
+        // There from the start, so that rates see the first query.
+        for slice in SLICES {
+            metrics.duration.with(&[slice]);
+            metrics.duration_histogram.with(&[slice]);
         }
+        metrics
     }
 }
 

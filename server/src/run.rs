@@ -7,19 +7,22 @@
 //! SIGTERM, /-/quit: not ready ─► discovery ─► scraping ─► store ─► HTTP ─► exit 0
 //! ```
 
+mod listen;
+mod opening;
 mod options;
+mod reload;
 mod signals;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::body::Body;
-use model::memory::Accountant;
-use model::metrics::{Gauge, Registry};
-use model::{Clock, Env};
+use model::Clock;
+use model::append::Appendable;
+use model::memory::{Accountant, Owner};
+use model::metrics::{Counter, Gauge, Registry, Vector};
 use net::server::{RequestBody, ServeOptions, WebConfigError, WebConfigSource};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -32,11 +35,11 @@ use web::{Readiness, Reload, Storage, Web};
 use crate::active_queries::ActiveQueries;
 use crate::auto_reload::Changes;
 use crate::config_file::{ConfigSource, LoadedConfig};
-use crate::environment::{Environment, SystemClock, is_network_file_system};
+use crate::environment::{self, Environment, SystemClock};
 use crate::flags::Flags;
 use crate::observer::Observer;
-use crate::store::OpeningStore;
-use crate::{build, process_metrics, settings};
+use crate::store::{GuardedStore, OpeningStore};
+use crate::{build, features, memory, process_metrics, settings};
 
 use signals::{Signal, Signals};
 
@@ -44,58 +47,81 @@ use signals::{Signal, Signals};
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Why the server ended, or did not start.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-struct Failure {
-    message: String,
-    code: u8,
+#[derive(Debug)]
+enum Failure {
+    /// Told on standard error as it stands: the command line is to blame.
+    Plain { message: String, code: u8 },
+    /// Told in the log.
+    Fatal { message: String, code: u8 },
+    /// Told already.
+    Told { code: u8 },
 }
 
 impl From<settings::SettingsError> for Failure {
     fn from(error: settings::SettingsError) -> Failure {
-        Failure { message: error.message, code: error.code }
+        Failure::Plain { message: error.message, code: error.code }
     }
 }
 
 fn failure(code: u8, message: impl Into<String>) -> Failure {
-    Failure { message: message.into(), code }
+    Failure::Fatal { message: message.into(), code }
 }
 
 /// Runs the server until it is asked to stop.
 pub fn run(program: &str, flags: Flags, environment: Environment) -> ExitCode {
-    match start(program, flags, environment) {
+    let code = match start(program, flags, environment) {
         Ok(()) => {
             tracing::info!("See you next time!");
-            ExitCode::SUCCESS
+            return ExitCode::SUCCESS;
         }
-        Err(failure) => {
-            tracing::error!(err = failure.message, "Fatal error");
-            ExitCode::from(failure.code)
+        Err(Failure::Plain { message, code }) => {
+            eprintln!("{message}");
+            code
         }
-    }
+        Err(Failure::Fatal { message, code }) => {
+            tracing::error!(err = message, "Fatal error");
+            code
+        }
+        Err(Failure::Told { code }) => code,
+    };
+    ExitCode::from(code)
 }
 
-fn start(program: &str, flags: Flags, environment: Environment) -> Result<(), Failure> {
+fn start(program: &str, mut flags: Flags, environment: Environment) -> Result<(), Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    features::check(&flags)?;
+    features::warn_of_idle_flags(&flags);
+    if let Some(interval) = settings::auto_reload_interval(&flags) {
+        let interval =
+            model::time::format_duration_ms(i64::try_from(interval.as_millis()).unwrap_or(i64::MAX));
+        tracing::info!(interval, "Automatic configuration file reloading enabled");
+    }
+    settings::check(&flags)?;
+    let memory = Accountant::new(settings::memory_limit(&flags, &environment)?);
+    let (external_url, route_prefix) = settings::external_url(&flags, &environment)?;
     if flags.bool("agent") {
         return Err(failure(1, "agent mode (--agent) is not there yet"));
     }
-    settings::check_features(&flags)?;
-    settings::warn_without_effect(&flags);
-    let (external_url, route_prefix) = settings::external_url(&flags, &environment)?;
-    let cors = model::Matcher::new(model::MatchOp::Regex, "origin", flags.text("web.cors.origin"));
-    cors.map_err(|error| failure(2, format!("could not compile CORS regex string: {error}")))?;
-    let memory = Accountant::new(settings::memory_limit(&flags, &environment)?);
-    tracing::info!(
-        version = build::INFO.version,
-        revision = build::INFO.revision,
-        memory_limit = memory.limit(),
-        "Starting Narthex"
-    );
     let source = ConfigSource::choose(program, &flags, &environment);
-    let loaded = source.load(&flags, &environment).map_err(|error| failure(2, error.to_string()))?;
-    settings::runtime_settings(&flags, &loaded.config)?;
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let loaded = source.load(&flags, &environment).map_err(|error| {
+        let said = format!("Error loading config (--config.file={})", source.name());
+        let file = std::path::absolute(source.name()).map(|path| path.display().to_string());
+        tracing::error!(file = file.unwrap_or_else(|_| source.name()), err = %error, "{said}");
+        Failure::Told { code: 2 }
+    })?;
+    settings::check_storage(&flags, &loaded.config)?;
+    settings::note_effective(&mut flags, &loaded.config, &route_prefix);
+    let info = build::INFO;
+    tracing::info!(
+        mode = "server",
+        version = format!("(version={}, branch={}, revision={})", info.version, info.branch, info.revision),
+        "Starting Prometheus Server"
+    );
+    let [build_context, host_details, fd_limits, vm_limits] =
+        environment::operational_information().map(|(_, value)| value);
+    tracing::info!(build_context, host_details, fd_limits, vm_limits, "operational information");
+    let threads = settings::worker_threads(&flags);
+    tracing::info!(memory_limit = memory.limit(), threads, "Narthex stands in for it");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_name("narthex")
@@ -104,7 +130,18 @@ fn start(program: &str, flags: Flags, environment: Environment) -> Result<(), Fa
         .map_err(|error| failure(1, format!("start worker threads: {error}")))?;
     let registry = Registry::new();
     let gauges = Gauges::new(&registry);
-    let server = Server { flags, environment, clock, memory, registry, source, gauges };
+    let fresh = Arc::new(memory.owner("fresh_series"));
+    let server = Server {
+        flags,
+        environment,
+        clock,
+        memory,
+        fresh,
+        registry,
+        source,
+        gauges,
+        last_retention: Default::default(),
+    };
     let outcome = runtime.block_on(server.serve(loaded, external_url, route_prefix, threads));
     runtime.shutdown_timeout(DRAIN);
     outcome
@@ -116,9 +153,13 @@ struct Server {
     environment: Environment,
     clock: Arc<dyn Clock>,
     memory: Accountant,
+    /// Series made since those who hold their bytes reported.
+    fresh: Arc<Owner>,
     registry: Registry,
     source: ConfigSource,
     gauges: Gauges,
+    /// How long blocks are kept, as it was last applied.
+    last_retention: parking_lot::Mutex<Option<[String; 3]>>,
 }
 
 /// What monitoring systems watch a server by.
@@ -126,6 +167,8 @@ struct Gauges {
     reload_successful: Gauge,
     reload_time: Gauge,
     ready: Gauge,
+    /// Sections and mechanisms of the configuration that nothing acts on, by name.
+    inactive: Vector<Gauge>,
 }
 
 impl Gauges {
@@ -142,6 +185,11 @@ impl Gauges {
             ready: registry.gauge(
                 "prometheus_ready",
                 "Whether Prometheus startup was fully completed and the server is ready for normal operation.",
+            ),
+            inactive: registry.gauge_vec(
+                "narthex_config_inactive_sections",
+                "Sections of the configuration that are accepted by --allow-inactive and have no effect.",
+                &["section"],
             ),
         }
     }
@@ -166,15 +214,30 @@ impl Server {
         threads: usize,
     ) -> Result<(), Failure> {
         process_metrics::register(&self.registry, self.clock.now_ms());
+        let (tasks, limit) = (tokio::runtime::Handle::current().metrics(), self.memory.clone());
+        let runtime = process_metrics::Runtime {
+            workers: threads,
+            tasks: Box::new(move || tasks.num_alive_tasks()),
+            memory_limit: Box::new(move || limit.limit()),
+        };
+        process_metrics::register_runtime(&self.registry, runtime);
         self.register_build_info();
+        memory::register(&self.memory, &self.registry);
+        // The file is known to be good: nobody shall be alarmed while the store opens.
+        self.gauges.reload_successful.set(1.0);
+        self.gauges.reload_time.set(self.clock.now_ms() as f64 / 1000.0);
         let web_source = match self.flags.text("web.config.file") {
             "" => WebConfigSource::none(),
             path => WebConfigSource::file(path),
         };
-        web_source
-            .validate()
-            .map_err(|error| failure(1, format!("Unable to validate web configuration file: {error}")))?;
-        let listeners = self.listen().await?;
+        let listeners = self.listen().await.map_err(|error| {
+            tracing::error!(err = %error, "Unable to start web listener");
+            Failure::Told { code: 1 }
+        })?;
+        web_source.validate().map_err(|error| {
+            tracing::error!(err = %error, "Unable to validate web configuration file");
+            Failure::Told { code: 1 }
+        })?;
         let progress = Arc::new(ReplayCell::new());
         let opening = Arc::new(OpeningStore::default());
         let engine = Arc::new(promql::Engine::new(self.engine_options(threads, &loaded)));
@@ -210,7 +273,21 @@ impl Server {
         let stop_http = CancellationToken::new();
         let mut http = self.serve_http(listeners, web_source, &web, stop_http.clone());
         let mut signals = Signals::new()?;
-        let Some(db) = self.open_store(&loaded, &progress, &mut signals, &mut quits).await? else {
+        // Targets are scraped while the log is being read: the store takes samples
+        // long before it answers queries.
+        let stop = CancellationToken::new();
+        // What cannot be applied is told when everything is applied, below.
+        let _ = reload::apply_jobs(&scrape, &loaded).await;
+        reload::apply_discovery(&discovery, &loaded);
+        let finding = tokio::spawn({
+            let (discovery, scrape, stop) = (discovery.clone(), scrape.clone(), stop.clone());
+            async move { discovery.run(stop, move |groups| update_groups(&scrape, groups)).await }
+        });
+        let scraping = tokio::spawn({
+            let (scrape, stop) = (scrape.clone(), stop.clone());
+            async move { scrape.run(stop).await }
+        });
+        let Some(db) = self.open_store(&loaded, &progress, &opening, &mut signals, &mut quits).await? else {
             return Ok(());
         };
         let observer = Arc::new(self.observer());
@@ -224,20 +301,13 @@ impl Server {
         };
         // The first observer stays; there is no other.
         let _ = parts.web.observer.set(parts.observer.clone());
-        opening.set(db.clone());
-        parts.web.set_storage(storage(&db));
-        self.apply(&parts, &loaded).await.map_err(|error| failure(2, error))?;
-        self.note_reload(&parts.web, true);
+        let guarded: Arc<dyn Appendable> =
+            Arc::new(GuardedStore::new(db.clone(), self.memory.clone(), self.fresh.clone()));
+        opening.set(guarded.clone());
+        parts.web.set_storage(storage(&db, guarded));
+        self.apply_first(&parts, &loaded).await?;
         db.start_background().map_err(|error| failure(1, format!("starting storage upkeep: {error}")))?;
-        let stop = CancellationToken::new();
-        let finding = tokio::spawn({
-            let (discovery, scrape, stop) = (discovery.clone(), scrape.clone(), stop.clone());
-            async move { discovery.run(stop, move |groups| update_groups(&scrape, groups)).await }
-        });
-        let scraping = tokio::spawn({
-            let (scrape, stop) = (scrape.clone(), stop.clone());
-            async move { scrape.run(stop).await }
-        });
+        let governing = self.govern(&parts, stop.clone());
         parts.web.set_readiness(Readiness::Ready);
         self.gauges.ready.set(1.0);
         self.say_ready(&parts.web);
@@ -273,9 +343,11 @@ impl Server {
         tracing::info!("Stopping scrape discovery manager...");
         stop.cancel();
         // A task that panicked has nothing left to stop.
-        let _ = tokio::join!(finding, scraping);
+        let _ = tokio::join!(finding, scraping, governing);
+        tracing::info!("Scrape discovery manager stopped");
         tracing::info!("Stopping scrape manager...");
         scrape.stop().await;
+        tracing::info!("Scrape manager stopped");
         tracing::info!("Stopping storage...");
         let closed = tokio::task::spawn_blocking(move || db.close()).await;
         stop_http.cancel();
@@ -304,6 +376,16 @@ impl Server {
                 self.flags.duration_ms("web.read-timeout").max(1).unsigned_abs(),
             ),
             drain_timeout: DRAIN,
+            connections: net::server::Connections {
+                accepted: self.connections(
+                    "accepted",
+                    "Total number of connections opened to the listener of a given name.",
+                ),
+                closed: self.connections(
+                    "closed",
+                    "Total number of connections closed that were made to the listener of a given name.",
+                ),
+            },
             ..ServeOptions::new(self.clock.clone())
         };
         for (_, address) in &listeners {
@@ -315,146 +397,6 @@ impl Server {
         tokio::spawn(async move {
             net::server::serve(listeners, source, router, options, stop.cancelled_owned()).await
         })
-    }
-
-    async fn listen(&self) -> Result<Vec<(TcpListener, SocketAddr)>, Failure> {
-        let mut listeners = Vec::new();
-        for given in self.flags.texts("web.listen-address") {
-            let address = match given.strip_prefix(':') {
-                // Go listens on all addresses of both families where none is named.
-                Some(port) => format!("[::]:{port}"),
-                None => given.clone(),
-            };
-            let bound = match TcpListener::bind(&address).await {
-                Err(_) if given.starts_with(':') => TcpListener::bind(format!("0.0.0.0{given}")).await,
-                bound => bound,
-            };
-            let unable = |error: std::io::Error| {
-                failure(1, format!("Unable to start web listener: listen tcp {given}: {error}"))
-            };
-            let listener = bound.map_err(unable)?;
-            let address = listener.local_addr().map_err(unable)?;
-            listeners.push((listener, address));
-        }
-        Ok(listeners)
-    }
-
-    /// Opens the store on a thread of its own; `None` where the server was asked
-    /// to stop meanwhile.
-    async fn open_store(
-        &self,
-        loaded: &LoadedConfig,
-        progress: &Arc<ReplayCell>,
-        signals: &mut Signals,
-        quits: &mut mpsc::Receiver<()>,
-    ) -> Result<Option<Arc<Db>>, Failure> {
-        let options = self.db_options(loaded)?;
-        let dir = options.dir.clone();
-        let started = self.clock.monotonic();
-        let env =
-            Env { fs: tsdb::real_fs(), clock: self.clock.clone(), seed: self.clock.now_ms().unsigned_abs() };
-        let (memory, registry, progress) = (self.memory.clone(), self.registry.clone(), progress.clone());
-        let mut opening =
-            tokio::task::spawn_blocking(move || Db::open(options, env, memory, &registry, progress));
-        let opened = loop {
-            tokio::select! {
-                opened = &mut opening => break opened,
-                signal = signals.next() => if let Signal::Stop(name) = signal {
-                    tracing::warn!(signal = name, "Received an OS signal while opening storage, exiting...");
-                    return Ok(None);
-                },
-                Some(()) = quits.recv() => return Ok(None),
-            }
-        };
-        if is_network_file_system(&dir) {
-            tracing::warn!(
-                fs_type = "NFS_SUPER_MAGIC",
-                "This filesystem is not supported and may lead to data corruption and data loss."
-            );
-        }
-        match opened {
-            Ok(Ok(db)) => {
-                let seconds = self.clock.monotonic().saturating_sub(started).as_secs_f64();
-                tracing::info!(component = "tsdb", dir = %dir.display(), duration = format!("{seconds:.3}s"), "TSDB started");
-                Ok(Some(db))
-            }
-            Ok(Err(error)) => Err(failure(1, format!("opening storage failed: {error}"))),
-            Err(error) => Err(failure(1, format!("opening storage failed: {error}"))),
-        }
-    }
-
-    /// Loads the file whole and checks it, then applies it.
-    async fn reload(&self, parts: &Parts) -> Result<(), String> {
-        tracing::info!(filename = self.source.name(), "Loading configuration file");
-        let loaded = match self.source.load(&self.flags, &self.environment) {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                tracing::error!(err = %error, "Error reloading config");
-                self.note_reload(&parts.web, false);
-                return Err(error.to_string());
-            }
-        };
-        let applied = self.apply(parts, &loaded).await;
-        self.note_reload(&parts.web, applied.is_ok());
-        match &applied {
-            Ok(()) => {
-                tracing::info!(filename = self.source.name(), "Completed loading of configuration file")
-            }
-            Err(error) => tracing::error!(err = error, "Error reloading config"),
-        }
-        applied
-    }
-
-    /// Applies a checked configuration in upstream's order. Every part gets it,
-    /// even where an earlier one failed.
-    async fn apply(&self, parts: &Parts, loaded: &LoadedConfig) -> Result<(), String> {
-        let mut faults = Vec::new();
-        let external_labels = model::Labels::from_pairs(loaded.config.global.external_labels.iter());
-        match settings::runtime_settings(&self.flags, &loaded.config) {
-            Ok(settings) => {
-                use model::admin::TsdbAdmin as _;
-                if let Err(error) = parts.db.apply(&settings) {
-                    faults.push(format!("db_storage: {error}"));
-                }
-            }
-            Err(error) => faults.push(format!("db_storage: {error}")),
-        }
-        parts.web.config_text.store(Arc::new(loaded.config.to_yaml()));
-        parts.web.external_labels.store(Arc::new(external_labels.clone()));
-        if let Err(error) = parts.observer.set_log(&loaded.config.global.query_log_file) {
-            faults.push(format!("query_engine: open {}: {error}", loaded.config.global.query_log_file));
-        }
-        parts.engine.set_default_subquery_interval_ms(loaded.config.global.evaluation_interval.0);
-        let jobs = loaded.jobs.iter().cloned().map(Arc::new).collect();
-        if let Err(error) = parts.scrape.apply(jobs, &external_labels).await {
-            faults.push(format!("scrape: {error}"));
-        }
-        let jobs =
-            loaded.jobs.iter().map(|job| (job.job_name.clone(), discovery::mechanisms(&job.discovery)));
-        parts.discovery.apply(jobs.collect());
-        if faults.is_empty() {
-            return Ok(());
-        }
-        for fault in &faults {
-            tracing::error!(err = fault, "Failed to apply configuration");
-        }
-        let name = model::labels::go_quote(&self.source.name()).into_owned();
-        Err(format!(
-            "one or more errors occurred while applying the new configuration (--config.file={name})"
-        ))
-    }
-
-    fn note_reload(&self, web: &Web, success: bool) {
-        web.reload_successful.store(success, Ordering::Relaxed);
-        self.gauges.reload_successful.set(f64::from(u8::from(success)));
-        if success {
-            web.notifications.remove(web::notifications::RELOAD_FAILED);
-            let now_ms = self.clock.now_ms();
-            web.last_config_time_ms.store(now_ms, Ordering::Relaxed);
-            self.gauges.reload_time.set(now_ms as f64 / 1000.0);
-        } else {
-            web.notifications.add(web::notifications::RELOAD_FAILED);
-        }
     }
 
     /// Notes queries in the data folder, which exists once the store is open.
@@ -473,12 +415,8 @@ impl Server {
 
     /// Watches the configuration's files, where the flag or the old feature asks for it.
     fn changes(&self) -> Changes {
-        let on = self.flags.bool("config.auto-reload") || self.flags.has_feature("auto-reload-config");
-        match (&self.source, on) {
-            (ConfigSource::File(path), true) => {
-                let interval = self.flags.duration_ms("config.auto-reload-interval").max(1000);
-                Changes::watch(path.clone(), Duration::from_millis(interval.unsigned_abs()))
-            }
+        match (&self.source, settings::auto_reload_interval(&self.flags)) {
+            (ConfigSource::File(path), Some(interval)) => Changes::watch(path.clone(), interval),
             _ => Changes::never(),
         }
     }
@@ -500,29 +438,39 @@ impl Server {
         let (os, arch) = info.platform.split_once('/').unwrap_or((info.platform, ""));
         let values = [info.branch, arch, os, info.compiler, info.revision, info.tags, info.version];
         self.registry.gauge_vec("prometheus_build_info", help, &labels).with(&values).set(1.0);
-        let memory = self.memory.clone();
-        self.registry.gauge_fn("narthex_memory_limit_bytes", "Ceiling of the process' memory.", move || {
-            memory.limit() as f64
-        });
-        let memory = self.memory.clone();
-        self.registry.counter_fn(
-            "narthex_memory_refusals_total",
-            "Requests refused for want of memory.",
-            move || memory.refusals() as f64,
-        );
-        let memory = self.memory.clone();
-        self.registry.register_fn(move |families| {
-            let metrics = memory.by_owner().into_iter().map(|(owner, bytes)| model::metrics::Metric {
-                labels: vec![("owner".to_owned(), owner.to_owned())],
-                value: model::metrics::MetricValue::Single(bytes as f64),
-            });
-            families.push(model::metrics::Family {
-                name: "narthex_memory_bytes".to_owned(),
-                help: "Memory by what holds it.".to_owned(),
-                metric_type: model::metadata::MetricType::Gauge,
-                metrics: metrics.collect(),
-            });
-        });
+    }
+
+    /// A counter of connections to the server.
+    fn connections(&self, what: &str, help: &str) -> Counter {
+        let name = format!("net_conntrack_listener_conn_{what}_total");
+        self.registry.counter_vec(&name, help, &["listener_name"]).with(&["http"])
+    }
+
+    /// Starts what keeps memory below its ceiling.
+    fn govern(&self, parts: &Parts, stop: CancellationToken) -> JoinHandle<()> {
+        let refresh = self.flags.duration_ms("auto-gomemlimit.refresh-interval");
+        let derived = self.flags.bytes("memory.limit").is_none() && self.flags.bool("auto-gomemlimit");
+        let ratio = self.flags.number("auto-gomemlimit.ratio");
+        let before = self.memory.limit();
+        let governor = memory::Governor {
+            memory: self.memory.clone(),
+            clock: self.clock.clone(),
+            fresh: self.fresh.clone(),
+            detect: (derived && refresh > 0).then(|| {
+                let detect = move || memory::detected_limit(ratio).unwrap_or(before);
+                (
+                    Duration::from_millis(refresh.unsigned_abs()),
+                    Box::new(detect) as Box<dyn Fn() -> u64 + Send>,
+                )
+            }),
+        };
+        let (db, web) = (parts.db.clone(), parts.web.clone());
+        let shrink = move || {
+            if let Some(receiver) = web.receiver() {
+                receiver.forget_series();
+            }
+        };
+        tokio::spawn(governor.run(move || db.refresh_accounts(), shrink, stop))
     }
 }
 
@@ -539,13 +487,13 @@ fn update_groups(scrape: &scrape::ScrapeManager, groups: discovery::GroupsByJob)
 }
 
 /// The store behind each trait that the API asks.
-fn storage(db: &Arc<Db>) -> Storage {
+fn storage(db: &Arc<Db>, appendable: Arc<dyn Appendable>) -> Storage {
     Storage {
         queryable: db.clone(),
         labels: db.clone(),
         exemplars: db.clone(),
         chunks: db.clone(),
-        appendable: db.clone(),
+        appendable,
         admin: db.clone(),
         status: db.clone(),
     }

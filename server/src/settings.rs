@@ -9,7 +9,7 @@ use model::admin::RuntimeSettings;
 use model::query::ChunkEncoding;
 use model::time::PromDuration;
 
-use crate::environment::Environment;
+use crate::environment::{self, Environment};
 use crate::flags::Flags;
 
 /// Memory is bounded by this much where nothing says otherwise and the machine
@@ -51,35 +51,112 @@ pub fn memory_limit(flags: &Flags, environment: &Environment) -> Result<u64, Set
 
 /// Where the server is reached from outside: (URL, route prefix).
 ///
+/// A URL may lack scheme and host: `/prometheus` is a prefix behind a proxy.
+///
 /// # Errors
 /// The flag is no URL.
 pub fn external_url(flags: &Flags, environment: &Environment) -> Result<(String, String), SettingsError> {
     let given = flags.text("web.external-url");
-    let quoted = |c: char| c == '"' || c == '\'';
-    if given.starts_with(quoted) || given.ends_with(quoted) {
-        return Err(fatal(2, "URL must not begin or end with quotes"));
-    }
-    let addresses = flags.texts("web.listen-address");
-    let port = addresses.first().map_or("9090", |address| listen_port(address));
+    let unusable =
+        |why: String| fatal(2, format!("parse external URL {}: {why}", model::labels::go_quote(given)));
     let url = match given {
-        "" => format!("http://{}:{port}/", environment.hostname),
+        "" => {
+            let addresses = flags.texts("web.listen-address");
+            let address = addresses.first().map_or("", String::as_str);
+            let port = address.rsplit_once(':').map(|(_, port)| port);
+            let port = port.ok_or_else(|| unusable(format!("address {address}: missing port in address")))?;
+            format!("http://{}:{port}/", environment.hostname)
+        }
         url => url.to_owned(),
     };
-    let parsed =
-        url::Url::parse(&url).map_err(|error| fatal(2, format!("parse external URL \"{url}\": {error}")))?;
-    let path = parsed.path().trim_end_matches('/').to_owned();
+    let quoted = |c: char| c == '"' || c == '\'';
+    if url.starts_with(quoted) || url.ends_with(quoted) {
+        return Err(unusable("URL must not begin or end with quotes".to_owned()));
+    }
+    let path = url_path(&url)
+        .map_err(|why| unusable(format!("parse {}: {why}", model::labels::go_quote(&url))))?
+        .trim_end_matches('/')
+        .to_owned();
     let prefix = match flags.text("web.route-prefix") {
         "" => path,
-        prefix => prefix.trim_matches('/').to_owned(),
+        prefix => prefix.to_owned(),
     };
-    let prefix = format!("/{}", prefix.trim_matches('/'));
-    Ok((url.trim_end_matches('/').to_owned(), prefix))
+    Ok((url.trim_end_matches('/').to_owned(), format!("/{}", prefix.trim_matches('/'))))
+}
+
+/// The path of a URL as Go takes it apart, which accepts relative ones.
+fn url_path(url: &str) -> Result<&str, String> {
+    if let Some(at) = url.bytes().position(|b| b < b' ' || b == 0x7f) {
+        return Err(format!("net/url: invalid control character in URL at byte {at}"));
+    }
+    for (at, _) in url.match_indices('%') {
+        let escape = url.as_bytes().get(at..(at + 3).min(url.len())).unwrap_or_default();
+        if escape.len() < 3 || !escape[1..].iter().all(u8::is_ascii_hexdigit) {
+            let escape = model::labels::go_quote(&String::from_utf8_lossy(escape)).into_owned();
+            return Err(format!("invalid URL escape {escape}"));
+        }
+    }
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let colon = url.find(':').filter(|&colon| !url[..colon].contains('/'));
+    let rest = match colon {
+        Some(0) => return Err("missing protocol scheme".to_owned()),
+        Some(colon) => {
+            let scheme = &url[..colon];
+            let good = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+                && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+            if !good {
+                return Err("first path segment in URL cannot contain colon".to_owned());
+            }
+            &url[colon + 1..]
+        }
+        None => url,
+    };
+    let Some(authority) = rest.strip_prefix("//") else { return Ok(rest) };
+    let slash = authority.find('/').unwrap_or(authority.len());
+    let host = authority[..slash].rsplit('@').next().unwrap_or_default();
+    if let Some((_, port)) = host.rsplit_once(':')
+        && !host.ends_with(']')
+        && !port.chars().all(|c| c.is_ascii_digit())
+    {
+        let port = model::labels::go_quote(&format!(":{port}")).into_owned();
+        return Err(format!("invalid port {port} after host"));
+    }
+    Ok(&authority[slash..])
+}
+
+/// Checks what the command line alone decides, before anything is started.
+///
+/// # Errors
+/// A value that no server can run with.
+pub fn check(flags: &Flags) -> Result<(), SettingsError> {
+    let limit = flags.integer("web.search.max-limit");
+    if limit < 0 {
+        return Err(fatal(
+            1,
+            format!("--web.search.max-limit must be non-negative; got {limit} (use 0 to disable the cap)"),
+        ));
+    }
+    if flags.bool("agent") && flags.integer("storage.agent.checkpoint-batch-size") <= 0 {
+        return Err(fatal(1, "--storage.agent.checkpoint-batch-size must be greater than 0."));
+    }
+    let origin = flags.text("web.cors.origin");
+    if let Err(error) = model::Matcher::new(model::MatchOp::Regex, "origin", origin) {
+        let origin = model::labels::go_quote(origin).into_owned();
+        return Err(fatal(2, format!("could not compile CORS regex string {origin}: {error}")));
+    }
+    Ok(())
 }
 
 /// The port of a listen address.
 pub fn listen_port(address: &str) -> &str {
     address.rsplit_once(':').map_or("9090", |(_, port)| port)
 }
+
+/// How long samples are kept where nothing says otherwise.
+pub const RETENTION_MS: i64 = 15 * 24 * 3_600_000;
+
+/// Exemplars that are kept where the configuration does not say.
+pub const EXEMPLARS_MAX: i64 = 100_000;
 
 /// What the deprecated retention flags say; the file's own block replaces all of it.
 pub fn retention_flags(flags: &Flags) -> RetentionConfig {
@@ -104,13 +181,14 @@ pub fn runtime_settings(flags: &Flags, config: &Config) -> Result<RuntimeSetting
     let percentage = retention.map(|retention| retention.percentage).filter(|&p| p > 0.0);
     // Nothing is said at all: upstream's fifteen days.
     let time_ms = match (time_ms, size, percentage) {
-        (None, None, None) => Some(15 * 24 * 3_600_000),
+        (None, None, None) => Some(RETENTION_MS),
         (time, ..) => time,
     };
     const YEARS_100_MS: i64 = 100 * 365 * 24 * 3_600_000;
     let time_ms = time_ms.map(|ms| if ms < 0 { YEARS_100_MS } else { ms });
     let millis = |ms: i64| Duration::from_millis(ms.max(0).unsigned_abs());
-    let exemplars = config.storage.exemplars.as_ref().map_or(100_000, |exemplars| exemplars.max_exemplars);
+    let exemplars =
+        config.storage.exemplars.as_ref().map_or(EXEMPLARS_MAX, |exemplars| exemplars.max_exemplars);
     let exemplars = if flags.has_feature("exemplar-storage") { exemplars } else { 0 };
     let xor2 = flags.has_feature("xor2-encoding") || flags.has_feature("st-storage");
     let float_encoding = match tsdb.map_or("", |tsdb| tsdb.chunk_encoding.floats.as_str()) {
@@ -133,6 +211,98 @@ pub fn runtime_settings(flags: &Flags, config: &Config) -> Result<RuntimeSetting
     })
 }
 
+/// How long and how much is kept, as the log tells it: duration, size, percentage.
+pub fn retention_facts(settings: &RuntimeSettings) -> [String; 3] {
+    let millis =
+        settings.retention_time.map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+    [
+        model::time::format_duration_ms(millis),
+        crate::flags::format_bytes(settings.retention_bytes.unwrap_or(0)),
+        settings.retention_percentage.unwrap_or(0.0).to_string(),
+    ]
+}
+
+/// Checks what flags and configuration together say of the store, before it is
+/// opened; what is corrected is warned of.
+///
+/// # Errors
+/// The share of a file system is wanted whose size cannot be known.
+pub fn check_storage(flags: &Flags, config: &Config) -> Result<(), SettingsError> {
+    let settings = runtime_settings(flags, config)?;
+    if flags.duration_ms("storage.tsdb.block-reload-interval") < 1000 {
+        tracing::warn!(
+            "The option --storage.tsdb.block-reload-interval is set to a value less than 1s. Setting it to 1s to avoid overload."
+        );
+    }
+    let time_ms = config.storage.tsdb.as_ref().and_then(|tsdb| tsdb.retention.as_ref()).map(|it| it.time.0);
+    if time_ms.is_some_and(|ms| ms < 0) {
+        tracing::warn!("Time retention value is too high. Limiting to: 100y");
+    }
+    let percent = flags.integer("storage.tsdb.delayed-compaction.max-percent");
+    if flags.has_feature("delayed-compaction") && !(1..=100).contains(&percent) {
+        tracing::warn!(
+            default = 10,
+            "The --storage.tsdb.delayed-compaction.max-percent should have a value between 1 and 100. Using default"
+        );
+    }
+    let Some(percentage) = settings.retention_percentage else { return Ok(()) };
+    if settings.retention_bytes.is_some() {
+        tracing::warn!(
+            "storage.tsdb.retention.size is ignored, because storage.tsdb.retention.percentage is specified"
+        );
+    }
+    let dir = data_dir(flags);
+    match environment::file_system_bytes(&dir) {
+        Some(_) => Ok(()),
+        None => Err(fatal(
+            2,
+            format!(
+                "unable to detect total capacity of metric storage at {}, please disable retention percentage ({percentage}%)",
+                dir.display()
+            ),
+        )),
+    }
+}
+
+/// Notes in the flags what came of those that only state a wish.
+pub fn note_effective(flags: &mut Flags, config: &Config, route_prefix: &str) {
+    flags.set_effective("web.route-prefix", route_prefix.to_owned());
+    if let Ok(settings) = runtime_settings(flags, config) {
+        let [time, size, _] = retention_facts(&settings);
+        flags.set_effective("storage.tsdb.retention.time", time);
+        flags.set_effective("storage.tsdb.retention.size", size);
+        let longest = max_block_duration_ms(flags, &settings);
+        flags.set_effective("storage.tsdb.max-block-duration", model::time::format_duration_ms(longest));
+    }
+}
+
+/// The longest range of a block: the flag, else a tenth of the retention, at
+/// most 31 days.
+pub fn max_block_duration_ms(flags: &Flags, settings: &RuntimeSettings) -> i64 {
+    const MONTH_MS: i64 = 31 * 24 * 3_600_000;
+    let kept_ms = settings.retention_time.map(|time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+    match flags.duration_ms("storage.tsdb.max-block-duration") {
+        0 => kept_ms.map_or(MONTH_MS, |kept| (kept / 10).min(MONTH_MS)),
+        given => given,
+    }
+}
+
+/// How often the configuration's files are looked at; `None` where they are not.
+pub fn auto_reload_interval(flags: &Flags) -> Option<Duration> {
+    let on = flags.bool("config.auto-reload") || flags.has_feature("auto-reload-config");
+    let interval_ms = flags.duration_ms("config.auto-reload-interval").max(1000);
+    on.then(|| Duration::from_millis(interval_ms.unsigned_abs()))
+}
+
+/// How many threads do the work: as many processors as the container's share
+/// is worth, or all.
+pub fn worker_threads(flags: &Flags) -> usize {
+    match flags.bool("auto-gomaxprocs") {
+        true => std::thread::available_parallelism().map_or(1, usize::from),
+        false => environment::processors(),
+    }
+}
+
 /// Where samples are kept.
 pub fn data_dir(flags: &Flags) -> PathBuf {
     PathBuf::from(flags.text("storage.tsdb.path"))
@@ -151,105 +321,52 @@ pub fn build_facts() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Features that are known, by name; those that do something say what they switch.
-const FEATURES: &[&str] = &[
-    "exemplar-storage",
-    "memory-snapshot-on-shutdown",
-    "extra-scrape-metrics",
-    "metadata-wal-records",
-    "promql-per-step-stats",
-    "auto-reload-config",
-    "concurrent-rule-eval",
-    "promql-experimental-functions",
-    "promql-duration-expr",
-    "native-histograms",
-    "ooo-native-histograms",
-    "created-timestamp-zero-ingestion",
-    "st-storage",
-    "st-synthesis",
-    "use-start-timestamps",
-    "xor2-encoding",
-    "histograms-st-encoding",
-    "delayed-compaction",
-    "promql-delayed-name-removal",
-    "promql-extended-range-selectors",
-    "promql-binop-fill-modifiers",
-    "old-ui",
-    "otlp-deltatocumulative",
-    "otlp-native-delta-ingestion",
-    "type-and-unit-labels",
-    "use-uncached-io",
-    "fast-startup",
-    "search-api",
-];
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flags::{Invocation, parse};
 
-/// Features without effect any more, which upstream answers with a warning.
-const NO_OPS: &[&str] = &["promql-duration-expr", "native-histograms", "ooo-native-histograms"];
+    fn url(args: &[&str]) -> Result<(String, String), String> {
+        let flags = match parse("prometheus", args.iter().map(|&arg| arg.to_owned())) {
+            Ok(Invocation::Run(flags)) => flags,
+            other => panic!("{other:?}"),
+        };
+        let environment = Environment { hostname: "host".to_owned(), ..Environment::default() };
+        external_url(&flags, &environment).map_err(|error| {
+            assert_eq!(error.code, 2);
+            error.message
+        })
+    }
 
-/// Warns about features that do not exist or do nothing.
-///
-/// # Errors
-/// Two that exclude each other.
-pub fn check_features(flags: &Flags) -> Result<(), SettingsError> {
-    for feature in flags.features() {
-        if !FEATURES.contains(&feature.as_str()) {
-            tracing::warn!(option = feature, "Unknown option for --enable-feature");
-        } else if NO_OPS.contains(&feature.as_str()) {
-            tracing::warn!(
-                option = feature,
-                "This option for --enable-feature is now permanently enabled and therefore a no-op."
-            );
+    #[test]
+    fn the_external_url_gives_the_prefix_and_may_be_a_path_alone() {
+        for (args, external, prefix) in [
+            (&[][..], "http://host:9090", "/"),
+            (&["--web.listen-address=[::1]:80"], "http://host:80", "/"),
+            (&["--web.external-url=https://a.example/prom/"], "https://a.example/prom", "/prom"),
+            (&["--web.external-url=/prom/"], "/prom", "/prom"),
+            (&["--web.external-url=prom"], "prom", "/prom"),
+            (&["--web.external-url=http://a:1/x", "--web.route-prefix=/"], "http://a:1/x", "/"),
+            (&["--web.route-prefix=y/z/"], "http://host:9090", "/y/z"),
+        ] {
+            assert_eq!(url(args).unwrap(), (external.to_owned(), prefix.to_owned()), "{args:?}");
         }
     }
-    if flags.has_feature("otlp-deltatocumulative") && flags.has_feature("otlp-native-delta-ingestion") {
-        return Err(fatal(
-            1,
-            "cannot enable otlp-deltatocumulative and otlp-native-delta-ingestion features at the same time",
-        ));
-    }
-    Ok(())
-}
 
-/// Flags, or families of them, that nothing acts on yet.
-const WITHOUT_EFFECT: &[&str] = &[
-    "storage.remote.",
-    "rules.",
-    "alertmanager.",
-    "web.console.",
-    "web.enable-otlp-receiver",
-    "storage.tsdb.head-chunks-write-queue-size",
-    "storage.tsdb.delayed-compaction.max-percent",
-    "auto-gomaxprocs",
-    "auto-gomemlimit.refresh-interval",
-];
-
-/// Features that nothing acts on yet.
-const FEATURES_WITHOUT_EFFECT: &[&str] = &[
-    "memory-snapshot-on-shutdown",
-    "delayed-compaction",
-    "fast-startup",
-    "use-uncached-io",
-    "histograms-st-encoding",
-    "concurrent-rule-eval",
-    "old-ui",
-    "otlp-deltatocumulative",
-    "otlp-native-delta-ingestion",
-];
-
-/// Names once, in the log, what was asked for and has no effect yet.
-pub fn warn_without_effect(flags: &Flags) {
-    let given = crate::flags::FLAGS.iter().map(|flag| flag.name).filter(|name| flags.is_given(name));
-    let names: Vec<&str> =
-        given.filter(|name| WITHOUT_EFFECT.iter().any(|none| name.starts_with(none))).collect();
-    if !names.is_empty() {
-        tracing::warn!(flags = names.join(","), "these flags have no effect yet");
-    }
-    let features: Vec<String> = flags
-        .features()
-        .into_iter()
-        .filter(|name| FEATURES_WITHOUT_EFFECT.contains(&name.as_str()))
-        .collect();
-    if !features.is_empty() {
-        tracing::warn!(features = features.join(","), "these features have no effect yet");
+    #[test]
+    fn what_is_no_url_is_told_in_upstreams_words() {
+        for (arg, message) in [
+            ("%zz", r#"parse external URL "%zz": parse "%zz": invalid URL escape "%zz""#),
+            (":80", r#"parse external URL ":80": parse ":80": missing protocol scheme"#),
+            ("'x'", r#"parse external URL "'x'": URL must not begin or end with quotes"#),
+            (
+                "http://a:b/",
+                r#"parse external URL "http://a:b/": parse "http://a:b/": invalid port ":b" after host"#,
+            ),
+        ] {
+            assert_eq!(url(&[&format!("--web.external-url={arg}")]).unwrap_err(), message);
+        }
+        let error = url(&["--web.listen-address=nope"]).unwrap_err();
+        assert_eq!(error, r#"parse external URL "": address nope: missing port in address"#);
     }
 }

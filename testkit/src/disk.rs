@@ -27,7 +27,10 @@ pub enum Fault {
     Stop,
     /// As `Stop`, but half of the bytes of a write are written.
     StopTorn,
-    /// The change fails once with an I/O error; half of a write's bytes are written.
+    /// The change fails once with an I/O error; half of a write's bytes are
+    /// written. After a failed sync no later one makes the file's bytes so far
+    /// durable, though it says so: as systems do that drop what they could not
+    /// write.
     IoError,
     /// From here on there is no room for more bytes, until [`SimDisk::free`].
     Full,
@@ -60,9 +63,11 @@ enum Entry {
 struct Inode {
     live: Arc<Vec<u8>>,
     durable: Arc<Vec<u8>>,
+    /// A sync failed: no later one makes anything durable.
+    forsaken: bool,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     inodes: Vec<Inode>,
     live: BTreeMap<PathBuf, Entry>,
@@ -72,7 +77,30 @@ struct State {
     fault: Option<(u64, Fault)>,
     stopped: bool,
     full: bool,
+    recording: Option<Recording>,
 }
+
+/// Images of the disk taken while a program runs.
+#[derive(Clone)]
+struct Recording {
+    every: u64,
+    images: Vec<Image>,
+}
+
+/// The disk as it was at one moment of a program's life: a place to stop.
+#[derive(Clone)]
+pub struct Image {
+    /// Which change was next, or under way.
+    pub change: u64,
+    /// Bytes of the write under way that were written; `None` between changes.
+    pub torn: Option<usize>,
+    /// The disk.
+    pub disk: SimDisk,
+}
+
+/// Sectors and pages, whose writes may be cut apart and reordered.
+const SECTOR_BYTES: usize = 512;
+const PAGE_BYTES: usize = 4096;
 
 /// What to do with a change.
 enum Verdict {
@@ -95,6 +123,9 @@ impl State {
     fn change(&mut self, grows: bool) -> Verdict {
         if self.stopped {
             return Verdict::Fail(stopped());
+        }
+        if self.is_image_due() {
+            self.take_image(None, |_| {});
         }
         let number = self.changes;
         self.changes += 1;
@@ -120,12 +151,96 @@ impl State {
         }
     }
 
+    /// Whether an image is due before the change that comes.
+    fn is_image_due(&self) -> bool {
+        !self.stopped && self.recording.as_ref().is_some_and(|r| self.changes.is_multiple_of(r.every))
+    }
+
+    fn take_image(&mut self, torn: Option<usize>, change: impl FnOnce(&mut State)) {
+        let Some(mut recording) = self.recording.take() else { return };
+        let mut copy = self.clone();
+        copy.locks.clear();
+        change(&mut copy);
+        recording.images.push(Image {
+            change: self.changes,
+            torn,
+            disk: SimDisk { state: Arc::new(Mutex::new(copy)) },
+        });
+        self.recording = Some(recording);
+    }
+
+    fn put(&mut self, inode: usize, bytes: &[u8], at: usize) {
+        let live = Arc::make_mut(&mut self.inodes[inode].live);
+        if live.len() < at + bytes.len() {
+            live.resize(at + bytes.len(), 0);
+        }
+        live[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Images of a write cut inside a sector, between sectors and between pages.
+    fn take_torn_images(&mut self, inode: usize, bytes: &[u8], at: usize) {
+        let mut cuts: Vec<usize> = [SECTOR_BYTES, PAGE_BYTES]
+            .iter()
+            .filter_map(|unit| (at + bytes.len() - 1).checked_next_multiple_of(*unit))
+            .flat_map(|end| [SECTOR_BYTES, PAGE_BYTES].map(|unit| end.saturating_sub(unit)))
+            .filter(|end| *end > at && *end < at + bytes.len())
+            .map(|end| end - at)
+            .chain([bytes.len() / 2, bytes.len() - 1])
+            .filter(|cut| *cut > 0)
+            .collect();
+        cuts.sort_unstable();
+        cuts.dedup();
+        for cut in cuts {
+            self.take_image(Some(cut), |copy| copy.put(inode, &bytes[..cut], at));
+        }
+    }
+
     fn file(&self, path: &Path) -> io::Result<usize> {
         match self.live.get(path) {
             Some(Entry::File(inode)) => Ok(*inode),
             Some(Entry::Dir) => Err(io::Error::new(io::ErrorKind::IsADirectory, path.display().to_string())),
             None => Err(not_found(path)),
         }
+    }
+
+    /// Names between the durable and the live ones. A rename that was not synced is
+    /// done or not, as a whole; anything else that was made or removed by chance.
+    fn mixed_names(&self, rng: &mut Rng) -> BTreeMap<PathBuf, Entry> {
+        let now: BTreeMap<usize, &Path> = self
+            .live
+            .iter()
+            .filter_map(|(path, entry)| match entry {
+                Entry::File(inode) => Some((*inode, path.as_path())),
+                Entry::Dir => None,
+            })
+            .collect();
+        let mut renames: BTreeMap<(PathBuf, PathBuf), bool> = BTreeMap::new();
+        for (old, entry) in &self.durable {
+            if let Entry::File(inode) = entry
+                && !self.live.contains_key(old)
+                && let Some(new) = now.get(inode)
+            {
+                renames.entry(renamed(old, new)).or_insert_with(|| rng.one_in(2));
+            }
+        }
+        let done = |path: &Path, is_old: bool| {
+            renames
+                .iter()
+                .find(|((old, new), _)| path.starts_with(if is_old { old } else { new }))
+                .map(|(_, done)| *done)
+        };
+        let mut names = self.durable.clone();
+        for (path, entry) in &self.live {
+            if self.durable.get(path) != Some(entry) && done(path, false).unwrap_or_else(|| rng.one_in(2)) {
+                names.insert(path.clone(), *entry);
+            }
+        }
+        for path in self.durable.keys() {
+            if !self.live.contains_key(path) && done(path, true).unwrap_or_else(|| rng.one_in(2)) {
+                names.remove(path);
+            }
+        }
+        names
     }
 
     fn readable(&self) -> io::Result<()> {
@@ -147,6 +262,18 @@ impl SimDisk {
     /// How many changes there were.
     pub fn changes(&self) -> u64 {
         self.state.lock().changes
+    }
+
+    /// Takes an image before every `every`-th change from now on, and some of
+    /// its write cut short.
+    pub fn record_images(&self, every: u64) {
+        self.state.lock().recording = Some(Recording { every: every.max(1), images: Vec::new() });
+    }
+
+    /// The images since the last call.
+    pub fn take_images(&self) -> Vec<Image> {
+        let mut state = self.state.lock();
+        state.recording.as_mut().map(|recording| std::mem::take(&mut recording.images)).unwrap_or_default()
     }
 
     /// Whether the program was stopped.
@@ -179,17 +306,7 @@ impl SimDisk {
             }
             Unsynced::Mixed(seed) => {
                 let mut rng = Rng::new(seed);
-                let mut names = state.durable.clone();
-                for (path, entry) in &state.live {
-                    if state.durable.get(path) != Some(entry) && rng.one_in(2) {
-                        names.insert(path.clone(), *entry);
-                    }
-                }
-                for path in state.durable.keys() {
-                    if !state.live.contains_key(path) && rng.one_in(2) {
-                        names.remove(path);
-                    }
-                }
+                let mut names = state.mixed_names(&mut rng);
                 keep_reachable(&mut names);
                 SimDisk::from_entries(&names, |inode| mixed(&state.inodes[inode], &mut rng))
             }
@@ -207,7 +324,7 @@ impl SimDisk {
                 Entry::Dir => Entry::Dir,
                 Entry::File(inode) => Entry::File(*numbers.entry(*inode).or_insert_with(|| {
                     let bytes = bytes(*inode);
-                    state.inodes.push(Inode { live: bytes.clone(), durable: bytes });
+                    state.inodes.push(Inode { live: bytes.clone(), durable: bytes, forsaken: false });
                     state.inodes.len() - 1
                 })),
             };
@@ -238,8 +355,18 @@ impl SimDisk {
         let mut bytes = (*state.inodes[inode].live).clone();
         damage(&mut bytes);
         let bytes = Arc::new(bytes);
-        state.inodes[inode] = Inode { live: bytes.clone(), durable: bytes };
+        state.inodes[inode] = Inode { live: bytes.clone(), durable: bytes, forsaken: false };
     }
+}
+
+/// The file or folder whose rename made one path of another.
+fn renamed(old: &Path, new: &Path) -> (PathBuf, PathBuf) {
+    let (mut old, mut new) = (old, new);
+    while old.file_name() == new.file_name() {
+        let (Some(old_dir), Some(new_dir)) = (old.parent(), new.parent()) else { break };
+        (old, new) = (old_dir, new_dir);
+    }
+    (old.to_path_buf(), new.to_path_buf())
 }
 
 /// Drops names without the folders above them: they cannot be reached.
@@ -252,10 +379,14 @@ fn keep_reachable(names: &mut BTreeMap<PathBuf, Entry>) {
     });
 }
 
-/// Bytes between the durable and the live copy: cut anywhere behind what they share.
+/// Bytes between the durable and the live copy: cut anywhere behind what they
+/// share, or written page by page, sector by sector, in any order.
 fn mixed(inode: &Inode, rng: &mut Rng) -> Arc<Vec<u8>> {
-    if inode.live == inode.durable || rng.one_in(3) {
+    if inode.live == inode.durable || rng.one_in(4) {
         return inode.durable.clone();
+    }
+    if rng.one_in(3) {
+        return reordered(inode, rng);
     }
     let same = inode.live.iter().zip(inode.durable.iter()).take_while(|(a, b)| a == b).count();
     let open = (inode.live.len() - same) as u64;
@@ -268,38 +399,56 @@ fn mixed(inode: &Inode, rng: &mut Rng) -> Arc<Vec<u8>> {
     Arc::new(bytes)
 }
 
+/// Some units of the live copy are written, some are not.
+fn reordered(inode: &Inode, rng: &mut Rng) -> Arc<Vec<u8>> {
+    let unit = if rng.one_in(2) { SECTOR_BYTES } else { PAGE_BYTES };
+    let mut bytes = (*inode.durable).clone();
+    bytes.resize(inode.live.len(), 0);
+    for (new, old) in inode.live.chunks(unit).zip(bytes.chunks_mut(unit)) {
+        if rng.one_in(2) {
+            old.copy_from_slice(new);
+        }
+    }
+    Arc::new(bytes)
+}
+
 /// An open file of a [`SimDisk`].
 struct SimFile {
     disk: SimDisk,
     inode: usize,
+    /// Where the next write goes: it moves only with success, so that what a failed
+    /// write left is overwritten.
+    end: usize,
 }
 
 impl SimFile {
-    fn write(&mut self, bytes: &[u8], offset: Option<u64>) -> io::Result<()> {
+    fn write(&mut self, bytes: &[u8], at: usize) -> io::Result<()> {
         let mut state = self.disk.state.lock();
+        if !bytes.is_empty() && state.is_image_due() {
+            state.take_torn_images(self.inode, bytes, at);
+        }
         let verdict = state.change(true);
         let (write, outcome) = match verdict {
             Verdict::Go => (bytes, Ok(())),
             Verdict::Half(error) => (&bytes[..bytes.len() / 2], Err(error)),
             Verdict::Fail(error) => return Err(error),
         };
-        let live = Arc::make_mut(&mut state.inodes[self.inode].live);
-        let at = offset.map_or(live.len(), |offset| usize::try_from(offset).unwrap_or(usize::MAX));
-        if live.len() < at + write.len() {
-            live.resize(at + write.len(), 0);
+        state.put(self.inode, write, at);
+        drop(state);
+        if outcome.is_ok() {
+            self.end = self.end.max(at + bytes.len());
         }
-        live[at..at + write.len()].copy_from_slice(write);
         outcome
     }
 }
 
 impl FsFile for SimFile {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.write(bytes, None)
+        self.write(bytes, self.end)
     }
 
     fn write_all_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.write(bytes, Some(offset))
+        self.write(bytes, usize::try_from(offset).unwrap_or(usize::MAX))
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
@@ -317,10 +466,15 @@ impl FsFile for SimFile {
         match state.change(false) {
             Verdict::Go => {
                 let inode = &mut state.inodes[self.inode];
-                inode.durable = inode.live.clone();
+                if !inode.forsaken {
+                    inode.durable = inode.live.clone();
+                }
                 Ok(())
             }
-            Verdict::Half(error) | Verdict::Fail(error) => Err(error),
+            Verdict::Half(error) | Verdict::Fail(error) => {
+                state.inodes[self.inode].forsaken = true;
+                Err(error)
+            }
         }
     }
 
@@ -330,6 +484,8 @@ impl FsFile for SimFile {
             Verdict::Go => {
                 let len = usize::try_from(len).unwrap_or(usize::MAX);
                 Arc::make_mut(&mut state.inodes[self.inode].live).resize(len, 0);
+                drop(state);
+                self.end = len;
                 Ok(())
             }
             Verdict::Half(error) | Verdict::Fail(error) => Err(error),
@@ -375,7 +531,8 @@ impl SimDisk {
     }
 
     fn open_inode(&self, inode: usize) -> Box<dyn FsFile> {
-        Box::new(SimFile { disk: self.clone(), inode })
+        let end = self.state.lock().inodes[inode].live.len();
+        Box::new(SimFile { disk: self.clone(), inode, end })
     }
 }
 
@@ -614,10 +771,72 @@ mod tests {
         assert_eq!(disk.read(Path::new("d/f")).unwrap(), b"123456", "half of it was written");
         disk.free();
         file.write_all(b"!").unwrap();
+        assert_eq!(disk.read(Path::new("d/f")).unwrap(), b"1234!6", "the half is written over");
         disk.fail_at(disk.changes(), Fault::StopTorn);
         assert!(file.write_all(b"abcd").is_err());
         assert!(file.write_all(b"x").is_err() && disk.is_stopped());
-        assert_eq!(disk.after_kill().read(Path::new("d/f")).unwrap(), b"123456!ab");
+        assert_eq!(disk.after_kill().read(Path::new("d/f")).unwrap(), b"1234!ab");
+    }
+
+    #[test]
+    fn images_show_every_place_to_stop() {
+        let disk = disk();
+        let mut file = disk.create(Path::new("d/f")).unwrap();
+        disk.record_images(1);
+        file.write_all(&[7; 6000]).unwrap();
+        file.sync().unwrap();
+        let images = disk.take_images();
+        let len = |image: &Image| image.disk.after_kill().read(Path::new("d/f")).unwrap().len();
+        let torn: Vec<usize> = images.iter().filter(|image| image.torn.is_some()).map(len).collect();
+        assert!(torn.contains(&4096) && torn.contains(&5632) && torn.contains(&3000), "{torn:?}");
+        assert!(torn.iter().all(|len| (1..6000).contains(len)));
+        let whole: Vec<usize> = images.iter().filter(|image| image.torn.is_none()).map(len).collect();
+        assert_eq!(whole, [0, 6000], "before the write, before the sync");
+        assert!(disk.take_images().is_empty());
+        assert_eq!(len(&Image { change: 0, torn: None, disk: disk.clone() }), 6000);
+    }
+
+    #[test]
+    fn a_folder_is_renamed_or_not_but_never_half() {
+        let disk = disk();
+        for path in ["d/x", "d/x/chunks"] {
+            disk.create_dir_all(Path::new(path)).unwrap();
+        }
+        for path in ["d/x/a", "d/x/b", "d/x/chunks/1"] {
+            disk.create(Path::new(path)).unwrap();
+        }
+        for path in ["d/x/chunks", "d/x", "d"] {
+            disk.sync_dir(Path::new(path)).unwrap();
+        }
+        disk.rename(Path::new("d/x"), Path::new("d/y")).unwrap();
+        let mut seen = [false; 2];
+        for seed in 0..50 {
+            let after = disk.after_power_cut(Unsynced::Mixed(seed));
+            let is_there =
+                |dir: &str| ["a", "b", "chunks/1"].map(|name| after.exists(&Path::new(dir).join(name)));
+            match (is_there("d/x"), is_there("d/y")) {
+                ([true, true, true], [false, false, false]) => seen[0] = true,
+                ([false, false, false], [true, true, true]) => seen[1] = true,
+                half => panic!("{half:?}"),
+            }
+        }
+        assert_eq!(seen, [true, true]);
+    }
+
+    #[test]
+    fn unsynced_pages_are_written_in_any_order() {
+        let disk = disk();
+        let mut file = disk.create(Path::new("d/f")).unwrap();
+        file.write_all(&[1; 512]).unwrap();
+        file.sync().unwrap();
+        disk.sync_dir(Path::new("d")).unwrap();
+        file.write_all(&[2; 4096]).unwrap();
+        let holed = (0..200).any(|seed| {
+            let bytes = disk.after_power_cut(Unsynced::Mixed(seed)).read(Path::new("d/f")).unwrap();
+            assert_eq!(bytes[..512], [1; 512], "what was synced stays");
+            bytes.len() == 4608 && bytes[600] == 0 && bytes[4607] == 2
+        });
+        assert!(holed, "a later sector may be there without an earlier one");
     }
 
     #[test]

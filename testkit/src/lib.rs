@@ -8,10 +8,12 @@ mod conformance;
 pub mod disk;
 pub mod exporter;
 pub mod http;
+pub mod life;
 pub mod memory_store;
 pub mod promqltest;
 pub mod querygen;
 mod seed;
+pub mod sender;
 
 pub use clock::TestClock;
 pub use conformance::{conformance_dir, json_lines};

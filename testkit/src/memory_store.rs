@@ -11,9 +11,9 @@ use std::sync::Arc;
 use model::append::{Existing, Outcome};
 use model::query::{ReadOptions, ReadStats, SeriesReader};
 use model::{
-    AppendError, Appendable, Appender, Columns, CounterResetHint, Dictionary, Exemplar, ExemplarError,
-    FloatBatch, FloatHistogram, HistogramSample, HistogramValue, LabelTable, Labels, Metadata, Querier,
-    Queryable, SelectRequest, SelectedSeries, SeriesHandle, StorageError, TimeRange,
+    AppendError, Appendable, Appender, Columns, CounterResetHint, Dictionary, Durability, Exemplar,
+    ExemplarError, FloatBatch, FloatHistogram, HistogramSample, HistogramValue, LabelTable, Labels, Metadata,
+    Querier, Queryable, SelectRequest, SelectedSeries, SeriesHandle, StorageError, TimeRange,
 };
 use parking_lot::RwLock;
 
@@ -214,9 +214,9 @@ impl Appender for Batch {
 
     fn update_metadata(&mut self, _: SeriesHandle, _: &Metadata) {}
 
-    fn commit(self: Box<Self>) -> Result<(), StorageError> {
+    fn commit(self: Box<Self>) -> Result<Durability, StorageError> {
         *self.store.data.write() = self.data;
-        Ok(())
+        Ok(Durability::Logged)
     }
 
     fn rollback(self: Box<Self>) {}

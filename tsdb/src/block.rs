@@ -68,6 +68,10 @@ pub fn remove_block(fs: &dyn Fs, dir: &Path) -> Result<(), FileError> {
         fs.remove_dir_all(doomed).map_err(|source| FileError::io("remove", doomed, source))?;
     }
     fs.rename(dir, doomed).map_err(|source| FileError::io("rename", dir, source))?;
+    // Without its new name a block that lost files would pass for a damaged one.
+    if let Some(parent) = dir.parent() {
+        fs.sync_dir(parent).map_err(|source| FileError::io("sync", parent, source))?;
+    }
     fs.remove_dir_all(doomed).map_err(|source| FileError::io("remove", doomed, source))
 }
 

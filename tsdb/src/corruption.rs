@@ -79,6 +79,23 @@ pub enum Damage {
     },
 }
 
+impl Damage {
+    /// The kind of damage in a word, for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Damage::Checksum { .. } => "checksum",
+            Damage::Short { .. } => "short",
+            Damage::Magic { .. } => "magic",
+            Damage::Version { .. } => "version",
+            Damage::Encoding(_) | Damage::Chunk(_) => "chunk",
+            Damage::Malformed(_) => "malformed",
+            Damage::OutOfRange { .. } => "out_of_range",
+            Damage::Utf8(_) => "utf8",
+            Damage::Compression { .. } => "compression",
+        }
+    }
+}
+
 /// Damaged bytes of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Corruption {

@@ -139,6 +139,22 @@ pub(crate) fn put_uvarint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// Bytes of the longest varint.
+pub(crate) const VARINT_BYTES_MAX: usize = 10;
+
+/// Writes a zig-zag varint at a place of a buffer and answers where it ends.
+#[inline]
+pub(crate) fn set_varint(out: &mut [u8], mut at: usize, value: i64) -> usize {
+    let mut rest = zigzag(value);
+    while rest >= 0x80 {
+        out[at] = rest as u8 | 0x80;
+        at += 1;
+        rest >>= 7;
+    }
+    out[at] = rest as u8;
+    at + 1
+}
+
 /// Writes a zig-zag base-128 number.
 pub(crate) fn put_varint(out: &mut Vec<u8>, value: i64) {
     put_uvarint(out, zigzag(value));

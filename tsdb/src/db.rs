@@ -7,22 +7,27 @@ mod admin;
 mod background;
 mod blocks;
 mod checkpoint;
+mod chunk_snapshot;
 mod commits;
 pub(crate) mod cut;
-mod log;
+mod inherited;
+pub(crate) mod log;
 mod metrics;
 mod open;
 mod options;
 mod progress;
 mod random;
-mod records;
+mod read_log;
+pub(crate) mod records;
 mod repair;
+mod stale;
 mod status;
 mod store;
 mod tail;
 mod upkeep;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -45,6 +50,7 @@ pub(crate) use store::Store;
 use accounts::Accounts;
 use metrics::Instruments;
 
+use crate::fs::ReadOnlyView;
 use crate::head::append::HeadAppender;
 use crate::query::{DbQuerier, labels};
 
@@ -54,6 +60,7 @@ pub struct Db {
     lock: Mutex<Option<open::DirLock>>,
     progress: Arc<ReplayCell>,
     accounts: Accounts,
+    inherited: inherited::Inherited,
     stop: background::Stop,
 }
 
@@ -70,7 +77,25 @@ impl Db {
         registry: &Registry,
         progress: Arc<ReplayCell>,
     ) -> Result<Arc<Db>, OpenError> {
-        let opened = open::open(options, env, Instruments::new(registry), &progress)?;
+        Db::open_with(options, env, accountant, registry, progress, None)
+    }
+
+    /// As [`Db::open`]; meanwhile `early` is given something that batches can be
+    /// appended to while the log is still being read. They are logged at once and
+    /// visible when this returns.
+    ///
+    /// # Errors
+    /// As [`Db::open`].
+    pub fn open_with(
+        options: DbOptions,
+        env: Env,
+        accountant: Accountant,
+        registry: &Registry,
+        progress: Arc<ReplayCell>,
+        early: Option<&mut dyn FnMut(Arc<dyn Appendable>)>,
+    ) -> Result<Arc<Db>, OpenError> {
+        let inherited = inherited::Inherited::find(&*env.fs, &options.dir)?;
+        let opened = open::open(options, env, Instruments::new(registry), &progress, early)?;
         let metrics = &opened.store.metrics;
         metrics.data_replay_seconds.set(opened.replay_seconds);
         metrics.clean_start.set(match &opened.lock {
@@ -86,10 +111,30 @@ impl Db {
             lock: Mutex::new(opened.lock),
             progress,
             accounts,
+            inherited,
             stop: Default::default(),
         };
         db.progress.finish();
         Ok(Arc::new(db))
+    }
+
+    /// Opens a directory to look at it, while it may be in use: nothing in it
+    /// changes. The log is read as always; what that would write goes to `sandbox`,
+    /// an empty folder outside the directory, which the caller removes.
+    ///
+    /// # Errors
+    /// As [`Db::open`].
+    pub fn open_read_only(mut options: DbOptions, env: Env, sandbox: &Path) -> Result<Arc<Db>, OpenError> {
+        let view = ReadOnlyView::new(env.fs.clone(), &options.dir, sandbox);
+        options.no_lockfile = true;
+        options.compaction = false;
+        options.memory_snapshot_on_shutdown = false;
+        options.fast_startup = false;
+        options.runtime.retention_time = None;
+        options.runtime.retention_bytes = None;
+        options.runtime.retention_percentage = None;
+        let env = Env { fs: Arc::new(view), ..env };
+        Db::open(options, env, Accountant::unlimited(), &Registry::new(), Arc::default())
     }
 
     /// Stops: what is logged is made safe, the lock is given back. Later calls
@@ -105,8 +150,15 @@ impl Db {
         // Whoever is looking after things finishes first.
         let upkeep = self.store.upkeep.lock();
         let apply = self.store.head.apply.lock();
-        let flushed = self.store.chunks.sync().map_err(StorageError::from);
-        let synced = self.sync().and(flushed);
+        self.store.note_series_state(true);
+        let flushed = self
+            .store
+            .write_all_closing()
+            .and_then(|()| self.store.chunks.sync().map_err(StorageError::from));
+        let mut synced = self.sync().and(flushed);
+        if synced.is_ok() && self.store.options.memory_snapshot_on_shutdown {
+            synced = self.store.write_chunk_snapshot();
+        }
         drop((apply, upkeep));
         if let Some(lock) = self.lock.lock().take() {
             lock.release(&*self.store.env.fs).map_err(|source| StorageError::Io {
@@ -123,15 +175,28 @@ impl Db {
     /// # Errors
     /// A log cannot be synced.
     pub fn sync(&self) -> Result<(), StorageError> {
+        self.inherited.sync(&*self.store.env.fs)?;
         let metrics = &self.store.metrics;
-        let logs = [(self.store.wal.get(), &metrics.wal_fsync), (self.store.wbl.get(), &metrics.wbl_fsync)];
+        let wal = self.store.wal.get().map(|log| &**log);
+        let logs = [(wal, &metrics.wal_fsync), (self.store.wbl.get(), &metrics.wbl_fsync)];
         for (log, duration) in logs {
             let Some(log) = log else { continue };
             let started = self.store.env.clock.monotonic();
-            log.sync()?;
-            duration.observe(self.store.env.clock.monotonic().saturating_sub(started).as_secs_f64());
+            if log.sync(started)? {
+                let took = self.store.env.clock.monotonic().saturating_sub(started);
+                duration.observe(took.as_secs_f64());
+            }
         }
         Ok(())
+    }
+
+    /// Whether it is time to sync a log.
+    fn sync_is_due(&self) -> bool {
+        let now = self.store.env.clock.monotonic();
+        [self.store.wal.get().map(|log| &**log), self.store.wbl.get()]
+            .into_iter()
+            .flatten()
+            .any(|log| log.sync_is_due(now))
     }
 
     /// One round of upkeep: full chunks to files, blocks looked at, the head cut

@@ -6,11 +6,14 @@
 //! ```
 
 use std::cmp::Ordering;
+use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 use model::exemplar::{EXEMPLAR_MAX_LABEL_CHARS, SeriesExemplars};
 use model::{Exemplar, ExemplarError, Labels, Matcher, TimeRange};
 use parking_lot::Mutex;
+
+use crate::wal::record::RefExemplar;
 
 struct Entry {
     series_ref: u64,
@@ -20,7 +23,7 @@ struct Entry {
 struct Chain {
     labels: Labels,
     /// Places in the ring, in order of (time, value, hash of labels).
-    places: Vec<u32>,
+    places: VecDeque<u32>,
 }
 
 #[derive(Default)]
@@ -81,7 +84,7 @@ impl Ring {
         if label_chars(&exemplar.labels) > EXEMPLAR_MAX_LABEL_CHARS {
             return Err(ExemplarError::LabelsTooLong);
         }
-        let Some(&newest) = self.chains.get(&series_ref).and_then(|chain| chain.places.last()) else {
+        let Some(&newest) = self.chains.get(&series_ref).and_then(|chain| chain.places.back()) else {
             return Ok(());
         };
         let newest = &self.entries[newest as usize].exemplar;
@@ -96,6 +99,18 @@ impl Ring {
             return Err(ExemplarError::OutOfOrder);
         }
         Ok(())
+    }
+
+    /// Whether an exemplar that is late has the time of one that is there: it is
+    /// taken for the same. Native histograms bring many again and again.
+    fn is_known_time(&self, series_ref: u64, t: i64) -> bool {
+        let Some(chain) = self.chains.get(&series_ref) else { return false };
+        let time = |place: u32| self.entries[place as usize].exemplar.timestamp_ms;
+        if chain.places.back().is_none_or(|&newest| t >= time(newest)) {
+            return false;
+        }
+        let at = chain.places.partition_point(|&place| time(place) < t);
+        chain.places.get(at).is_some_and(|&place| time(place) == t)
     }
 
     fn insert(&mut self, series_ref: u64, labels: impl FnOnce() -> Labels, exemplar: Exemplar) {
@@ -115,7 +130,7 @@ impl Ring {
         let chain = self
             .chains
             .entry(series_ref)
-            .or_insert_with(|| Chain { labels: labels(), places: Vec::with_capacity(1) });
+            .or_insert_with(|| Chain { labels: labels(), places: VecDeque::with_capacity(1) });
         let new = &self.entries[place].exemplar;
         let at = chain.places.partition_point(|&other| {
             order(&self.entries[other as usize].exemplar, new) != Ordering::Greater
@@ -126,7 +141,10 @@ impl Ring {
     fn unlink(&mut self, old: &Entry, place: u32) {
         self.heap_bytes -= entry_bytes(&old.exemplar);
         if let Some(chain) = self.chains.get_mut(&old.series_ref) {
-            chain.places.retain(|&other| other != place);
+            // The oldest of all is among the oldest of its series.
+            if let Some(at) = chain.places.iter().position(|&other| other == place) {
+                chain.places.remove(at);
+            }
             if chain.places.is_empty() {
                 self.chains.remove(&old.series_ref);
             }
@@ -186,6 +204,9 @@ impl Exemplars {
     ) -> Result<(), ExemplarError> {
         let mut ring = self.ring.lock();
         let checked = ring.check(series_ref, &exemplar, window_ms);
+        if checked.is_ok() && ring.is_known_time(series_ref, exemplar.timestamp_ms) {
+            return Ok(());
+        }
         match &checked {
             Ok(()) => ring.insert(series_ref, labels, exemplar),
             Err(ExemplarError::OutOfOrder) => ring.out_of_order += 1,
@@ -226,6 +247,22 @@ impl Exemplars {
             same
         });
         found
+    }
+
+    /// All exemplars, the one that came first first.
+    pub(crate) fn in_order(&self) -> Vec<RefExemplar> {
+        let ring = self.ring.lock();
+        let oldest = if ring.entries.len() < ring.capacity { 0 } else { ring.next };
+        let (newer, older) = ring.entries.split_at(oldest.min(ring.entries.len()));
+        let entries = older.iter().chain(newer);
+        entries
+            .map(|entry| RefExemplar {
+                series: model::SeriesRef(entry.series_ref),
+                timestamp_ms: entry.exemplar.timestamp_ms,
+                value: entry.exemplar.value,
+                labels: entry.exemplar.labels.clone(),
+            })
+            .collect()
     }
 
     /// Time of the oldest exemplar in the ring.
@@ -299,6 +336,10 @@ mod tests {
         }
         assert_eq!(times(&exemplars), [95, 98, 100]);
         assert!(exemplars.add(1, Labels::empty, exemplar(90, 1.0), 10).is_err());
+        exemplars.add(1, Labels::empty, exemplar(98, 7.0), 10).unwrap();
+        assert_eq!(times(&exemplars), [95, 98, 100], "one of a time that is known is the same");
+        exemplars.add(1, Labels::empty, exemplar(100, 7.0), 10).unwrap();
+        assert_eq!(times(&exemplars), [95, 98, 100, 100], "unless it is the newest");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The file system of the machine: [`model::Fs`] over `std::fs`, with files
 //! mapped into memory. The only unsafe code of the project is here.
 
+mod view;
+
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::Deref;
@@ -11,6 +13,8 @@ use std::sync::Arc;
 use memmap2::Mmap;
 use model::Fs;
 use model::env::{DirEntry, FsFile, Mapped};
+
+pub use view::ReadOnlyView;
 
 /// The machine's file system.
 #[derive(Clone, Copy, Debug, Default)]

@@ -72,6 +72,21 @@ pub fn list_snapshots(fs: &dyn Fs, data_dir: &Path) -> Result<Vec<SnapshotDir>, 
     Ok(all)
 }
 
+/// Removes what unfinished snapshots left behind.
+///
+/// # Errors
+/// The folder cannot be listed or one not be removed.
+pub fn remove_temporary(fs: &dyn Fs, data_dir: &Path) -> Result<(), FileError> {
+    let entries = fs.list(data_dir).map_err(|source| FileError::io("list", data_dir, source))?;
+    for entry in entries {
+        if entry.is_dir && entry.name.starts_with(PREFIX) && entry.name.ends_with(TEMPORARY_SUFFIX) {
+            let dir = data_dir.join(&entry.name);
+            fs.remove_dir_all(&dir).map_err(|source| FileError::io("remove", &dir, source))?;
+        }
+    }
+    Ok(())
+}
+
 /// A series of a snapshot.
 #[derive(Clone, Debug)]
 pub struct SnapshotSeries {

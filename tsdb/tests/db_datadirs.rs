@@ -209,6 +209,7 @@ fn options_for(name: &str, dir: &Path) -> tsdb::DbOptions {
     }
     if name == "wal-start-timestamps" {
         options.start_timestamp_storage = true;
+        options.histogram_start_timestamps = true;
         options.runtime.float_encoding = model::query::ChunkEncoding::Xor2;
     }
     options
@@ -257,7 +258,7 @@ fn upstreams_data_directories_open() {
             db.close().unwrap();
         }
         if name == "wal-flipped-byte" {
-            assert!(dir.path().join("damaged/wal-00000000").exists(), "the damaged original is kept");
+            assert!(dir.path().join("damaged/wal/00000000").exists(), "the damaged original is kept");
         }
         if problems.is_empty() {
             passed += 1;

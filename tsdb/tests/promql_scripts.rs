@@ -36,6 +36,7 @@ fn store() -> Box<dyn ScriptStore> {
     let mut options = db_support::options(dir.path());
     options.block_duration_ms = 24 * 3_600_000;
     options.start_timestamp_storage = true;
+    options.histogram_start_timestamps = true;
     options.runtime.float_encoding = ChunkEncoding::Xor2;
     options.runtime.retention_time = None;
     Box::new(OwnDb { db: db_support::open(options), _dir: dir })

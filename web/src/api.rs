@@ -22,6 +22,7 @@ use axum::http::{HeaderValue, Response, StatusCode, header};
 use model::Matcher;
 use serde::Serialize;
 
+use crate::body::List;
 use crate::error::{ApiError, ErrorKind};
 use crate::json;
 use crate::params::{Params, parse_selector};
@@ -42,6 +43,20 @@ pub fn envelope(data: &[u8], warnings: &[String], infos: &[String]) -> Vec<u8> {
     write_annotations(&mut body, warnings, infos);
     body.push(b'}');
     body
+}
+
+/// A list as the data of an answer, made piece by piece; `write` appends one
+/// element.
+pub fn list(
+    len: usize,
+    warnings: &[String],
+    write: impl FnMut(&mut Vec<u8>, usize) + Send + Unpin + 'static,
+) -> Response<Body> {
+    let mut tail = b"]".to_vec();
+    write_annotations(&mut tail, warnings, &[]);
+    tail.push(b'}');
+    let list = List::new("{\"status\":\"success\",\"data\":[", len, tail, write);
+    respond(crate::body::from_iterator(list))
 }
 
 /// The keys `warnings` and `infos`, each only where there are some.
@@ -66,6 +81,13 @@ pub fn no_content() -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     response
+}
+
+/// Adds a warning; each is told once.
+pub fn add_warning(warnings: &mut Vec<String>, text: &str) {
+    if !warnings.iter().any(|have| have == text) {
+        warnings.push(text.to_owned());
+    }
 }
 
 /// What is said where a limit cut an answer.

@@ -13,6 +13,50 @@ pub fn from_iterator(pieces: impl Iterator<Item = Bytes> + Send + Unpin + 'stati
     Body::new(Pieces(pieces))
 }
 
+/// Pieces leave when they have about so many bytes.
+pub const PIECE_BYTES: usize = 64 * 1024;
+
+/// A list as JSON, made piece by piece: a head, elements with commas between
+/// them, a tail. An element is never cut in two.
+pub struct List<W> {
+    head: Vec<u8>,
+    tail: Vec<u8>,
+    len: usize,
+    next: usize,
+    ended: bool,
+    write: W,
+}
+
+impl<W: FnMut(&mut Vec<u8>, usize)> List<W> {
+    /// A list of `len` elements; `write` appends one of them.
+    pub fn new(head: impl Into<Vec<u8>>, len: usize, tail: impl Into<Vec<u8>>, write: W) -> List<W> {
+        List { head: head.into(), tail: tail.into(), len, next: 0, ended: false, write }
+    }
+}
+
+impl<W: FnMut(&mut Vec<u8>, usize)> Iterator for List<W> {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.ended {
+            return None;
+        }
+        let mut out = std::mem::take(&mut self.head);
+        while self.next < self.len && out.len() < PIECE_BYTES {
+            if self.next > 0 {
+                out.push(b',');
+            }
+            (self.write)(&mut out, self.next);
+            self.next += 1;
+        }
+        if self.next == self.len {
+            self.ended = true;
+            out.append(&mut self.tail);
+        }
+        Some(Bytes::from(out))
+    }
+}
+
 /// A body of the pieces that are sent into a channel; it ends with the sender.
 pub fn from_channel(pieces: mpsc::Receiver<Bytes>) -> Body {
     Body::new(Channel(pieces))
@@ -43,5 +87,24 @@ impl http_body::Body for Channel {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.0.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_leaves_in_pieces_and_is_whole() {
+        for len in [0, 1, 30_000] {
+            let list =
+                List::new("[", len, "]", |out, i| out.extend_from_slice(format!("\"item {i}\"").as_bytes()));
+            let pieces: Vec<Bytes> = list.collect();
+            assert!(pieces.iter().all(|piece| piece.len() < PIECE_BYTES + 100));
+            assert_eq!(pieces.len() > 1, len == 30_000);
+            let items: Vec<String> = serde_json::from_slice(&pieces.concat()).unwrap();
+            assert_eq!(items.len(), len);
+            assert!(items.iter().enumerate().all(|(i, item)| *item == format!("item {i}")));
+        }
     }
 }

@@ -22,19 +22,24 @@ enum Encoding {
     Deflate,
 }
 
-/// The first encoding of `Accept-Encoding` that is offered. Weights do not
-/// count, as upstream ignores them, but for a weight of zero.
+/// The first encoding of `Accept-Encoding` that is offered. A name with a
+/// weight is not known, as upstream has it.
 fn negotiate(headers: &HeaderMap) -> Option<Encoding> {
-    let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).find_map(|range| {
+    let accepted = headers.get(header::ACCEPT_ENCODING)?.to_str().ok()?;
+    accepted.split(',').find_map(|name| match name.trim() {
+        "gzip" => Some(Encoding::Gzip),
+        "deflate" => Some(Encoding::Deflate),
+        _ => None,
+    })
+}
+
+/// Whether gzip is accepted, with a weight or without.
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+    accepted.unwrap_or_default().split(',').any(|range| {
         let (name, weight) = range.split_once(';').unwrap_or((range, ""));
-        let refused =
-            weight.trim().strip_prefix("q=").and_then(|q| q.trim().parse::<f64>().ok()) == Some(0.0);
-        match name.trim() {
-            "gzip" if !refused => Some(Encoding::Gzip),
-            "deflate" if !refused => Some(Encoding::Deflate),
-            _ => None,
-        }
+        let weight = weight.trim().strip_prefix("q=").map_or(Ok(1.0), |weight| weight.trim().parse::<f64>());
+        name.trim() == "gzip" && weight.is_ok_and(|weight| weight > 0.0)
     })
 }
 
@@ -43,6 +48,16 @@ pub async fn compress(request: Request, next: Next) -> Response<Body> {
     let encoding = negotiate(request.headers());
     let mut response = next.run(request).await;
     response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    encoded(response, encoding)
+}
+
+/// Compresses the page of own metrics, as upstream's client library does.
+pub async fn compress_page(request: Request, next: Next) -> Response<Body> {
+    let encoding = accepts_gzip(request.headers()).then_some(Encoding::Gzip);
+    encoded(next.run(request).await, encoding)
+}
+
+fn encoded(mut response: Response<Body>, encoding: Option<Encoding>) -> Response<Body> {
     let bodiless = matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let Some(encoding) =
         encoding.filter(|_| !bodiless && !response.headers().contains_key(header::CONTENT_ENCODING))
@@ -135,9 +150,14 @@ mod tests {
             negotiate(&headers)
         };
         assert_eq!(of("br, deflate, gzip"), Some(Encoding::Deflate));
-        assert_eq!(of("gzip;q=0.1, deflate"), Some(Encoding::Gzip));
-        assert_eq!(of("gzip;q=0, deflate"), Some(Encoding::Deflate));
+        assert_eq!(of("gzip;q=0.1, deflate"), Some(Encoding::Deflate));
+        assert_eq!(of("gzip,deflate"), Some(Encoding::Gzip));
         assert_eq!(of("identity"), None);
         assert_eq!(negotiate(&HeaderMap::new()), None);
+        let page = |text: &'static str| {
+            accepts_gzip(&HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(text))]))
+        };
+        assert!(page("deflate, gzip;q=0.5") && page("gzip"));
+        assert!(!page("gzip;q=0, deflate") && !page("gzip;q=x") && !page(""));
     }
 }

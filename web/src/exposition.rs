@@ -27,58 +27,90 @@ pub enum Format {
 pub struct Accepted {
     /// The format.
     pub format: Format,
+    /// The format's version, of OpenMetrics alone.
+    version: &'static str,
     /// The way names are written.
     pub escaping: EscapingScheme,
 }
 
+/// One range of an `Accept` header.
+struct Range<'a> {
+    kind: String,
+    params: Vec<(String, &'a str)>,
+    weight: f64,
+}
+
+impl<'a> Range<'a> {
+    fn parse(text: &'a str) -> Range<'a> {
+        let mut parts = text.split(';').map(str::trim);
+        let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let params: Vec<(String, &str)> = parts
+            .filter_map(|part| part.split_once('='))
+            .map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim().trim_matches('"')))
+            .collect();
+        let mut range = Range { kind, params, weight: 1.0 };
+        range.weight = range.param("q").parse().unwrap_or(1.0);
+        range
+    }
+
+    fn param(&self, name: &str) -> &'a str {
+        self.params.iter().find(|(have, _)| have == name).map_or("", |(_, value)| value)
+    }
+
+    /// How many stars stand in the type: the fewer, the better.
+    fn stars(&self) -> usize {
+        self.kind.matches('*').count()
+    }
+}
+
 impl Accepted {
-    /// The best of an `Accept` header: by weight, then in the header's order.
+    /// The best of an `Accept` header: by weight, then in the header's order;
+    /// text where none is known. A way of writing names holds for the ranges
+    /// after it too.
+    /// Source: Prometheus `common/expfmt`, `NegotiateIncludingOpenMetrics`.
     pub fn negotiate(accept: &str, open_metrics: bool) -> Accepted {
-        let mut best = (0.0, Accepted { format: Format::Text, escaping: EscapingScheme::Underscores });
-        for range in accept.split(',') {
-            let mut parts = range.split(';').map(str::trim);
-            let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
-            let params: Vec<(String, &str)> = parts
-                .filter_map(|part| part.split_once('='))
-                .map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim().trim_matches('"')))
-                .collect();
-            let param = |name: &str| params.iter().find(|(have, _)| have == name).map(|(_, value)| *value);
-            let weight: f64 = param("q").and_then(|q| q.parse().ok()).unwrap_or(1.0);
-            let format = match kind.as_str() {
+        let mut ranges: Vec<Range<'_>> = accept.split(',').map(Range::parse).collect();
+        ranges.sort_by(|a, b| b.weight.total_cmp(&a.weight).then(a.stars().cmp(&b.stars())));
+        let mut escaping = EscapingScheme::Underscores;
+        for range in &ranges {
+            if let Ok(named) = EscapingScheme::from_name(range.param("escaping")) {
+                escaping = named;
+            }
+            let version = range.param("version");
+            let (format, version) = match range.kind.as_str() {
                 "application/vnd.google.protobuf"
-                    if param("proto").is_none_or(|p| p == "io.prometheus.client.MetricFamily")
-                        && param("encoding").is_none_or(|e| e == "delimited") =>
+                    if range.param("proto") == "io.prometheus.client.MetricFamily"
+                        && range.param("encoding") == "delimited" =>
                 {
-                    Format::Protobuf
+                    (Format::Protobuf, "")
                 }
-                "application/openmetrics-text"
-                    if open_metrics && param("version").is_none_or(|v| v == "1.0.0" || v == "0.0.1") =>
-                {
-                    Format::OpenMetrics
-                }
-                "text/plain" if param("version").is_none_or(|v| v == "0.0.4" || v == "1.0.0") => Format::Text,
-                "*/*" | "text/*" => Format::Text,
+                "application/openmetrics-text" if open_metrics => match version {
+                    "1.0.0" => (Format::OpenMetrics, "1.0.0"),
+                    "0.0.1" | "" => (Format::OpenMetrics, "0.0.1"),
+                    _ => continue,
+                },
+                "text/plain" if matches!(version, "" | "0.0.4") => (Format::Text, ""),
                 _ => continue,
             };
-            if weight > best.0 {
-                let named = param("escaping").and_then(|name| EscapingScheme::from_name(name).ok());
-                let escaping = named.unwrap_or(EscapingScheme::Underscores);
-                best = (weight, Accepted { format, escaping });
-            }
+            return Accepted { format, version, escaping };
         }
-        best.1
+        Accepted { format: Format::Text, version: "", escaping }
     }
 
     /// The `Content-Type` of the answer.
     pub fn content_type(self) -> String {
-        let kind = match self.format {
-            Format::Text => "text/plain; version=0.0.4; charset=utf-8",
-            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            Format::Protobuf => {
-                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+        let escaping = self.escaping;
+        match self.format {
+            Format::Text => format!("text/plain; version=0.0.4; charset=utf-8; escaping={escaping}"),
+            Format::OpenMetrics => {
+                let version = self.version;
+                format!("application/openmetrics-text; version={version}; charset=utf-8; escaping={escaping}")
             }
-        };
-        format!("{kind}; escaping={}", self.escaping)
+            Format::Protobuf => format!(
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited; \
+                 escaping={escaping}"
+            ),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use model::query::{Dictionary, LatestColumns, LatestValue};
 use model::{FloatHistogram, Labels, Matcher, SelectRequest, StorageError, TimeRange, is_stale_nan};
 
 use crate::exposition::{Accepted, Format};
-use crate::ops::text;
+use crate::ops::error;
 use crate::params::Params;
 use crate::state::{Storage, Web};
 
@@ -60,15 +60,16 @@ enum Value {
 pub async fn federate(State(web): State<Arc<Web>>, request: Request<Body>) -> Response<Body> {
     let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let accepted = Accepted::negotiate(accept.unwrap_or_default(), false);
-    let params = match Params::read(request).await {
+    let params = Params::read(request).await.and_then(|params| params.well_formed().map(|()| params));
+    let params = match params {
         Ok(params) => params,
-        Err(error) => return text(StatusCode::BAD_REQUEST, format!("{}\n", error.message)),
+        Err(fault) => return error(StatusCode::BAD_REQUEST, format!("{}\n", fault.message)),
     };
     let sets: Result<Vec<Vec<Matcher>>, _> =
         params.all("match[]").map(crate::params::parse_selector).collect();
     let sets = match sets {
         Ok(sets) => sets,
-        Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        Err(fault) => return error(StatusCode::BAD_REQUEST, format!("{fault}\n")),
     };
     let storage = match web.storage() {
         Ok(storage) => storage,
@@ -100,9 +101,9 @@ pub async fn federate(State(web): State<Arc<Web>>, request: Request<Body>) -> Re
     response
 }
 
-fn failed(web: &Web, status: StatusCode, error: String) -> Response<Body> {
+fn failed(web: &Web, status: StatusCode, reason: String) -> Response<Body> {
     web.federation.errors.inc();
-    text(status, format!("{error}\n"))
+    error(status, format!("{reason}\n"))
 }
 
 /// The labels to add: an empty `instance` keeps the reader from adding its own.
@@ -130,7 +131,8 @@ fn newest(
     let dictionary = Dictionary::new();
     let mut found = Found { samples: Vec::new(), warnings: 0 };
     let mut latest = LatestColumns::default();
-    for matchers in sets {
+    // A selector without matchers selects nothing.
+    for matchers in sets.iter().filter(|matchers| !matchers.is_empty()) {
         let selected = querier.select(&SelectRequest::new(matchers.clone(), range), &dictionary)?;
         found.warnings += selected.warnings.len() as u64;
         for start in (0..selected.labels.len()).step_by(SERIES_AT_ONCE) {
@@ -197,8 +199,12 @@ impl Families {
     fn write(&mut self, labels: &Labels, sample: &Sample, out: &mut Vec<u8>) {
         let kind = match &sample.value {
             Value::Float(_) => encode::Kind::Untyped,
-            // No text format has native histograms.
-            Value::Histogram(_) if self.accepted.format != Format::Protobuf => return,
+            // Text has no native histograms, but those with custom buckets are classic ones.
+            Value::Histogram(histogram)
+                if self.accepted.format != Format::Protobuf && !histogram.uses_custom_buckets() =>
+            {
+                return;
+            }
             Value::Histogram(histogram) if histogram.counter_reset_hint == model::CounterResetHint::Gauge => {
                 encode::Kind::GaugeHistogram
             }
@@ -219,6 +225,7 @@ impl Families {
         let pairs = own
             .map(|label| (label.name, label.value))
             .chain(added.map(|(name, value)| (name.as_str(), value.as_str())));
-        self.family.sample(pairs, sample, out);
+        let pairs: Vec<(&str, &str)> = pairs.collect();
+        self.family.sample(&pairs, sample, out);
     }
 }

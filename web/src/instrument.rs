@@ -47,7 +47,7 @@ impl HttpMetrics {
                 "prometheus_http_response_size_bytes",
                 "Histogram of response size for HTTP requests.",
                 &["handler"],
-                HistogramOptions::classic(&bytes).with_native(1.1),
+                HistogramOptions::classic(&bytes),
             ),
             pages: registry.counter_vec(
                 "promhttp_metric_handler_requests_total",

@@ -6,37 +6,96 @@ use std::io;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+/// What stands for a byte inside a text: itself, `\u00xx` or a short escape.
+/// Bytes of characters beyond ASCII stand for themselves.
+const PLAIN: u8 = 0;
+const UNICODE: u8 = 1;
+
+/// For each byte [`PLAIN`], [`UNICODE`], or the letter after the backslash.
+const ESCAPES: [u8; 256] = {
+    let mut escapes = [PLAIN; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        escapes[byte] = UNICODE;
+        byte += 1;
+    }
+    escapes[b'"' as usize] = b'"';
+    escapes[b'\\' as usize] = b'\\';
+    escapes[b'\n' as usize] = b'n';
+    escapes[b'\r' as usize] = b'r';
+    escapes[b'\t' as usize] = b't';
+    escapes
+};
+
+/// As [`ESCAPES`], and what HTML takes for markup.
+const HTML_ESCAPES: [u8; 256] = {
+    let mut escapes = ESCAPES;
+    escapes[b'<' as usize] = UNICODE;
+    escapes[b'>' as usize] = UNICODE;
+    escapes[b'&' as usize] = UNICODE;
+    escapes
+};
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+fn write_escaped(out: &mut Vec<u8>, text: &str, escapes: &[u8; 256]) {
+    let bytes = text.as_bytes();
+    let mut plain_from = 0;
+    for (i, &byte) in bytes.iter().enumerate() {
+        let escape = escapes[usize::from(byte)];
+        if escape == PLAIN {
+            continue;
+        }
+        out.extend_from_slice(&bytes[plain_from..i]);
+        plain_from = i + 1;
+        match escape {
+            UNICODE => {
+                out.extend_from_slice(b"\\u00");
+                out.push(HEX[usize::from(byte >> 4)]);
+                out.push(HEX[usize::from(byte & 15)]);
+            }
+            letter => out.extend_from_slice(&[b'\\', letter]),
+        }
+    }
+    out.extend_from_slice(&bytes[plain_from..]);
+}
+
 /// Appends a string, quoted and escaped as Go's encoder does: `<`, `>`, `&` and
 /// the two line separators as `\u…`.
 pub fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
-    let mut plain_from = 0;
-    for (i, c) in text.char_indices() {
-        let escaped: &[u8] = match c {
-            '"' => b"\\\"",
-            '\\' => b"\\\\",
-            '\n' => b"\\n",
-            '\r' => b"\\r",
-            '\t' => b"\\t",
-            '\u{2028}' => b"\\u2028",
-            '\u{2029}' => b"\\u2029",
-            '<' => b"\\u003c",
-            '>' => b"\\u003e",
-            '&' => b"\\u0026",
-            c if c < ' ' => {
-                out.extend_from_slice(&text.as_bytes()[plain_from..i]);
-                out.extend_from_slice(format!("\\u{:04x}", c as u32).as_bytes());
-                plain_from = i + 1;
-                continue;
-            }
-            _ => continue,
-        };
-        out.extend_from_slice(&text.as_bytes()[plain_from..i]);
-        out.extend_from_slice(escaped);
-        plain_from = i + c.len_utf8();
+    let mut rest = text;
+    // The separators begin with a byte that few texts have.
+    while let Some(at) = rest.find(['\u{2028}', '\u{2029}']) {
+        write_escaped(out, &rest[..at], &HTML_ESCAPES);
+        out.extend_from_slice(if rest[at..].starts_with('\u{2028}') { b"\\u2028" } else { b"\\u2029" });
+        rest = &rest[at + 3..];
     }
-    out.extend_from_slice(&text.as_bytes()[plain_from..]);
+    write_escaped(out, rest, &HTML_ESCAPES);
     out.push(b'"');
+}
+
+/// Appends a string, quoted, with no more escapes than JSON asks for: so are
+/// labels written. Source: Prometheus `web/api/v1/json_codec.go`.
+pub fn write_plain_string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    write_escaped(out, text, &ESCAPES);
+    out.push(b'"');
+}
+
+/// Appends a whole number.
+pub fn write_int(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
 }
 
 /// Appends a time in seconds: whole seconds bare, else exactly three decimals.
@@ -51,11 +110,18 @@ pub fn write_time(out: &mut Vec<u8>, time_ms: i64) {
         out.push(b'-');
     }
     let ms = time_ms.unsigned_abs();
-    out.extend_from_slice((ms / 1000).to_string().as_bytes());
+    write_int(out, ms / 1000);
     let fraction = ms % 1000;
     if fraction != 0 {
-        out.extend_from_slice(format!(".{fraction:03}").as_bytes());
+        let digit = |n: u64| b'0' + (n % 10) as u8;
+        out.extend_from_slice(&[b'.', digit(fraction / 100), digit(fraction / 10), digit(fraction)]);
     }
+}
+
+/// Appends the time of a scalar or a text: seconds as any other float.
+/// Source: Prometheus `promql/value.go`, `Scalar.MarshalJSON`.
+pub fn write_float_time(out: &mut Vec<u8>, time_ms: i64) {
+    model::float::write_json(out, time_ms as f64 / 1000.0);
 }
 
 /// Appends a label set as an object, in the order given.
@@ -65,9 +131,9 @@ pub fn write_labels<'a>(out: &mut Vec<u8>, labels: impl Iterator<Item = model::L
         if i > 0 {
             out.push(b',');
         }
-        write_string(out, label.name);
+        write_plain_string(out, label.name);
         out.push(b':');
-        write_string(out, label.value);
+        write_plain_string(out, label.value);
     }
     out.push(b'}');
 }
@@ -136,14 +202,30 @@ impl Serialize for GoFloat {
     }
 }
 
-/// A label set as an object.
+/// A label set as an object, its texts with no more escapes than JSON asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelMap(pub model::Labels);
 
 impl Serialize for LabelMap {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|label| (label.name, label.value)))
+        let mut text = Vec::new();
+        write_labels(&mut text, self.0.iter());
+        let text = String::from_utf8(text).map_err(serde::ser::Error::custom)?;
+        RawValue::from_string(text).map_err(serde::ser::Error::custom)?.serialize(serializer)
     }
+}
+
+/// JSON that was made elsewhere, with what HTML would take for markup escaped:
+/// such characters stand only inside its texts.
+pub fn html_safe(raw: &RawValue) -> Box<RawValue> {
+    let mut safe = String::with_capacity(raw.get().len());
+    for c in raw.get().chars() {
+        match c {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => safe.push_str(&format!("\\u{:04x}", c as u32)),
+            c => safe.push(c),
+        }
+    }
+    RawValue::from_string(safe).expect("an escape in a text leaves JSON what it is")
 }
 
 /// Escapes what HTML would take for markup.
@@ -158,23 +240,6 @@ impl serde_json::ser::Formatter for HtmlSafe {
         let mut escaped = Vec::with_capacity(fragment.len() + 2);
         write_string(&mut escaped, fragment);
         writer.write_all(&escaped[1..escaped.len() - 1])
-    }
-
-    /// JSON that was made elsewhere: these characters stand only inside its strings.
-    fn write_raw_fragment<W: io::Write + ?Sized>(
-        &mut self,
-        writer: &mut W,
-        fragment: &str,
-    ) -> io::Result<()> {
-        let mut plain_from = 0;
-        for (i, c) in fragment.char_indices() {
-            if matches!(c, '<' | '>' | '&' | '\u{2028}' | '\u{2029}') {
-                writer.write_all(&fragment.as_bytes()[plain_from..i])?;
-                write!(writer, "\\u{:04x}", c as u32)?;
-                plain_from = i + c.len_utf8();
-            }
-        }
-        writer.write_all(&fragment.as_bytes()[plain_from..])
     }
 }
 
@@ -195,7 +260,17 @@ mod tests {
         assert_eq!(parsed, "x<\u{7f}\u{0}>");
         assert_eq!(to_vec(&serde_json::json!({"a": "<"})), br#"{"a":"\u003c"}"#);
         let raw = RawValue::from_string(r#"{"a":"<\u003e"}"#.to_owned()).unwrap();
-        assert_eq!(to_vec(&raw), br#"{"a":"\u003c\u003e"}"#);
+        assert_eq!(to_vec(&html_safe(&raw)), br#"{"a":"\u003c\u003e"}"#);
+    }
+
+    #[test]
+    fn labels_are_not_made_safe_for_html() {
+        let labels = model::Labels::from_pairs([("a<", "<b>&\n\u{1}\"\\é\u{2028}")]);
+        let wanted = "{\"a<\":\"<b>&\\n\\u0001\\\"\\\\é\u{2028}\"}";
+        assert_eq!(to_vec(&LabelMap(labels.clone())), wanted.as_bytes());
+        let mut out = Vec::new();
+        write_labels(&mut out, labels.iter());
+        assert_eq!(out, wanted.as_bytes());
     }
 
     #[test]
@@ -207,6 +282,9 @@ mod tests {
 
     #[test]
     fn times_have_three_decimals_or_none() {
+        let mut out = Vec::new();
+        write_float_time(&mut out, -1_500);
+        assert_eq!(out, b"-1.5");
         for (ms, text) in
             [(0, "0"), (1000, "1"), (1001, "1.001"), (-1, "-0.001"), (-1500, "-1.500"), (10, "0.010")]
         {

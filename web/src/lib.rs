@@ -19,6 +19,7 @@ pub mod notifications;
 pub mod ops;
 pub mod pages;
 pub mod params;
+pub mod profiles;
 mod protobuf;
 pub mod router;
 pub mod state;

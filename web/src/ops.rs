@@ -22,6 +22,18 @@ pub fn text(status: StatusCode, body: impl Into<String>) -> Response<Body> {
     response
 }
 
+/// A plain-text error, which no browser shall take for something else.
+pub fn error(status: StatusCode, body: impl Into<String>) -> Response<Body> {
+    let mut response = text(status, body);
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// There is nothing at this path.
+pub fn not_found() -> Response<Body> {
+    error(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
 /// What a handler behind readiness answers before and after the server is ready.
 pub fn not_ready(readiness: Readiness) -> Response<Body> {
     let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
@@ -57,17 +69,16 @@ pub async fn reload(State(web): State<Arc<Web>>, method: Method) -> Response<Bod
         return refusal;
     }
     let (answer, outcome) = oneshot::channel();
+    let failed = |reason: &str| {
+        error(StatusCode::INTERNAL_SERVER_ERROR, format!("failed to reload config: {reason}\n"))
+    };
     if web.reload.send(answer).await.is_err() {
-        return text(StatusCode::INTERNAL_SERVER_ERROR, "failed to reload config: the server is stopping\n");
+        return failed("the server is stopping");
     }
     match outcome.await {
         Ok(Ok(())) => text(StatusCode::OK, ""),
-        Ok(Err(error)) => {
-            text(StatusCode::INTERNAL_SERVER_ERROR, format!("failed to reload config: {error}\n"))
-        }
-        Err(_) => {
-            text(StatusCode::INTERNAL_SERVER_ERROR, "failed to reload config: the server is stopping\n")
-        }
+        Ok(Err(reason)) => failed(&reason),
+        Err(_) => failed("the server is stopping"),
     }
 }
 
@@ -103,6 +114,8 @@ pub async fn version(State(web): State<Arc<Web>>) -> Response<Body> {
     let mut body = crate::json::to_vec(&BuildInfo(&web.options.build));
     body.push(b'\n');
     let mut response = Response::new(Body::from(body));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // Upstream names no type, so that its server takes it for plain text.
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }

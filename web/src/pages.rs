@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path as UrlPath, RawQuery, State};
-use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::http::{HeaderValue, Method, Response, StatusCode, header};
 use tokio_util::io::ReaderStream;
 
-use crate::ops::text;
+use crate::ops::{error, not_found};
 use crate::state::Web;
 
 const INDEX: &str = include_str!("../assets/index.html");
@@ -64,7 +64,7 @@ pub async fn asset(UrlPath(path): UrlPath<String>) -> Response<Body> {
     match path.as_str() {
         "app.js" => page("text/javascript; charset=utf-8", SCRIPT),
         "style.css" => page("text/css; charset=utf-8", STYLE),
-        _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
+        _ => not_found(),
     }
 }
 
@@ -80,44 +80,52 @@ pub async fn manifest() -> Response<Body> {
 
 /// `/`: to the query page.
 pub async fn home(State(web): State<Arc<Web>>) -> Response<Body> {
-    redirect(&format!("{}/query", external_path(&web)))
+    redirect(StatusCode::FOUND, &Method::GET, &format!("{}/query", external_path(&web)))
 }
 
 /// `/graph`: where the query page was in earlier versions.
 pub async fn graph(State(web): State<Arc<Web>>, RawQuery(query): RawQuery) -> Response<Body> {
-    let query = query.filter(|query| !query.is_empty()).map(|query| format!("?{query}"));
-    redirect(&format!("{}/query{}", external_path(&web), query.unwrap_or_default()))
+    let target = format!("{}/query?{}", external_path(&web), query.unwrap_or_default());
+    redirect(StatusCode::FOUND, &Method::GET, &target)
 }
 
 /// The path of the external URL, without a slash at the end.
 fn external_path(web: &Web) -> String {
-    url::Url::parse(&web.options.external_url)
-        .map(|url| url.path().trim_end_matches('/').to_owned())
-        .unwrap_or_default()
+    let external = &web.options.external_url;
+    let path = match url::Url::parse(external) {
+        Ok(url) => url.path().to_owned(),
+        // One without scheme and host is a path.
+        Err(_) => format!("/{}", external.trim_start_matches('/')),
+    };
+    path.trim_end_matches('/').to_owned()
 }
 
-/// 302 to another path.
-pub fn redirect(target: &str) -> Response<Body> {
-    let mut response = text(StatusCode::FOUND, "");
+/// To another path, with a link for those that read.
+pub fn redirect(status: StatusCode, method: &Method, target: &str) -> Response<Body> {
+    let reason = status.canonical_reason().unwrap_or_default();
+    let body = match *method {
+        Method::GET => format!("<a href=\"{}\">{reason}</a>.\n\n", escaped(target)),
+        _ => String::new(),
+    };
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    if *method == Method::GET {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    }
     if let Ok(target) = HeaderValue::from_str(target) {
-        response.headers_mut().insert(header::LOCATION, target);
+        headers.insert(header::LOCATION, target);
     }
     response
 }
 
 /// `/consoles/…`: console templates cannot be shown yet.
 pub async fn console() -> Response<Body> {
-    text(StatusCode::NOT_FOUND, "console templates are not supported by this server\n")
-}
-
-/// `/debug/…`: Go's profiles, which this server cannot have.
-pub async fn debug() -> Response<Body> {
-    text(StatusCode::NOT_FOUND, "profiles of the Go runtime do not exist in this server\n")
+    error(StatusCode::NOT_FOUND, "console templates are not supported by this server yet\n")
 }
 
 /// `/user/…`: files below the folder of `--web.user-assets`.
 pub async fn user_asset(State(web): State<Arc<Web>>, UrlPath(path): UrlPath<String>) -> Response<Body> {
-    let not_found = || text(StatusCode::NOT_FOUND, "404 page not found\n");
     let folder = web.options.flag("web.user-assets");
     let Some(file) = below(Path::new(folder), &path).filter(|_| !folder.is_empty()) else {
         return not_found();

@@ -25,6 +25,19 @@ pub const FORM_BYTES_MAX: usize = 10 << 20;
 #[derive(Clone, Debug, Default)]
 pub struct Params {
     pairs: Vec<(String, String)>,
+    /// What was malformed first; the pair it stood in is left out.
+    fault: Option<FormError>,
+}
+
+/// Why a form, or a query string, is malformed. Source: Go's `net/url`, `ParseQuery`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FormError {
+    /// A `%` without two hexadecimal digits after it.
+    #[error("invalid URL escape {}", model::labels::go_quote(.0))]
+    Escape(String),
+    /// Semicolons once separated pairs; browsers and proxies disagree on them.
+    #[error("invalid semicolon separator in query")]
+    Semicolon,
 }
 
 impl Params {
@@ -62,9 +75,26 @@ impl Params {
     }
 
     fn add(&mut self, encoded: &[u8]) {
-        let pairs =
-            form_urlencoded::parse(encoded).map(|(name, value)| (name.into_owned(), value.into_owned()));
-        self.pairs.extend(pairs);
+        for pair in encoded.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+            match parse_pair(pair) {
+                Ok(pair) => self.pairs.push(pair),
+                Err(fault) => {
+                    self.fault.get_or_insert(fault);
+                }
+            }
+        }
+    }
+
+    /// Refuses a request with a malformed pair. Most endpoints look past such
+    /// pairs, as upstream's do; those that do not call this.
+    ///
+    /// # Errors
+    /// There was one.
+    pub fn well_formed(&self) -> Result<(), ApiError> {
+        match &self.fault {
+            None => Ok(()),
+            Some(fault) => Err(ApiError::bad_data(format!("error parsing form values: {fault}"))),
+        }
     }
 
     /// The first value of a parameter, empty where it is missing.
@@ -82,16 +112,21 @@ impl Params {
     /// # Errors
     /// It is no time.
     pub fn time_ms(&self, name: &str, default_ms: i64) -> Result<i64, ApiError> {
+        self.unnamed_time_ms(name, default_ms).map_err(|error| ApiError::parameter(name, error.message))
+    }
+
+    /// As [`Params::time_ms`], without the parameter's name in front of faults.
+    ///
+    /// # Errors
+    /// It is no time.
+    pub fn unnamed_time_ms(&self, name: &str, default_ms: i64) -> Result<i64, ApiError> {
         match self.get(name) {
             "" => Ok(default_ms),
             text => parse_time_ms(text).ok_or_else(|| {
-                ApiError::parameter(
-                    name,
-                    format_args!(
-                        "invalid time value for '{name}': cannot parse {} to a valid timestamp",
-                        model::labels::go_quote(text)
-                    ),
-                )
+                let text = model::labels::go_quote(text);
+                ApiError::bad_data(format!(
+                    "invalid time value for '{name}': cannot parse {text} to a valid timestamp"
+                ))
             }),
         }
     }
@@ -117,17 +152,78 @@ impl Params {
                 Ok(limit) if limit >= 0 => Ok(usize::try_from(limit).unwrap_or(usize::MAX)),
                 Ok(_) => Err(ApiError::parameter("limit", "limit must be non-negative")),
                 Err(error) => {
-                    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
-                    let reason = match error.kind() {
-                        PosOverflow | NegOverflow => "value out of range",
-                        _ => "invalid syntax",
-                    };
+                    let reason = int_reason(error.kind());
                     let text = model::labels::go_quote(text);
                     Err(ApiError::parameter("limit", format_args!("strconv.Atoi: parsing {text}: {reason}")))
                 }
             },
         }
     }
+}
+
+/// Takes escapes of a path away; what is no escape is left.
+pub fn unescape_path(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [first, after @ ..] = rest {
+        let hex = |at: usize| rest.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+        rest = match (first, hex(1), hex(2)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high * 16 + low) as u8);
+                &after[2..]
+            }
+            (byte, ..) => {
+                out.push(*byte);
+                after
+            }
+        };
+    }
+    out
+}
+
+/// What Go says of a text that is no whole number.
+pub fn int_reason(kind: &std::num::IntErrorKind) -> &'static str {
+    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+    match kind {
+        PosOverflow | NegOverflow => "value out of range",
+        _ => "invalid syntax",
+    }
+}
+
+fn parse_pair(pair: &[u8]) -> Result<(String, String), FormError> {
+    if pair.contains(&b';') {
+        return Err(FormError::Semicolon);
+    }
+    let at = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
+    Ok((unescape(&pair[..at])?, unescape(pair.get(at + 1..).unwrap_or_default())?))
+}
+
+/// Takes escapes away; what is no UTF-8 after that becomes U+FFFD.
+fn unescape(text: &[u8]) -> Result<String, FormError> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [first, after @ ..] = rest {
+        let hex = |at: usize| rest.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+        rest = match (first, hex(1), hex(2)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high * 16 + low) as u8);
+                &after[2..]
+            }
+            (b'%', ..) => {
+                let shown = &rest[..rest.len().min(3)];
+                return Err(FormError::Escape(String::from_utf8_lossy(shown).into_owned()));
+            }
+            (b'+', ..) => {
+                out.push(b' ');
+                after
+            }
+            (byte, ..) => {
+                out.push(*byte);
+                after
+            }
+        };
+    }
+    Ok(String::from_utf8(out).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 /// The matchers of a series selector; no feature changes their syntax.
@@ -146,13 +242,14 @@ pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, promql::ParseErrors> {
 /// assert_eq!(web::params::parse_time_ms("yesterday"), None);
 /// ```
 pub fn parse_time_ms(text: &str) -> Option<i64> {
-    if let Ok(seconds) = text.parse::<f64>() {
-        if !seconds.is_finite() || text.starts_with(['i', 'n', 'I', 'N']) {
+    if let Ok(seconds) = model::float::parse(text) {
+        if seconds.is_nan() {
             return None;
         }
         let (whole, fraction) = (seconds.trunc(), seconds.fract());
-        let ms = whole * 1000.0 + (fraction * 1000.0).round();
-        return (ms.abs() < 9.2e18).then_some(ms as i64);
+        // Times that no clock will show are the last that there is.
+        let ms = if seconds.is_finite() { whole * 1000.0 + (fraction * 1000.0).round() } else { seconds };
+        return Some((ms as i64).clamp(MIN_TIME_MS, MAX_TIME_MS));
     }
     match text {
         MIN_TIME_TEXT => return Some(MIN_TIME_MS),
@@ -161,8 +258,9 @@ pub fn parse_time_ms(text: &str) -> Option<i64> {
     }
     // RFC 3339 alone: the parser also takes forms without a time or a zone.
     let strict = text.len() >= 20
-        && text.as_bytes().get(10).is_some_and(|b| matches!(b, b'T' | b't'))
-        && (text.ends_with(['Z', 'z'])
+        && text.as_bytes().get(10) == Some(&b'T')
+        && text.get(17..19).is_some_and(|seconds| seconds < "60")
+        && (text.ends_with('Z')
             || text.as_bytes().get(text.len().wrapping_sub(6)).is_some_and(|b| matches!(b, b'+' | b'-')))
         && !text.contains('[');
     if !strict {
@@ -187,15 +285,13 @@ pub enum DurationError {
 /// # Errors
 /// It is neither, or too long.
 pub fn parse_duration_ms(text: &str) -> Result<i64, DurationError> {
-    if let Ok(seconds) = text.parse::<f64>() {
+    if let Ok(seconds) = model::float::parse(text) {
         let ns = seconds * 1e9;
         if ns > i64::MAX as f64 || ns < i64::MIN as f64 {
             return Err(DurationError::Overflow(text.to_owned()));
         }
-        if ns.is_nan() {
-            return Err(DurationError::Invalid(text.to_owned()));
-        }
-        return Ok((ns / 1e6) as i64);
+        // Not a number is the least of all durations, as upstream's conversion has it.
+        return Ok(if ns.is_nan() { i64::MIN / 1_000_000 } else { (ns / 1e6) as i64 });
     }
     model::time::parse_duration_ms(text).map_err(|_| DurationError::Invalid(text.to_owned()))
 }
@@ -211,9 +307,12 @@ mod tests {
         assert_eq!(parse_time_ms("1e3"), Some(1_000_000));
         assert_eq!(parse_time_ms("2015-06-03T14:21:58.555+01:00"), Some(1_433_337_718_555));
         assert_eq!(parse_time_ms(MIN_TIME_TEXT), Some(MIN_TIME_MS));
-        for bad in ["", "foo", "30s", "2015-06-03", "2015-06-03T14:21", "NaN", "inf", "+Inf"] {
+        for bad in ["", "foo", "30s", "2015-06-03", "2015-06-03T14:21", "NaN", "2015-06-03t14:21:00z"] {
             assert_eq!(parse_time_ms(bad), None, "{bad}");
         }
+        assert_eq!(parse_time_ms("2015-06-03T14:21:60Z"), None);
+        assert_eq!(parse_time_ms("1e300"), Some(MAX_TIME_MS));
+        assert_eq!(parse_time_ms("-Inf"), Some(MIN_TIME_MS));
     }
 
     #[test]
@@ -223,6 +322,8 @@ mod tests {
         assert_eq!(parse_duration_ms("1h30m"), Ok(5_400_000));
         assert!(matches!(parse_duration_ms("soon"), Err(DurationError::Invalid(_))));
         assert!(matches!(parse_duration_ms("1e300"), Err(DurationError::Overflow(_))));
+        assert!(matches!(parse_duration_ms("1e400"), Err(DurationError::Invalid(_))));
+        assert!(parse_duration_ms("NaN").is_ok_and(|ms| ms < 0));
     }
 
     #[test]
@@ -233,5 +334,17 @@ mod tests {
         assert_eq!(params.get("x"), "é");
         assert!(Params::from_query("limit=-1").limit().is_err());
         assert!(Params::from_query("limit=x").limit().is_err());
+    }
+
+    #[test]
+    fn malformed_pairs_are_left_out_and_remembered() {
+        let params = Params::from_query("a=1&b=%ZZ&c=x;d=2&&=&e=%ff+%2B&f&%41=9");
+        assert_eq!(params.get("a"), "1");
+        assert_eq!((params.get("b"), params.get("c"), params.get("d")), ("", "", ""));
+        assert_eq!((params.get("e"), params.get("f"), params.get("A")), ("\u{fffd} +", "", "9"));
+        assert_eq!(params.fault, Some(FormError::Escape("%ZZ".to_owned())));
+        assert_eq!(Params::from_query("a;b").fault, Some(FormError::Semicolon));
+        assert!(Params::from_query("a=%4").well_formed().is_err());
+        assert!(Params::from_query("a=1").well_formed().is_ok());
     }
 }

@@ -1,9 +1,9 @@
 //! Which path is answered by which handler, and what wraps them.
 //!
 //! ```text
-//! request ─ panics caught ─ counted ─ HEAD, OPTIONS ─┬ always: probes, own metrics, pages
-//!                                                    └ once ready: the API
-//!                                                        compressed, CORS headers
+//! request ─ path cleaned, HEAD and OPTIONS ─ panics caught ─ counted
+//!   ├ always: probes, own metrics, pages
+//!   └ once ready: the API, compressed, with CORS headers
 //! ```
 
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method, Response, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
-use axum::routing::{any, get, post};
+use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::compress::compress;
+use crate::compress::{compress, compress_page};
 use crate::cors::cors;
 use crate::state::{Readiness, Web};
-use crate::{api, federate, ops, pages};
+use crate::{api, federate, ops, pages, profiles};
 
 /// The patterns of all routes, as counted.
 pub const PATTERNS: &[&str] = &[
@@ -52,6 +52,7 @@ pub const PATTERNS: &[&str] = &[
     "/api/v1/{*path}",
     "/api/v1/query",
     "/api/v1/query_range",
+    "/api/v1/narthex/explain",
     "/api/v1/query_exemplars",
     "/api/v1/format_query",
     "/api/v1/parse_query",
@@ -102,17 +103,21 @@ pub fn router(web: Arc<Web>) -> Router {
         )
         .route("/-/healthy", get(ops::healthy))
         .route("/-/ready", get(ops::ready))
-        .route("/-/reload", any(ops::reload))
-        .route("/-/quit", any(ops::quit))
-        .route("/metrics", get(ops::metrics).layer(middleware::from_fn(compress)))
+        .route("/-/reload", get(ops::reload).post(ops::reload).put(ops::reload))
+        .route("/-/quit", get(ops::quit).post(ops::quit).put(ops::quit))
+        .route("/metrics", get(ops::metrics).layer(middleware::from_fn(compress_page)))
         .route("/version", get(ops::version))
         .merge(page_routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn_with_state(web.clone(), special_methods))
+        .layer(middleware::from_fn_with_state(web.clone(), preflight))
         .layer(middleware::from_fn_with_state(web.clone(), crate::instrument::count))
         .layer(CatchPanicLayer::custom(panicked))
         .with_state(web.clone());
+    // Layers of a router run behind its choice of path and method; this one runs before.
+    let routes = Router::new()
+        .fallback_service(routes)
+        .layer(middleware::from_fn_with_state(web.clone(), special_methods));
     match web.options.route_prefix.trim_end_matches('/') {
         "" => routes,
         prefix => {
@@ -121,8 +126,11 @@ pub fn router(web: Arc<Web>) -> Router {
             Router::new()
                 .nest(prefix, routes)
                 .route(&format!("{prefix}/"), home)
-                .route("/", get(move || async move { pages::redirect(&target) }))
-                .fallback(async || ops::text(StatusCode::NOT_FOUND, "404 page not found\n"))
+                .route(
+                    "/",
+                    get(move || async move { pages::redirect(StatusCode::FOUND, &Method::GET, &target) }),
+                )
+                .fallback(async || ops::not_found())
         }
     }
 }
@@ -134,12 +142,13 @@ fn api_routes(web: &Arc<Web>) -> Router<Arc<Web>> {
     let compressed = Router::new()
         .route("/query", get(api::query::instant).post(api::query::instant))
         .route("/query_range", get(api::query::range).post(api::query::range))
+        .route("/narthex/explain", get(api::query::explain).post(api::query::explain))
         .route("/query_exemplars", get(api::exemplars::query).post(api::exemplars::query))
         .route("/format_query", get(api::parse::format).post(api::parse::format))
         .route("/parse_query", get(api::parse::parse).post(api::parse::parse))
         .route("/labels", get(api::labels::names).post(api::labels::names))
         .route("/label/{name}/values", get(api::labels::values))
-        .route("/series", get(api::series::series).post(api::series::series).delete(api::series::delete))
+        .route("/series", get(api::series::series).post(api::series::series))
         .route("/scrape_pools", get(api::targets::scrape_pools))
         .route("/scrape_pools/config", get(api::targets::scrape_pool_config))
         .route("/targets", get(api::targets::targets))
@@ -174,15 +183,16 @@ fn api_routes(web: &Arc<Web>) -> Router<Arc<Web>> {
         .route_layer(ready());
     let received = Router::new()
         .route("/write", post(api::write::write))
+        .route("/read", post(api::write::read_disabled))
         .route("/otlp/v1/metrics", post(api::write::otlp))
         .route_layer(ready());
     let early = Router::new()
         .route("/status/walreplay", get(api::status::wal_replay))
         .route("/notifications", get(api::notifications::notifications))
         .route("/notifications/live", get(api::notifications::live))
-        .route("/openapi.yaml", get(api::openapi::document))
         .route_layer(cors());
-    compressed.merge(plain).merge(received).merge(early)
+    let described = Router::new().route("/openapi.yaml", get(api::openapi::document)).route_layer(ready());
+    compressed.merge(plain).merge(received).merge(early).merge(described)
 }
 
 fn page_routes() -> Router<Arc<Web>> {
@@ -195,7 +205,7 @@ fn page_routes() -> Router<Arc<Web>> {
         .route("/manifest.json", get(pages::manifest))
         .route("/user/{*filepath}", get(pages::user_asset))
         .route("/consoles/{*filepath}", get(pages::console))
-        .route("/debug/{*subpath}", get(pages::debug).post(pages::debug));
+        .route("/debug/{*subpath}", get(profiles::debug).post(profiles::debug));
     for page in pages::PAGES {
         routes = routes.route(page, get(pages::index));
     }
@@ -204,22 +214,72 @@ fn page_routes() -> Router<Arc<Web>> {
 
 /// 404, or the way to the same path without the slash at its end.
 async fn not_found(State(web): State<Arc<Web>>, method: Method, uri: Uri) -> Response<Body> {
-    let path = uri.path();
-    if let Some(target) = path.strip_suffix('/').filter(|path| PATTERNS.contains(path)) {
-        let prefix = web.options.route_prefix.trim_end_matches('/');
-        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-        let mut response = pages::redirect(&format!("{prefix}{target}{query}"));
-        *response.status_mut() = match method {
-            Method::GET => StatusCode::MOVED_PERMANENTLY,
-            _ => StatusCode::PERMANENT_REDIRECT,
-        };
-        return response;
+    match uri.path().strip_suffix('/').filter(|path| PATTERNS.iter().any(|pattern| matches(pattern, path))) {
+        Some(target) => {
+            let status = match method {
+                Method::GET => StatusCode::MOVED_PERMANENTLY,
+                _ => StatusCode::TEMPORARY_REDIRECT,
+            };
+            redirect_within(&web, status, &method, &uri, target)
+        }
+        None => ops::not_found(),
     }
-    ops::text(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+/// Whether a path has the shape of a route.
+fn matches(pattern: &str, path: &str) -> bool {
+    let (mut wanted, mut have) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (wanted.next(), have.next()) {
+            (None, None) => return true,
+            (Some(part), Some(_)) if part.starts_with("{*") => return false,
+            (Some(part), Some(text)) if part == text || (part.starts_with('{') && !text.is_empty()) => {}
+            _ => return false,
+        }
+    }
+}
+
+/// To another path of this server, with the same query.
+fn redirect_within(web: &Web, status: StatusCode, method: &Method, uri: &Uri, path: &str) -> Response<Body> {
+    let prefix = web.options.route_prefix.trim_end_matches('/');
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    pages::redirect(status, method, &format!("{prefix}{path}{query}"))
 }
 
 async fn method_not_allowed() -> Response<Body> {
-    ops::text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
+    ops::error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
+}
+
+/// A path without empty and dotted parts; `None` where it has none.
+fn clean(path: &str) -> Option<String> {
+    if !path.contains("//") && !path.contains("/.") {
+        return None;
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    let slash = if path.ends_with('/') && !parts.is_empty() { "/" } else { "" };
+    let cleaned = format!("/{}{slash}", parts.join("/"));
+    (cleaned != path).then_some(cleaned)
+}
+
+/// The methods of a route as upstream lists them: sorted, with `OPTIONS`, and
+/// `HEAD` for the probes alone.
+fn list_methods(headers: &mut HeaderMap, is_probe: bool) {
+    let Some(allow) = headers.get(header::ALLOW).and_then(|allow| allow.to_str().ok()) else { return };
+    let named = allow.split(',').map(str::trim).filter(|method| is_probe || *method != "HEAD");
+    let mut methods: Vec<&str> = named.chain(["OPTIONS"]).collect();
+    methods.sort_unstable();
+    if let Ok(methods) = HeaderValue::from_str(&methods.join(", ")) {
+        headers.insert(header::ALLOW, methods);
+    }
 }
 
 /// A handler's bug ends its request, not the process.
@@ -233,25 +293,54 @@ fn panicked(cause: Box<dyn std::any::Any + Send>) -> Response<Body> {
     ops::text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
 }
 
-/// `HEAD` is for the probes alone; `OPTIONS` below the API asks for CORS headers.
-async fn special_methods(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response<Body> {
+/// Paths are cleaned before all else. `HEAD` is for the probes alone, and
+/// `OPTIONS` tells the methods of a route; below the API it is [`preflight`]'s.
+async fn special_methods(State(web): State<Arc<Web>>, mut request: Request, next: Next) -> Response<Body> {
     let path = request.uri().path();
-    match *request.method() {
-        Method::HEAD if !matches!(path, "/-/healthy" | "/-/ready") => {
-            let mut response = method_not_allowed().await;
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, OPTIONS"));
+    if let Some(cleaned) = clean(path) {
+        let status = StatusCode::TEMPORARY_REDIRECT;
+        return redirect_within(&web, status, request.method(), request.uri(), &cleaned);
+    }
+    let is_probe = matches!(path, "/-/healthy" | "/-/ready");
+    let is_api = path.starts_with("/api/v1/");
+    let method = request.method().clone();
+    match method {
+        // No route has this method, so that the router tells which it has.
+        Method::HEAD if !is_probe => *request.method_mut() = Method::TRACE,
+        Method::OPTIONS if !is_api => *request.method_mut() = Method::TRACE,
+        _ => {}
+    }
+    let mut response = next.run(request).await;
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        list_methods(response.headers_mut(), is_probe);
+        if method == Method::OPTIONS {
+            let allow = response.headers_mut().remove(header::ALLOW);
+            response = Response::new(Body::empty());
+            response.headers_mut().extend(allow.map(|allow| (header::ALLOW, allow)));
+        }
+    } else {
+        response.headers_mut().remove(header::ALLOW);
+    }
+    if method == Method::HEAD && is_probe {
+        response.headers_mut().remove(header::CONTENT_TYPE);
+    }
+    response
+}
+
+/// `OPTIONS` below the API asks for CORS headers, whatever the path.
+async fn preflight(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response<Body> {
+    if request.method() != Method::OPTIONS {
+        return next.run(request).await;
+    }
+    match web.readiness() {
+        Readiness::Ready => {
+            let mut response = api::no_content();
+            let origin = request.headers().get(header::ORIGIN).cloned();
+            web.origins.set(response.headers_mut(), origin);
+            response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
             response
         }
-        Method::OPTIONS if path.starts_with("/api/v1/") => match web.readiness() {
-            Readiness::Ready => {
-                let mut response = api::no_content();
-                let origin = request.headers().get(header::ORIGIN).cloned();
-                web.origins.set(response.headers_mut(), origin);
-                response
-            }
-            other => ops::not_ready(other),
-        },
-        _ => next.run(request).await,
+        other => ops::not_ready(other),
     }
 }
 
@@ -260,5 +349,32 @@ async fn when_ready(State(web): State<Arc<Web>>, request: Request, next: Next) -
     match web.readiness() {
         Readiness::Ready => next.run(request).await,
         other => ops::not_ready(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_cleaned_as_upstreams_server_does() {
+        for (path, cleaned) in [
+            ("/api/v1/query", None),
+            ("//api/v1/query", Some("/api/v1/query")),
+            ("/api/v1//query/", Some("/api/v1/query/")),
+            ("/api/v1/../v2/./x", Some("/api/v2/x")),
+            ("/../..", Some("/")),
+            ("/a/.b", None),
+        ] {
+            assert_eq!(clean(path).as_deref(), cleaned, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_matched_part_by_part() {
+        assert!(matches("/api/v1/label/{name}/values", "/api/v1/label/job/values"));
+        assert!(!matches("/api/v1/label/{name}/values", "/api/v1/label//values"));
+        assert!(!matches("/user/{*filepath}", "/user/x"));
+        assert!(!matches("/metrics", "/metrics/x"));
     }
 }

@@ -81,6 +81,10 @@ pub struct WebOptions {
     pub start_time_ms: i64,
     /// The folder the process runs in.
     pub working_directory: String,
+    /// The command line.
+    pub command_line: Vec<String>,
+    /// Watches the process, where it was built with something that can.
+    pub profiler: crate::profiles::Handle,
     /// The machine's name.
     pub hostname: String,
 }
@@ -132,6 +136,8 @@ pub struct Web {
     pub scrape: Arc<scrape::ScrapeManager>,
     /// The configuration in force, as it is shown.
     pub config_text: ArcSwap<String>,
+    /// The percentage of heap growth that the configuration asks for: Go's, shown only.
+    pub gogc: ArcSwap<String>,
     /// Whether the last load of the configuration succeeded.
     pub reload_successful: AtomicBool,
     /// When the configuration was last loaded, in ms.
@@ -186,6 +192,7 @@ impl Web {
             query_slots: slots,
             scrape,
             config_text: ArcSwap::from_pointee(String::new()),
+            gogc: ArcSwap::from_pointee("75".to_owned()),
             reload_successful: AtomicBool::new(false),
             last_config_time_ms: std::sync::atomic::AtomicI64::new(0),
             reload,

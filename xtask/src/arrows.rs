@@ -26,6 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "benches",
         &["model", "config", "net", "tsdb", "promql", "scrape", "discovery", "remote", "web", "testkit"],
     ),
+    ("fuzz", &["model", "config", "tsdb", "promql", "scrape", "remote", "testkit"]),
     ("xtask", &[]),
 ];
 

@@ -1,7 +1,8 @@
 //! Throughput of the exposition parsers, each format and way of use:
-//! `exposition_parse [file]`.
+//! `exposition_parse [file …]`: pages ending in `.om.txt` are OpenMetrics, in `.pb`
+//! protobuf, others text.
 //!
-//! Without a file, the pages are 4,000 series like those of node_exporter. The
+//! Without files, the pages are 4,000 series like those of node_exporter. The
 //! number of series is checked before anything is timed.
 
 use std::hint::black_box;
@@ -140,31 +141,40 @@ fn report(what: &str, page: &[u8], mut run: impl FnMut() -> usize) {
     }
     let seconds = start.elapsed().as_secs_f64() / f64::from(rounds);
     println!(
-        "{what:28} {series:7} series  {:8.0} MB/s  {:7.1} ns/series",
+        "{what:32} {series:7} series  {:8.0} MB/s  {:7.1} ns/series",
         page.len() as f64 / seconds / 1e6,
         seconds * 1e9 / series as f64
     );
 }
 
-fn main() {
-    let pages = match std::env::args().nth(1) {
-        Some(path) => {
-            let page = std::fs::read(&path).expect("the file can be read");
-            let format = if path.ends_with(".om.txt") { Format::OpenMetrics } else { Format::Text };
-            vec![("file", format, page)]
-        }
-        None => {
-            let pages = vec![
-                ("text", Format::Text, text_page(false)),
-                ("openmetrics", Format::OpenMetrics, text_page(true)),
-                ("protobuf", Format::Protobuf, protobuf_page()),
-            ];
-            for (name, format, page) in &pages {
-                assert_eq!(parse(page, *format, false), FAMILIES * SERIES_PER_FAMILY, "{name}");
-            }
-            pages
-        }
+/// A page from a file.
+fn recorded(path: &str) -> (String, Format, Vec<u8>) {
+    let page = std::fs::read(path).expect("the file can be read");
+    let format = match path {
+        _ if path.ends_with(".om.txt") => Format::OpenMetrics,
+        _ if path.ends_with(".pb") => Format::Protobuf,
+        _ => Format::Text,
     };
+    let name = path.rsplit('/').next().unwrap_or(path).chars().take(16).collect();
+    (name, format, page)
+}
+
+fn made_up() -> Vec<(String, Format, Vec<u8>)> {
+    let pages = vec![
+        ("text".to_owned(), Format::Text, text_page(false)),
+        ("openmetrics".to_owned(), Format::OpenMetrics, text_page(true)),
+        ("protobuf".to_owned(), Format::Protobuf, protobuf_page()),
+    ];
+    for (name, format, page) in &pages {
+        assert_eq!(parse(page, *format, false), FAMILIES * SERIES_PER_FAMILY, "{name}");
+    }
+    pages
+}
+
+fn main() {
+    let files: Vec<(String, Format, Vec<u8>)> =
+        std::env::args().skip(1).map(|path| recorded(&path)).collect();
+    let pages = if files.is_empty() { made_up() } else { files };
     for (name, format, page) in &pages {
         report(&format!("{name}, series only"), page, || parse(page, *format, false));
         report(&format!("{name}, with labels"), page, || parse(page, *format, true));

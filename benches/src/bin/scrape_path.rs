@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use model::memory::Accountant;
 use model::metrics::Registry;
 use model::{
-    AppendError, Appendable, Appender, Env, Exemplar, ExemplarError, FloatBatch, HistogramSample,
+    AppendError, Appendable, Appender, Durability, Env, Exemplar, ExemplarError, FloatBatch, HistogramSample,
     HistogramValue, Labels, Metadata, Outcome, SeriesHandle, StorageError,
 };
 use scrape::job::Job;
@@ -80,8 +80,8 @@ impl Appender for NullAppender {
 
     fn update_metadata(&mut self, _series: SeriesHandle, _metadata: &Metadata) {}
 
-    fn commit(self: Box<Self>) -> Result<(), StorageError> {
-        Ok(())
+    fn commit(self: Box<Self>) -> Result<Durability, StorageError> {
+        Ok(Durability::Logged)
     }
 
     fn rollback(self: Box<Self>) {}

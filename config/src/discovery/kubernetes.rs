@@ -214,6 +214,9 @@ fn check_label_selector(text: &str) -> Result<(), String> {
         if key_len == 0 {
             return fault("a label name is missing");
         }
+        if !is_label_name(&rest[..key_len]) {
+            return fault("a label name has characters that it cannot have");
+        }
         rest = rest[key_len..].trim_start();
         if !negated && !rest.is_empty() && !rest.starts_with(',') {
             let Some(after) = after_operator(rest) else { return fault("an operator is missing") };
@@ -233,15 +236,33 @@ fn after_operator(text: &str) -> Option<&str> {
     for word in ["notin", "in"] {
         if let Some(after) = text.strip_prefix(word) {
             let (values, after) = after.trim_start().strip_prefix('(')?.split_once(')')?;
-            return (!values.contains(['(', '='])).then(|| after.trim_start());
+            return values.split(',').all(|value| is_label_value(value.trim())).then(|| after.trim_start());
         }
     }
     let after = ["==", "!=", "=", ">", "<"].iter().find_map(|op| text.strip_prefix(op))?.trim_start();
     let len = after.find([',', ' ']).unwrap_or(after.len());
-    if after[..len].contains(['=', '!', '(', ')', '<', '>']) {
-        return None;
-    }
-    Some(after[len..].trim_start())
+    is_label_value(&after[..len]).then(|| after[len..].trim_start())
+}
+
+/// `name` or `domain/name`.
+fn is_label_name(text: &str) -> bool {
+    let (domain, name) = text.split_once('/').map_or((None, text), |(domain, name)| (Some(domain), name));
+    let is_part = |part: &str| {
+        let fine = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        !part.is_empty() && part.bytes().all(fine) && !part.starts_with('-') && !part.ends_with('-')
+    };
+    let domain_is_fine = domain.is_none_or(|domain| domain.len() <= 253 && domain.split('.').all(is_part));
+    domain_is_fine && !name.is_empty() && is_label_value(name)
+}
+
+/// Letters, digits, `-`, `_` and `.` between letters or digits; or nothing.
+fn is_label_value(text: &str) -> bool {
+    let is_inner = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let is_outer = |b: Option<u8>| b.is_none_or(|b| b.is_ascii_alphanumeric());
+    text.len() <= 63
+        && text.bytes().all(is_inner)
+        && is_outer(text.bytes().next())
+        && is_outer(text.bytes().last())
 }
 
 #[cfg(test)]
@@ -250,10 +271,24 @@ mod tests {
 
     #[test]
     fn label_selectors_are_checked() {
-        for text in ["", "a", "!a", "a=b", "a==b,c!=d", "a in (b, c), d notin (e)", "a>1", "a="] {
+        for text in
+            ["", "a", "!a", "a=b", "a==b,c!=d", "a in (b, c), d notin (e)", "a>1", "a=", "x.io/a-b=c_d"]
+        {
             assert_eq!(check_label_selector(text), Ok(()), "{text}");
         }
-        for text in ["=b", "a b", "a in b", "a=b,", "a=b=c"] {
+        for text in [
+            "=b",
+            "a b",
+            "a in b",
+            "a=b,",
+            "a=b=c",
+            "file_*.yml",
+            "http://x:1/",
+            "a=b/c",
+            "-a",
+            "X/a",
+            "a in (b*)",
+        ] {
             assert!(check_label_selector(text).is_err(), "{text}");
         }
     }

@@ -71,13 +71,7 @@ impl TokenSource {
             proxy: config.proxy.clone(),
             ..HttpClientConfig::default()
         };
-        let options = ClientOptions {
-            idle_timeout: Duration::from_secs(10),
-            unix_socket: None,
-            host: None,
-            ..options.clone()
-        };
-        let client = HttpClient::new(&client_config, options)?;
+        let client = HttpClient::new(&client_config, options.plain())?;
         Ok(TokenSource { config: config.clone(), credential, client, state: Mutex::default() })
     }
 
@@ -160,8 +154,13 @@ impl TokenSource {
         for (name, claim) in &config.claims {
             claims[name.as_str()] = json(&claim.0);
         }
-        let assertion =
-            jwt::sign(&claims, key.expose(), &config.client_certificate_key_id, &config.signature_algorithm)?;
+        let assertion = jwt::sign(
+            &claims,
+            key.expose(),
+            &config.client_certificate_key_id,
+            &config.signature_algorithm,
+            serde_json::Map::new(),
+        )?;
         let mut form = form_urlencoded::Serializer::new(String::new());
         if !config.endpoint_params.contains_key("grant_type") {
             form.append_pair("grant_type", GRANT_TYPE_JWT_BEARER);

@@ -212,6 +212,25 @@ fn a_failed_store_keeps_nothing_and_asks_to_try_again() {
 }
 
 #[test]
+fn what_is_only_in_memory_is_not_acknowledged() {
+    let store = Store::of_any_order();
+    let receiver = receiver(&store);
+    *store.memory_only.lock() = true;
+    let request = request2(&["", "__name__", "a"], &[series2(&[1, 2], &[(100, 0, 1.0)])]);
+    for message in [Message::V1, Message::V2] {
+        let body = match message {
+            Message::V1 => request1(&[series1(&[("__name__", "a")], &[(100, 1.0)])]),
+            Message::V2 => request.clone(),
+        };
+        let reply = send(&receiver, message, &body);
+        assert_eq!(reply.status, 503);
+        assert!(reply.body.contains("not durable"), "{}", reply.body);
+    }
+    *store.memory_only.lock() = false;
+    assert_eq!(send(&receiver, Message::V2, &request).status, 204);
+}
+
+#[test]
 fn handles_that_went_stale_are_found_anew() {
     let store = Store::default();
     let receiver = receiver(&store);

@@ -146,7 +146,7 @@ fn upstreams_payloads_are_stored_as_they_were_encoded() {
         assert_eq!(receiver.negotiate(content_type, "snappy").unwrap(), (message, Encoding::Snappy));
         let body = bytes(payload["snappy_hex"].as_str().unwrap());
         assert_eq!(
-            remote::body::unpack(Encoding::Snappy, &body).unwrap(),
+            remote::body::unpack(Encoding::Snappy, &body, &mut Vec::new()).unwrap(),
             bytes(payload["protobuf_hex"].as_str().unwrap())
         );
         let reply = receiver.receive(message, Encoding::Snappy, &body);

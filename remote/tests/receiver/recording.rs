@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use model::append::{Existing, Outcome, Timestamps};
 use model::{
-    AppendError, Appendable, Appender, Exemplar, ExemplarError, FloatBatch, HistogramSample, HistogramValue,
-    Labels, Metadata, SeriesHandle, StorageError,
+    AppendError, Appendable, Appender, Durability, Exemplar, ExemplarError, FloatBatch, HistogramSample,
+    HistogramValue, Labels, Metadata, SeriesHandle, StorageError,
 };
 use parking_lot::Mutex;
 
@@ -38,6 +38,8 @@ pub struct Store {
     data: Arc<Mutex<Data>>,
     /// Whether commits fail.
     pub fail_commit: Arc<Mutex<bool>>,
+    /// Whether commits cannot be logged.
+    pub memory_only: Arc<Mutex<bool>>,
     /// Whether samples may come in any order.
     any_order: bool,
 }
@@ -191,7 +193,7 @@ impl Appender for Batch {
         }
     }
 
-    fn commit(self: Box<Self>) -> Result<(), StorageError> {
+    fn commit(self: Box<Self>) -> Result<Durability, StorageError> {
         if *self.store.fail_commit.lock() {
             return Err(StorageError::Io {
                 op: "write",
@@ -200,7 +202,7 @@ impl Appender for Batch {
             });
         }
         *self.store.data.lock() = self.data;
-        Ok(())
+        Ok(if *self.store.memory_only.lock() { Durability::MemoryOnly } else { Durability::Logged })
     }
 
     fn rollback(self: Box<Self>) {}

@@ -1,41 +1,30 @@
 //! What the mechanisms of AWS share: credentials, signatures, requests.
 
-pub(crate) mod credentials;
 mod ec2;
 mod lightsail;
-pub(crate) mod sigv4;
 
 use std::time::Duration;
 
 use bytes::Bytes;
+use config::HttpClientConfig;
 use config::discovery::aws::{AwsRole, AwsSdConfig};
 use config::discovery::{Ec2SdConfig, LightsailSdConfig};
-use config::{HttpClientConfig, Secret};
 use http::Method;
 
-use self::credentials::{Credentials, Source};
-use crate::client::{Answer, Client};
+use net::cloud::aws::{Account, Credentials, Signer, Source, endpoint};
+use net::xml::Element;
+
+use crate::client::{Answer, Client, headers_of};
 use crate::group::TargetGroup;
 use crate::mechanism::{Context, DiscoveryError};
 use crate::polled::{Periodic, interval_of};
 use crate::refresh::Refresh;
-use crate::xml::Element;
-
-/// What all blocks of AWS say alike.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Account {
-    pub(crate) endpoint: String,
-    pub(crate) region: String,
-    pub(crate) access_key: String,
-    pub(crate) secret_key: Secret,
-    pub(crate) profile: String,
-    pub(crate) role_arn: String,
-    pub(crate) external_id: String,
-}
 
 /// A service of a region, asked with signed requests.
 pub(crate) struct Service {
     name: &'static str,
+    endpoint: String,
+    named_region: String,
     account: Account,
     client: Client,
     source: Source,
@@ -48,7 +37,7 @@ pub(crate) struct Service {
 impl Service {
     pub(crate) fn new(
         name: &'static str,
-        account: Account,
+        (endpoint, region, account): (String, String, Account),
         http: &HttpClientConfig,
         timeout: Duration,
         context: &Context,
@@ -56,7 +45,9 @@ impl Service {
         Ok(Service {
             name,
             client: Client::new(http, context, timeout)?,
-            source: Source::new(context)?,
+            source: Source::new(&context.client_options())?,
+            endpoint,
+            named_region: region,
             account,
             region: None,
             credentials: None,
@@ -69,7 +60,7 @@ impl Service {
         if let Some(region) = &self.region {
             return Ok(region.clone());
         }
-        let region = match self.account.region.as_str() {
+        let region = match self.named_region.as_str() {
             "" => self.source.region(&self.account.profile).await.map_err(|error| {
                 DiscoveryError::Request(format!("could not determine AWS region: {error}"))
             })?,
@@ -88,11 +79,12 @@ impl Service {
         let region = self.region().await?;
         let now = self.context.clock.now_ms();
         if self.credentials.as_ref().is_none_or(|have| have.is_old(now)) {
-            self.credentials = Some(self.source.credentials(&self.account, &region, &self.client).await?);
+            self.credentials =
+                Some(self.source.credentials(&self.account, &region, self.client.http()).await?);
         }
         let credentials = self.credentials.as_ref().expect("they were set just now");
-        let url = endpoint(&self.account.endpoint, self.name, &region);
-        let signer = sigv4::Signer { credentials, region: &region, service: self.name, now_ms: now };
+        let url = endpoint(&self.endpoint, self.name, &region);
+        let signer = Signer { credentials, region: &region, service: self.name, now_ms: now };
         let answer = signed_post(&self.client, &signer, &url, headers, body).await?;
         // Credentials that are refused are looked for anew the next time.
         if matches!(answer.status.as_u16(), 401 | 403) {
@@ -109,33 +101,23 @@ impl Service {
     }
 }
 
-/// The URL of a service, unless another is named.
-fn endpoint(named: &str, service: &str, region: &str) -> String {
-    let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-    match named {
-        "" => format!("https://{service}.{region}.{domain}/"),
-        named if named.contains("://") => format!("{}/", named.trim_end_matches('/')),
-        named => format!("https://{}/", named.trim_end_matches('/')),
-    }
-}
-
 async fn signed_post(
     client: &Client,
-    signer: &sigv4::Signer<'_>,
+    signer: &Signer<'_>,
     url: &str,
     headers: &[(&str, &str)],
     body: String,
 ) -> Result<Answer, DiscoveryError> {
-    let signed = signer.sign("POST", url, headers, body.as_bytes())?;
-    let mut all: Vec<(&str, &str)> = headers.to_vec();
-    all.extend(signed.iter().map(|(name, value)| (*name, value.as_str())));
-    client.request(Method::POST, url, &all, Bytes::from(body)).await
+    let uri: http::Uri = url.parse().map_err(|error| DiscoveryError::Malformed(format!("{url}: {error}")))?;
+    let mut all = headers_of(headers)?;
+    signer.sign(&Method::POST, &uri, &mut all, body.as_bytes())?;
+    client.request_with(Method::POST, url, all, Bytes::from(body)).await
 }
 
 /// The document of a success; else what the service says is wrong.
 fn answer_of(answer: &Answer) -> Result<Element, DiscoveryError> {
     if answer.status.is_success() {
-        return Element::parse(&answer.body);
+        return Ok(Element::parse(&answer.body)?);
     }
     let document = Element::parse(&answer.body).unwrap_or_default();
     let error = document.at(&["Errors", "Error"]).or(document.child("Error")).unwrap_or(&document);
@@ -146,19 +128,21 @@ fn answer_of(answer: &Answer) -> Result<Element, DiscoveryError> {
     )))
 }
 
+/// Endpoint, region and account of a block.
 macro_rules! account_of {
-    ($config:expr) => {
-        Account {
-            endpoint: $config.endpoint.clone(),
-            region: $config.region.clone(),
+    ($config:expr) => {{
+        let account = Account {
             access_key: $config.access_key.clone(),
             secret_key: $config.secret_key.clone(),
             profile: $config.profile.clone(),
             role_arn: $config.role_arn.clone(),
             external_id: $config.external_id.clone(),
-        }
-    };
+            fips_sts: false,
+        };
+        ($config.endpoint.clone(), $config.region.clone(), account)
+    }};
 }
+
 /// The service of an `aws_sd_configs` block.
 pub(crate) enum AnyService {
     Ec2(Box<ec2::Ec2>),

@@ -4,16 +4,15 @@
 //! token ─▶ machines, scale sets ─▶ their machines ─▶ network cards (kept a while)
 //! ```
 
-mod identity;
-
 use std::collections::{BTreeMap, HashMap};
 
 use config::discovery::AzureSdConfig;
+use config::discovery::azure::AzureAuthentication;
 use model::Labels;
+use net::cloud::azure::{Tokens, Way};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use self::identity::Identity;
 use crate::client::{Client, null_as_empty, with_query};
 use crate::group::TargetGroup;
 use crate::labels::{MetaLabels, single_group};
@@ -70,9 +69,12 @@ impl Periodic for AzureSdConfig {
 
     fn look(&self, context: &Context) -> Result<Azure, DiscoveryError> {
         let cloud = cloud(&self.environment)?;
+        // Tokens are fetched without the block's settings, as upstream does.
+        let scope = format!("{}/.default", cloud.manager);
+        let tokens = Tokens::new(way_of(self), cloud.login, &scope, &context.client_options())?;
         Ok(Azure {
             client: Client::new(&self.http_client, context, interval_of(self.refresh_interval))?,
-            identity: Identity::new(self, cloud.manager, cloud.login, context)?,
+            tokens,
             config: self.clone(),
             base: cloud.manager.to_owned(),
             cards: HashMap::new(),
@@ -81,10 +83,26 @@ impl Periodic for AzureSdConfig {
     }
 }
 
+fn way_of(config: &AzureSdConfig) -> Way {
+    match config.authentication_method.0 {
+        Some(AzureAuthentication::OAuth) | None => Way::Secret {
+            tenant: config.tenant_id.clone(),
+            client: config.client_id.clone(),
+            secret: config.client_secret.clone(),
+        },
+        // The environment names everything.
+        Some(AzureAuthentication::WorkloadIdentity) => {
+            Way::Workload { tenant: String::new(), client: String::new(), token_file: String::new() }
+        }
+        Some(AzureAuthentication::ManagedIdentity) => Way::Machine { client: config.client_id.clone() },
+        Some(AzureAuthentication::Sdk) => Way::Environment { tenant: config.tenant_id.clone() },
+    }
+}
+
 pub(crate) struct Azure {
     config: AzureSdConfig,
     client: Client,
-    identity: Identity,
+    tokens: Tokens,
     base: String,
     /// Network cards by id, and until when they are good.
     cards: HashMap<String, (Card, i64)>,
@@ -302,7 +320,10 @@ impl Azure {
     }
 
     async fn get<T: DeserializeOwned>(&mut self, url: &str) -> Result<T, DiscoveryError> {
-        let authorization = self.identity.authorization().await?;
+        let token = self.tokens.token().await;
+        let token =
+            token.map_err(|error| DiscoveryError::Request(format!("could not get a token: {error}")))?;
+        let authorization = format!("Bearer {}", token.expose());
         self.client.get_json(url, &[("Authorization", &authorization)]).await
     }
 
@@ -405,7 +426,6 @@ mod tests {
     use super::*;
     use crate::testing::{Reply, Seen, TestServer, context_with};
     use config::decode::Chosen;
-    use config::discovery::azure::AzureAuthentication;
 
     const GROUP: &str = "/subscriptions/sub/resourceGroups/rg";
 

@@ -61,11 +61,13 @@ impl Client {
         timeout: Duration,
         unix_socket: Option<PathBuf>,
     ) -> Result<Client, DiscoveryError> {
-        let surroundings = &context.surroundings;
-        let mut options = ClientOptions::new(surroundings.user_agent.clone(), context.clock.clone());
-        options.proxies = surroundings.proxies.clone();
-        options.unix_socket = unix_socket;
+        let options = ClientOptions { unix_socket, ..context.client_options() };
         Ok(Client { http: HttpClient::new(config, options)?, timeout })
+    }
+
+    /// The client below, without limits.
+    pub(crate) fn http(&self) -> &HttpClient {
+        &self.http
     }
 
     /// Sends a request and waits for the head of the answer only.
@@ -73,19 +75,15 @@ impl Client {
         &self,
         method: Method,
         url: &str,
-        headers: &[(&str, &str)],
+        headers: HeaderMap,
         body: impl Into<Bytes>,
     ) -> Result<Response<Incoming>, DiscoveryError> {
-        let malformed = |what: &dyn std::fmt::Display| DiscoveryError::Request(format!("{what}"));
+        let failed = |what: &dyn std::fmt::Display| DiscoveryError::Request(format!("{what}"));
         let mut request = Request::new(body.into());
         *request.method_mut() = method;
-        *request.uri_mut() = url.parse().map_err(|error| malformed(&error))?;
-        for (name, value) in headers {
-            let name: HeaderName = name.parse().map_err(|error| malformed(&error))?;
-            let value = HeaderValue::from_str(value).map_err(|error| malformed(&error))?;
-            request.headers_mut().append(name, value);
-        }
-        self.http.send(request).await.map_err(|error| malformed(&error))
+        *request.uri_mut() = url.parse().map_err(|error| failed(&error))?;
+        *request.headers_mut() = headers;
+        self.http.send(request).await.map_err(|error| failed(&error))
     }
 
     /// Sends a request and reads the whole answer, whatever its status.
@@ -94,6 +92,17 @@ impl Client {
         method: Method,
         url: &str,
         headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Answer, DiscoveryError> {
+        self.request_with(method, url, headers_of(headers)?, body).await
+    }
+
+    /// The same with headers as a map.
+    pub(crate) async fn request_with(
+        &self,
+        method: Method,
+        url: &str,
+        headers: HeaderMap,
         body: impl Into<Bytes>,
     ) -> Result<Answer, DiscoveryError> {
         let exchange = async {
@@ -127,6 +136,17 @@ impl Client {
         all.extend_from_slice(headers);
         self.get(url, &all).await?.success(url)?.json()
     }
+}
+
+/// Headers as a request takes them.
+pub(crate) fn headers_of(pairs: &[(&str, &str)]) -> Result<HeaderMap, DiscoveryError> {
+    let failed = |what: &dyn std::fmt::Display| DiscoveryError::Request(format!("{what}"));
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        let name: HeaderName = name.parse().map_err(|error| failed(&error))?;
+        headers.append(name, HeaderValue::from_str(value).map_err(|error| failed(&error))?);
+    }
+    Ok(headers)
 }
 
 fn title(method: &Method) -> String {

@@ -1,6 +1,7 @@
 //! `eureka_sd_configs`: instances of a Eureka registry.
 
 use config::discovery::EurekaSdConfig;
+use net::xml::Element;
 
 use crate::client::Client;
 use crate::group::TargetGroup;
@@ -8,7 +9,6 @@ use crate::labels::{MetaLabels, single_group};
 use crate::mechanism::{Context, DiscoveryError};
 use crate::polled::{Periodic, interval_of};
 use crate::refresh::Refresh;
-use crate::xml::Element;
 
 impl Periodic for EurekaSdConfig {
     const NAME: &'static str = "eureka";
@@ -86,7 +86,8 @@ fn target(application: &str, instance: &Element) -> model::Labels {
 
 fn metadata(element: &Element) -> impl Iterator<Item = (&str, &str)> {
     let items = element.child("metadata").into_iter().flat_map(|metadata| &metadata.children);
-    items.map(|item| (item.name.as_str(), item.text.as_str()))
+    // Upstream takes what stands there as it is written.
+    items.map(|item| (item.name.as_str(), item.raw.as_str()))
 }
 
 #[cfg(test)]
@@ -100,7 +101,7 @@ mod tests {
         <port enabled="true">8080</port><securePort enabled="false">443</securePort><countryId>1</countryId>
         <homePageUrl>http://web.example/?a=1&amp;b=2</homePageUrl>
         <dataCenterInfo class="x"><name>MyOwn</name><metadata><zone>z1</zone></metadata></dataCenterInfo>
-        <metadata><management.port>8090</management.port></metadata>
+        <metadata><management.port>8090</management.port><q>a&lt;b</q></metadata>
       </instance></application></applications>"#;
 
     #[tokio::test]
@@ -125,6 +126,7 @@ mod tests {
             ("__meta_eureka_app_instance_datacenterinfo_name", "MyOwn"),
             ("__meta_eureka_app_instance_datacenterinfo_metadata_zone", "z1"),
             ("__meta_eureka_app_instance_metadata_management_port", "8090"),
+            ("__meta_eureka_app_instance_metadata_q", "a&lt;b"),
         ] {
             assert_eq!(target.get(name), Some(value), "{name}");
         }

@@ -308,4 +308,64 @@ mod tests {
         );
         assert!(known.is_empty());
     }
+
+    /// A block that runs, with its updates.
+    fn running(pattern: &Path) -> (mpsc::Receiver<(u64, Vec<TargetGroup>)>, Context) {
+        let (sender, receiver) = mpsc::channel(16);
+        let context = context();
+        let files = Arc::new(Files { config: config(pattern) });
+        tokio::spawn(files.start(context.clone(), Updates { provider: 0, sender }).unwrap());
+        (receiver, context)
+    }
+
+    /// Waits until the first group has these addresses: no look is due but by
+    /// what the watch sees.
+    async fn until(receiver: &mut mpsc::Receiver<(u64, Vec<TargetGroup>)>, wanted: &[&str]) {
+        loop {
+            let (_, groups) = receiver.recv().await.unwrap();
+            let targets = groups.first().map(|group| group.targets.as_slice()).unwrap_or_default();
+            let have: Vec<&str> = targets.iter().filter_map(|target| target.get("__address__")).collect();
+            if have == wanted {
+                return;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn written_renamed_and_removed_files_are_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("targets.json");
+        let (mut receiver, context) = running(&file);
+        until(&mut receiver, &[]).await;
+        std::fs::write(&file, r#"[{"targets": ["a:1"]}]"#).unwrap();
+        until(&mut receiver, &["a:1"]).await;
+        let next = dir.path().join("next");
+        std::fs::write(&next, r#"[{"targets": ["b:1", "c:1"]}]"#).unwrap();
+        std::fs::rename(&next, &file).unwrap();
+        until(&mut receiver, &["b:1", "c:1"]).await;
+        std::fs::remove_file(&file).unwrap();
+        until(&mut receiver, &[]).await;
+        context.stop.cancel();
+    }
+
+    /// How a mounted config map changes: `targets.yml` is a link through
+    /// `..data`, which a rename leads to another folder.
+    #[tokio::test]
+    async fn a_swapped_link_is_seen() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        for (folder, target) in [("..first", "a:1"), ("..second", "b:1")] {
+            std::fs::create_dir(dir.path().join(folder)).unwrap();
+            let text = format!("- targets: ['{target}']\n");
+            std::fs::write(dir.path().join(folder).join("targets.yml"), text).unwrap();
+        }
+        symlink("..first", dir.path().join("..data")).unwrap();
+        symlink("..data/targets.yml", dir.path().join("targets.yml")).unwrap();
+        let (mut receiver, context) = running(&dir.path().join("*.yml"));
+        until(&mut receiver, &["a:1"]).await;
+        symlink("..second", dir.path().join("..data_tmp")).unwrap();
+        std::fs::rename(dir.path().join("..data_tmp"), dir.path().join("..data")).unwrap();
+        until(&mut receiver, &["b:1"]).await;
+        context.stop.cancel();
+    }
 }

@@ -1,32 +1,24 @@
 //! `gce_sd_configs`: instances of Google Compute Engine.
-//!
-//! Credentials are Google's default ones: a key file that the environment
-//! names, the file that `gcloud` leaves in the home folder, the machine itself.
+//! Credentials are Google's default ones.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use config::HttpClientConfig;
 use config::discovery::GceSdConfig;
-use config::http_client::{GRANT_TYPE_JWT_BEARER, OAuth2};
-use config::{HttpClientConfig, Secret};
-use http::Method;
 use model::Labels;
+use net::cloud::google::Tokens;
 use serde::Deserialize;
 
-use crate::client::{Client, null_as_empty, query, with_query};
+use crate::client::{Client, null_as_empty, with_query};
 use crate::group::TargetGroup;
 use crate::labels::{MetaLabels, single_group, surrounded};
 use crate::mechanism::{Context, DiscoveryError};
 use crate::polled::{Periodic, interval_of};
 use crate::refresh::Refresh;
-use crate::tokens::{IssuedToken, TokenCell};
 
 const API: &str = "https://compute.googleapis.com/compute/v1";
 const SCOPE: &str = "https://www.googleapis.com/auth/compute.readonly";
-const TOKEN_URL: &str = "https://oauth2.googleapis.com/token";
-/// The machine's own service.
-const MACHINE: &str = "metadata.google.internal";
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Periodic for GceSdConfig {
@@ -38,102 +30,16 @@ impl Periodic for GceSdConfig {
     }
 
     fn look(&self, context: &Context) -> Result<Gce, DiscoveryError> {
-        let (grant, http) = grant(context).map_err(|what| {
+        let tokens = Tokens::of_surroundings(SCOPE, &context.client_options()).map_err(|what| {
             DiscoveryError::Unusable(format!("error setting up communication with GCE service: {what}"))
         })?;
+        let http = HttpClientConfig::default();
         Ok(Gce {
             config: self.clone(),
             client: Client::new(&http, context, TIMEOUT.max(interval_of(self.refresh_interval)))?,
             base: API.to_owned(),
-            grant,
-            token: TokenCell::default(),
-            context: context.clone(),
+            tokens,
         })
-    }
-}
-
-/// How a token is got.
-enum Grant {
-    /// The client signs and fetches tokens itself.
-    OfClient,
-    /// For a refresh token: where, and the form to send.
-    Refresh { url: String, form: Secret },
-    /// The machine issues tokens at this URL.
-    Machine { url: String },
-}
-
-/// A file with credentials.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct KeyFile {
-    r#type: String,
-    client_email: String,
-    private_key: String,
-    private_key_id: String,
-    token_uri: String,
-    client_id: String,
-    client_secret: String,
-    refresh_token: String,
-}
-
-fn grant(context: &Context) -> Result<(Grant, HttpClientConfig), String> {
-    let surroundings = &context.surroundings;
-    let plain = HttpClientConfig::default();
-    let named = surroundings.variable("GOOGLE_APPLICATION_CREDENTIALS");
-    let home = PathBuf::from(surroundings.variable("HOME"))
-        .join(".config/gcloud/application_default_credentials.json");
-    if !named.is_empty() {
-        return of_file(Path::new(named));
-    }
-    if !surroundings.variable("HOME").is_empty() && home.is_file() {
-        return of_file(&home);
-    }
-    let host = match surroundings.variable("GCE_METADATA_HOST") {
-        "" => MACHINE,
-        host => host,
-    };
-    let url = format!(
-        "http://{host}/computeMetadata/v1/instance/service-accounts/default/token?{}",
-        query([("scopes", SCOPE)])
-    );
-    Ok((Grant::Machine { url }, plain))
-}
-
-fn of_file(path: &Path) -> Result<(Grant, HttpClientConfig), String> {
-    let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let text = std::fs::read_to_string(path).map_err(|error| told(&error))?;
-    let file: KeyFile = serde_json::from_str(&text).map_err(|error| told(&error))?;
-    let token_url = if file.token_uri.is_empty() { TOKEN_URL } else { &file.token_uri }.to_owned();
-    match file.r#type.as_str() {
-        "service_account" => {
-            let oauth2 = OAuth2 {
-                client_id: file.client_email.clone(),
-                iss: file.client_email,
-                client_certificate_key: Secret::new(file.private_key),
-                client_certificate_key_id: file.private_key_id,
-                grant_type: GRANT_TYPE_JWT_BEARER.to_owned(),
-                audience: token_url.clone(),
-                scopes: vec![SCOPE.to_owned()],
-                token_url,
-                ..OAuth2::default()
-            };
-            let http = HttpClientConfig { oauth2: Some(oauth2), ..HttpClientConfig::default() };
-            Ok((Grant::OfClient, http))
-        }
-        "authorized_user" => {
-            let form = query([
-                ("grant_type", "refresh_token"),
-                ("client_id", &file.client_id),
-                ("client_secret", &file.client_secret),
-                ("refresh_token", &file.refresh_token),
-            ]);
-            Ok((Grant::Refresh { url: token_url, form: Secret::new(form) }, HttpClientConfig::default()))
-        }
-        other => Err(format!(
-            "{}: credentials of type {} are not supported: use a service account's key or the machine's identity",
-            path.display(),
-            model::labels::go_quote(other)
-        )),
     }
 }
 
@@ -141,9 +47,7 @@ pub(crate) struct Gce {
     config: GceSdConfig,
     client: Client,
     base: String,
-    grant: Grant,
-    token: TokenCell,
-    context: Context,
+    tokens: Tokens,
 }
 
 #[derive(Default, Deserialize)]
@@ -237,36 +141,16 @@ impl Refresh for Gce {
 
 impl Gce {
     async fn page(&mut self, url: &str) -> Result<Page, DiscoveryError> {
-        let authorization = self.authorization().await?;
-        let headers: Vec<(&str, &str)> =
-            authorization.iter().map(|value| ("Authorization", value.as_str())).collect();
+        let authorization = format!("Bearer {}", self.tokens.token().await?.expose());
+        let mut headers = vec![("Authorization", authorization.as_str())];
+        if !self.tokens.quota_project().is_empty() {
+            headers.push(("X-Goog-User-Project", self.tokens.quota_project()));
+        }
         let answer = self.client.get(url, &headers).await?;
         if answer.status == http::StatusCode::UNAUTHORIZED {
-            self.token.forget();
+            self.tokens.forget().await;
         }
         answer.success("list instances")?.json()
-    }
-
-    /// The header, where the client does not see to it itself.
-    async fn authorization(&mut self) -> Result<Option<String>, DiscoveryError> {
-        let clock = &*self.context.clock;
-        if matches!(self.grant, Grant::OfClient) {
-            return Ok(None);
-        }
-        if let Some(header) = self.token.header(clock) {
-            return Ok(Some(header));
-        }
-        let issued: IssuedToken = match &self.grant {
-            Grant::Machine { url } => self.client.get_json(url, &[("Metadata-Flavor", "Google")]).await?,
-            Grant::Refresh { url, form } => {
-                let headers = [("Content-Type", "application/x-www-form-urlencoded")];
-                let answer =
-                    self.client.request(Method::POST, url, &headers, form.expose().to_owned()).await?;
-                answer.success(url)?.json()?
-            }
-            Grant::OfClient => return Ok(None),
-        };
-        Ok(Some(self.token.keep(&issued, clock)))
     }
 
     fn target(&self, instance: &Instance) -> Option<Labels> {
@@ -354,18 +238,5 @@ mod tests {
         let tokens = server.requests().iter().filter(|request| request.target.contains("token?")).count();
         assert_eq!(tokens, 1);
         assert_eq!(server.requests()[1].parameter("filter"), "status = RUNNING");
-    }
-
-    #[test]
-    fn key_files_choose_the_grant() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("key.json");
-        std::fs::write(&path, r#"{"type": "service_account", "client_email": "a@b", "private_key": "PEM"}"#)
-            .unwrap();
-        let (_, http) = of_file(&path).unwrap();
-        let oauth2 = http.oauth2.unwrap();
-        assert_eq!((oauth2.iss.as_str(), oauth2.token_url.as_str()), ("a@b", TOKEN_URL));
-        std::fs::write(&path, r#"{"type": "external_account"}"#).unwrap();
-        assert!(of_file(&path).err().unwrap().contains("not supported"));
     }
 }

@@ -22,8 +22,6 @@ mod metrics;
 mod polled;
 mod refresh;
 mod registry;
-mod tokens;
-mod xml;
 
 mod aws;
 mod azure;
@@ -38,12 +36,18 @@ mod hetzner;
 mod http_sd;
 mod ionos;
 mod kubernetes;
+mod kuma;
 mod linode;
+mod marathon;
 mod nomad;
 mod openstack;
+mod outscale;
 mod puppetdb;
 mod scaleway;
 mod static_targets;
+mod triton;
+mod uyuni;
+mod vultr;
 
 #[cfg(test)]
 mod testing;

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use model::Clock;
-use net::ProxyEnvironment;
+use net::{ClientOptions, ProxyEnvironment};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -67,6 +67,18 @@ pub struct Context {
     pub set: String,
     /// Cancelled when the mechanism is to end.
     pub stop: CancellationToken,
+}
+
+impl Context {
+    /// How HTTP clients of mechanisms are built.
+    pub(crate) fn client_options(&self) -> ClientOptions {
+        let surroundings = &self.surroundings;
+        ClientOptions {
+            proxies: surroundings.proxies.clone(),
+            variables: surroundings.variables.clone().into(),
+            ..ClientOptions::new(surroundings.user_agent.clone(), self.clock.clone())
+        }
+    }
 }
 
 /// The way from a mechanism to its manager.
@@ -144,6 +156,12 @@ pub enum DiscoveryError {
         /// The beginning of the answer, where it says more.
         detail: String,
     },
+    /// There are no credentials.
+    #[error(transparent)]
+    Credentials(#[from] net::CloudError),
+    /// The answer is no XML.
+    #[error(transparent)]
+    Xml(#[from] net::xml::XmlError),
     /// The HTTP client cannot be built.
     #[error(transparent)]
     Client(#[from] net::BuildError),

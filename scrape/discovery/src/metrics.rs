@@ -36,6 +36,9 @@ pub struct DiscoveryMetrics {
     pub(crate) azure_cache_hits: Counter,
     pub(crate) linode_failures: Counter,
     pub(crate) nomad_failures: Counter,
+    pub(crate) kuma_fetch_failures: Counter,
+    pub(crate) kuma_skipped_updates: Counter,
+    pub(crate) kuma_fetch_duration: Summary,
 }
 
 const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
@@ -184,6 +187,19 @@ impl DiscoveryMetrics {
             nomad_failures: registry.counter(
                 "prometheus_sd_nomad_failures_total",
                 "Number of nomad service discovery refresh failures.",
+            ),
+            kuma_fetch_failures: registry.counter(
+                "prometheus_sd_kuma_fetch_failures_total",
+                "The number of Kuma MADS fetch call failures.",
+            ),
+            kuma_skipped_updates: registry.counter(
+                "prometheus_sd_kuma_fetch_skipped_updates_total",
+                "The number of Kuma MADS fetch calls that result in no updates to the targets.",
+            ),
+            kuma_fetch_duration: registry.summary(
+                "prometheus_sd_kuma_fetch_duration_seconds",
+                "The duration of a Kuma MADS fetch call.",
+                &QUANTILES,
             ),
             dns_lookups: registry.counter("prometheus_sd_dns_lookups_total", "The number of DNS-SD lookups."),
             dns_lookup_failures: registry

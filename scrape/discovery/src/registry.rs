@@ -28,12 +28,18 @@ macro_rules! for_each_polled {
             hetzner "hetzner";
             http "http";
             ionos "ionos";
+            kuma "kuma";
             lightsail "lightsail";
             linode "linode";
+            marathon "marathon";
             nomad "nomad";
             openstack "openstack";
+            outscale "outscale";
             puppetdb "puppetdb";
             scaleway "scaleway";
+            triton "triton";
+            uyuni "uyuni";
+            vultr "vultr";
         }
     };
 }
@@ -82,7 +88,7 @@ mod tests {
     use super::*;
     use config::decode::Chosen;
     use config::discovery::aws::AwsRole;
-    use config::discovery::{AwsSdConfig, HttpSdConfig, KubernetesSdConfig, TritonSdConfig};
+    use config::discovery::{AwsSdConfig, HttpSdConfig, KubernetesSdConfig, OciSdConfig};
 
     #[test]
     fn what_nothing_acts_on_is_named() {
@@ -90,13 +96,13 @@ mod tests {
         let mut configs = DiscoveryConfigs {
             http: vec![Some(HttpSdConfig::default())],
             kubernetes: vec![Some(KubernetesSdConfig::default())],
-            triton: vec![Some(TritonSdConfig::default())],
+            oci: vec![Some(OciSdConfig::default())],
             aws: vec![aws(AwsRole::Ec2)],
             ..DiscoveryConfigs::default()
         };
-        assert_eq!(without_effect(&configs), ["triton"]);
+        assert_eq!(without_effect(&configs), ["oci"]);
         configs.aws.push(aws(AwsRole::Msk));
-        assert_eq!(without_effect(&configs), ["aws", "triton"]);
+        assert_eq!(without_effect(&configs), ["aws", "oci"]);
         assert_eq!(mechanisms(&configs).len(), 4);
     }
 }

@@ -270,6 +270,15 @@ pub(super) fn quote(bytes: &[u8]) -> String {
     out
 }
 
+/// Bytes as text. Nearly always they are: that is told in one go, and only
+/// then character by character what is not.
+pub(super) fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(bytes),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

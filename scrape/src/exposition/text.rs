@@ -22,7 +22,7 @@ use super::known::KnownLine;
 use super::label_buf::LabelBuf;
 use super::lexing::{
     FamilyHint, QuotedRules, SeriesSpans, Token, label_name_end, metric_name_end, quoted_end,
-    starts_label_name, starts_metric_name, unescape_help,
+    starts_label_name, starts_metric_name, text_of, unescape_help,
 };
 
 /// Quoted label values.
@@ -136,7 +136,7 @@ impl<'p> TextParser<'p> {
         let raw = &self.page[self.text.0..self.text.1];
         let plain = if self.text_is_help { unescape_help(raw) } else { Cow::Borrowed(raw) };
         match plain {
-            Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
+            Cow::Borrowed(bytes) => text_of(bytes),
             Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
         }
     }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use model::append::Existing;
 use model::{
-    AppendError, Appendable, Appender, Clock, Exemplar, ExemplarError, FloatBatch, HistogramSample,
-    HistogramValue, Labels, Metadata, Outcome, SeriesHandle, StorageError,
+    AppendError, Appendable, Appender, Clock, Durability, Exemplar, ExemplarError, FloatBatch,
+    HistogramSample, HistogramValue, Labels, Metadata, Outcome, SeriesHandle, StorageError,
 };
 use parking_lot::Mutex;
 use scrape::fetch::{Fetch, FetchError, FetchFactory, FetchRequest, Fetched, Fetching};
@@ -247,7 +247,7 @@ impl Appender for RecordingAppender {
         self.pending.push(Pending::Metadata(series.slot, metadata.clone()));
     }
 
-    fn commit(self: Box<Self>) -> Result<(), StorageError> {
+    fn commit(self: Box<Self>) -> Result<Durability, StorageError> {
         let mut inner = self.inner.lock();
         inner.commits += 1;
         for pending in self.pending {
@@ -260,7 +260,7 @@ impl Appender for RecordingAppender {
                 Pending::Zero(slot, t) => inner.stored[slot as usize].zeros.push(t),
             }
         }
-        Ok(())
+        Ok(Durability::Logged)
     }
 
     fn rollback(self: Box<Self>) {

@@ -24,18 +24,28 @@ pub enum Kind {
     Text,
     /// Any text, may be given several times.
     Texts,
+    /// Texts separated by commas, may be given several times.
+    List,
+    /// Messages of remote write; may be given several times, each once.
+    Messages,
     /// A Prometheus duration such as `1h30m`.
     Duration,
     /// A Go duration such as `1.5s`.
     GoDuration,
-    /// A signed whole number.
+    /// A signed whole number; what Go reads as a float is cut to one.
     Integer,
+    /// A signed whole number, written as such.
+    Whole,
     /// A number; scientific notation allowed.
     Number,
     /// Bytes with a unit, base 2, such as `512MB`.
     Bytes,
     /// One of these.
     OneOf(&'static [&'static str]),
+    /// A severity of the log.
+    LogLevel,
+    /// A form of the log.
+    LogFormat,
 }
 
 /// One flag.
@@ -69,7 +79,10 @@ const fn hidden(
     Flag { name, default, mode, hidden: true, kind, help }
 }
 
-use Kind::{Bool, Bytes, Duration, GoDuration, Integer, Number, OneOf, Text, Texts};
+use Kind::{
+    Bool, Bytes, Duration, GoDuration, Integer, List, LogFormat, LogLevel, Messages, Number, OneOf, Text,
+    Texts, Whole,
+};
 use Mode::{Agent, Both, Server};
 
 const COMPRESSIONS: &[&str] = &["snappy", "zstd"];
@@ -164,8 +177,8 @@ pub static FLAGS: &[Flag] = &[
         "web.remote-write-receiver.accepted-protobuf-messages",
         "prometheus.WriteRequest,io.prometheus.write.v2.Request",
         Both,
-        Texts,
-        "Remote-write messages to accept.",
+        Messages,
+        "Remote-write messages to accept. May be repeated.",
     ),
     flag("web.enable-otlp-receiver", "false", Both, Bool, "Accept OTLP metrics."),
     flag(
@@ -360,7 +373,7 @@ pub static FLAGS: &[Flag] = &[
         "rules.max-concurrent-evals",
         "4",
         Server,
-        Integer,
+        Whole,
         "Most independent rules evaluated at the same time.",
     ),
     hidden("scrape.adjust-timestamps", "true", Both, Bool, "Align timestamps of scrapes to their schedule."),
@@ -403,16 +416,16 @@ pub static FLAGS: &[Flag] = &[
     flag("query.timeout", "2m", Server, Duration, "Longest time of a query."),
     flag("query.max-concurrency", "20", Server, Integer, "Most queries at the same time."),
     flag("query.max-samples", "50000000", Server, Integer, "Most samples a query may hold in memory."),
-    flag("enable-feature", "", Both, Texts, "Features to switch on, separated by commas. May be repeated."),
+    flag("enable-feature", "", Both, List, "Features to switch on, separated by commas. May be repeated."),
     flag("agent", "false", Both, Bool, "Run as an agent."),
     flag(
         "log.level",
         "info",
         Both,
-        OneOf(&["debug", "info", "warn", "error"]),
-        "Least severity of what is logged.",
+        LogLevel,
+        "Least severity of what is logged: debug, info, warn or error.",
     ),
-    flag("log.format", "logfmt", Both, OneOf(&["logfmt", "json"]), "Form of the log."),
+    flag("log.format", "logfmt", Both, LogFormat, "Form of the log: logfmt or json."),
     // Our own.
     flag(
         "memory.limit",
@@ -425,7 +438,7 @@ pub static FLAGS: &[Flag] = &[
         "allow-inactive",
         "",
         Both,
-        Texts,
+        List,
         "Sections of the configuration to accept though nothing acts on them yet.",
     ),
 ];

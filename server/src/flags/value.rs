@@ -2,35 +2,69 @@
 
 use super::Kind;
 
+/// The messages of remote write that can be accepted.
+const MESSAGES: [&str; 2] = ["prometheus.WriteRequest", "io.prometheus.write.v2.Request"];
+
 /// Whether a text is a value of the kind.
 ///
 /// # Errors
-/// What is wrong with it.
+/// What is wrong with it, in upstream's words.
 pub fn check(kind: Kind, text: &str) -> Result<(), String> {
+    let one_of = |choices: &[&str], fault: String| choices.contains(&text).then_some(()).ok_or(fault);
     match kind {
-        Kind::Bool | Kind::Text | Kind::Texts => Ok(()),
+        Kind::Bool | Kind::Text | Kind::Texts | Kind::List => Ok(()),
+        Kind::Messages => one_of(
+            &MESSAGES,
+            format!(
+                "unknown type for remote write protobuf message {text}, supported: {}",
+                MESSAGES.join(", ")
+            ),
+        ),
         Kind::Duration => model::time::parse_duration_ms(text).map(|_| ()).map_err(|error| error.to_string()),
-        Kind::GoDuration => {
-            parse_go_duration_ms(text).map(|_| ()).ok_or_else(|| format!("time: invalid duration \"{text}\""))
-        }
-        Kind::Integer => match text.parse::<i64>() {
-            Ok(_) => Ok(()),
-            Err(_) => Err(format!("\"{text}\" is no whole number")),
-        },
-        Kind::Number => match text.parse::<f64>() {
-            Ok(_) => Ok(()),
-            Err(_) => Err(format!("\"{text}\" is no number")),
-        },
-        Kind::Bytes => match parse_bytes(text) {
+        Kind::GoDuration => match parse_go_duration_ms(text) {
             Some(_) => Ok(()),
-            None => Err(format!(
-                "units: unknown unit or malformed size in \"{text}\", want a number with B, KB, MB, GB, TB, PB or EB"
-            )),
+            None => Err(format!("time: invalid duration {}", model::labels::go_quote(text))),
         },
-        Kind::OneOf(choices) if choices.contains(&text) => Ok(()),
-        Kind::OneOf(choices) => Err(format!("enum value must be one of {}, got '{text}'", choices.join(","))),
+        Kind::Integer => parse_integer(text).map(|_| ()).ok_or_else(|| not_parsed("ParseFloat", text)),
+        Kind::Whole => text.parse::<i64>().map(|_| ()).map_err(|_| not_parsed("ParseInt", text)),
+        Kind::Number => text.parse::<f64>().map(|_| ()).map_err(|_| not_parsed("ParseFloat", text)),
+        Kind::Bytes => parse_bytes(text).map(|_| ()),
+        Kind::OneOf(choices) => {
+            one_of(choices, format!("enum value must be one of {}, got '{text}'", choices.join(",")))
+        }
+        Kind::LogLevel => {
+            one_of(&["debug", "info", "warn", "error"], format!("unrecognized log level {text}"))
+        }
+        Kind::LogFormat => one_of(&["logfmt", "json"], format!("unrecognized log format {text}")),
     }
 }
+
+fn not_parsed(function: &str, text: &str) -> String {
+    format!("strconv.{function}: parsing {}: invalid syntax", model::labels::go_quote(text))
+}
+
+/// A flag's values as they are shown: each kind in one form.
+pub fn shown(kind: Kind, values: &[String]) -> String {
+    let text = values.last().map_or("", String::as_str);
+    let one = match kind {
+        Kind::Duration => model::time::parse_duration_ms(text).ok().map(model::time::format_duration_ms),
+        Kind::Integer => parse_integer(text).map(|n| n.to_string()),
+        Kind::Number => text.parse::<f64>().ok().map(|n| n.to_string()),
+        Kind::Bytes => parse_bytes(text).ok().map(format_bytes),
+        _ => None,
+    };
+    one.unwrap_or_else(|| values.join(","))
+}
+
+/// A whole number as upstream reads its counts: a float, cut.
+pub fn parse_integer(text: &str) -> Option<i64> {
+    match text.parse::<i64>() {
+        Ok(n) => Some(n),
+        Err(_) => text.parse::<f64>().ok().filter(|n| n.is_finite()).map(|n| n as i64),
+    }
+}
+
+const UNITS: [&str; 7] = ["B", "KB", "MB", "GB", "TB", "PB", "EB"];
 
 /// Bytes of a size such as `512MB` or `1.5GiB`; units count in powers of 2 and
 /// must be given.
@@ -38,17 +72,42 @@ pub fn check(kind: Kind, text: &str) -> Result<(), String> {
 /// ```text
 /// "1KB" → 1024        "0B" → 0        "5" → no size
 /// ```
-pub fn parse_bytes(text: &str) -> Option<u64> {
-    let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
+///
+/// # Errors
+/// It is no size, in upstream's words.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let invalid = || format!("units: invalid {text}");
+    let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
-    let number: f64 = number.parse().ok()?;
-    let unit = unit.to_ascii_uppercase().replace('I', "");
-    let power = ["B", "KB", "MB", "GB", "TB", "PB", "EB"].iter().position(|have| *have == unit)?;
-    let bytes = number * 1024f64.powi(i32::try_from(power).ok()?);
-    (bytes <= u64::MAX as f64).then_some(bytes as u64)
+    let number: f64 = number.parse().map_err(|_| invalid())?;
+    let plain = unit.to_ascii_uppercase().replace('I', "");
+    let power = UNITS.iter().position(|have| *have == plain);
+    let power = power.ok_or_else(|| format!("units: unknown unit {unit} in {text}"))?;
+    let bytes = number * 1024f64.powi(i32::try_from(power).unwrap_or(0));
+    if bytes <= u64::MAX as f64 { Ok(bytes as u64) } else { Err(invalid()) }
 }
 
-/// Milliseconds of a duration as Go writes it: `1h2m3.5s`, `300ms`, `2us`.
+/// Bytes as upstream prints them: whole units, largest first.
+///
+/// ```text
+/// 0 → "0B"        512 << 20 → "512MiB"        1536 → "1KiB512B"
+/// ```
+pub fn format_bytes(bytes: u64) -> String {
+    if bytes == 0 {
+        return "0B".to_owned();
+    }
+    let mut out = String::new();
+    for (power, unit) in ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"].iter().enumerate().rev() {
+        let count = (bytes >> (10 * power)) & if power == 6 { u64::MAX } else { 1023 };
+        if count > 0 {
+            out.push_str(&format!("{count}{unit}"));
+        }
+    }
+    out
+}
+
+/// Milliseconds of a duration as Go writes it: `1h2m3.5s`, `300ms`, `2us`; days
+/// and weeks as well, as upstream's library.
 /// What is below a millisecond is cut.
 pub fn parse_go_duration_ms(text: &str) -> Option<i64> {
     let (negative, mut rest) = match text.strip_prefix('-') {
@@ -74,6 +133,8 @@ pub fn parse_go_duration_ms(text: &str) -> Option<i64> {
             "s" => 1e9,
             "m" => 60e9,
             "h" => 3600e9,
+            "d" => 86_400e9,
+            "w" => 604_800e9,
             _ => return None,
         };
         total_ns += number.parse::<f64>().ok()? * unit_ns;

@@ -83,13 +83,7 @@ impl Server {
         let defaults = tsdb::DbOptions::default();
         let runtime = settings::runtime_settings(flags, &loaded.config)?;
         let block_duration_ms = flags.duration_ms("storage.tsdb.min-block-duration").max(1);
-        let retention_ms =
-            runtime.retention_time.map(|time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
-        let month_ms = defaults.max_block_duration_ms;
-        let max_block_duration_ms = match flags.duration_ms("storage.tsdb.max-block-duration") {
-            0 => retention_ms.map_or(month_ms, |retention| (retention / 10).min(month_ms)),
-            given => given,
-        };
+        let max_block_duration_ms = settings::max_block_duration_ms(flags, &runtime);
         let segment = flags.bytes("storage.tsdb.wal-segment-size");
         if segment.is_some_and(|bytes| !(10 << 20..=256 << 20).contains(&bytes)) {
             return Err(failure(
@@ -121,6 +115,11 @@ impl Server {
             runtime,
             exemplar_storage: flags.has_feature("exemplar-storage"),
             memory_snapshot_on_shutdown: flags.has_feature("memory-snapshot-on-shutdown"),
+            replay_threads: std::thread::available_parallelism().map_or(2, usize::from),
+            // What scrapes bring while the log is read takes an eighth of memory at most.
+            parked_bytes_max: defaults.parked_bytes_max.min(self.memory.limit() / 8),
+            fast_startup: flags.has_feature("fast-startup"),
+            histogram_start_timestamps: flags.has_feature("histograms-st-encoding"),
             start_timestamp_storage: flags.has_feature("st-storage"),
             metadata_storage: flags.has_feature("metadata-wal-records"),
             delay_compact_file: match flags.text("storage.tsdb.delay-compact-file.path") {
@@ -169,6 +168,11 @@ impl Server {
             start_time_ms: self.clock.now_ms(),
             working_directory: self.environment.working_directory.clone(),
             hostname: self.environment.hostname.clone(),
+            command_line: self.environment.command_line.clone(),
+            #[cfg(feature = "profile")]
+            profiler: web::profiles::Handle::new(std::sync::Arc::new(crate::profile::ProcessProfiler)),
+            #[cfg(not(feature = "profile"))]
+            profiler: web::profiles::Handle::default(),
         }
     }
 }

@@ -108,7 +108,7 @@ impl Load {
                 append(&mut *batch, &labels, t, 0, Sample::Histogram(value))?;
             }
         }
-        batch.commit().map_err(|error| error.to_string())
+        batch.commit().map(|_| ()).map_err(|error| error.to_string())
     }
 
     /// Classic histograms as histograms with custom buckets, by series and time.

@@ -29,6 +29,8 @@ const HEADER_LEN: usize = 8;
 pub const SEGMENT_BYTES: u64 = 512 * 1024 * 1024;
 /// Bytes that are gathered before they are written.
 const BUFFER_BYTES: usize = 1 << 20;
+/// Bytes of a file that may wait in the system's cache.
+const DROP_BYTES: u64 = 32 << 20;
 /// Length, encoding and checksum take so many bytes at most.
 const OVERHEAD_MAX: u64 = 10 + 1 + CRC_LEN as u64;
 
@@ -45,6 +47,8 @@ pub struct ChunkFilesWriter {
     open: Option<(u32, Box<dyn FsFile>)>,
     next_segment: u32,
     written: u64,
+    /// So much of it is on disk and no longer in the system's cache.
+    dropped: u64,
     buffer: Vec<u8>,
 }
 
@@ -62,6 +66,7 @@ impl ChunkFilesWriter {
             open: None,
             next_segment: 0,
             written: 0,
+            dropped: 0,
             buffer: Vec::new(),
         })
     }
@@ -95,6 +100,12 @@ impl ChunkFilesWriter {
             file.write_all(&self.buffer).map_err(|source| FileError::io("write", &path, source))?;
             self.written += self.buffer.len() as u64;
             self.buffer.clear();
+            if self.written - self.dropped >= DROP_BYTES {
+                // So that what queries read stays in memory, and this does not.
+                file.sync().map_err(|source| FileError::io("sync", &path, source))?;
+                file.drop_cache();
+                self.dropped = self.written;
+            }
         }
         Ok(())
     }
@@ -117,6 +128,7 @@ impl ChunkFilesWriter {
         self.open = Some((self.next_segment, file));
         self.next_segment += 1;
         self.written = 0;
+        self.dropped = 0;
         self.buffer.extend_from_slice(&MAGIC.to_be_bytes());
         self.buffer.extend_from_slice(&[VERSION, 0, 0, 0]);
         Ok(())

@@ -4,7 +4,7 @@
 use std::vec;
 
 use model::query::ReadOptions;
-use model::{Columns, FloatHistogram, Histogram, TimeRange};
+use model::{Columns, FloatHistogram, Histogram, HistogramValue, TimeRange};
 
 use super::histogram::{Decoder, FloatKind, IntegerKind};
 use super::{ChunkEncoding, ChunkError, decode};
@@ -18,6 +18,15 @@ pub enum StoredValue {
     Histogram(Histogram),
     /// A histogram of float counts.
     FloatHistogram(FloatHistogram),
+}
+
+impl From<HistogramValue> for StoredValue {
+    fn from(value: HistogramValue) -> StoredValue {
+        match value {
+            HistogramValue::Integer(h) => StoredValue::Histogram(h),
+            HistogramValue::Float(h) => StoredValue::FloatHistogram(h),
+        }
+    }
 }
 
 /// A sample as a chunk stores it.

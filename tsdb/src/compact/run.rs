@@ -42,7 +42,7 @@ impl Store {
             options.overlapping_compaction,
         );
         while !self.is_stopping() {
-            if self.cut_is_due() {
+            if self.cut_may_start() {
                 tracing::warn!("block compactions wait: the head is to be cut first");
                 return Ok(());
             }

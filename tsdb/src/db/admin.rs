@@ -120,7 +120,13 @@ impl Store {
         let (min, max) = (min.min(self.head.late_times.min()), max.max(self.head.late_times.max()));
         if !skip_head && min <= max {
             let view = self.head_view();
-            self.write_block(&view, BlockRange::new(min, max.saturating_add(1)), CutKind::Everything, &dir)?;
+            self.write_block(
+                &view,
+                BlockRange::new(min, max.saturating_add(1)),
+                CutKind::Everything,
+                None,
+                &dir,
+            )?;
         }
         fs.sync_dir(&dir).map_err(|source| FileError::io("sync", &dir, source))?;
         Ok(name)
@@ -178,7 +184,7 @@ impl Store {
         }
         let mut records = Records::default();
         records.add(|out| put_tombstones(out, stones.iter().map(|(_, stone)| *stone)));
-        wal.log(&records)?;
+        wal.log(&records, self.env.clock.monotonic())?;
         for (slot, stone) in stones {
             self.mark_deleted(slot, stone.min_ms, stone.max_ms);
         }

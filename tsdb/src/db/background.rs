@@ -7,10 +7,32 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::Db;
+use super::{Db, Store};
+use crate::wal::series_state::{SeriesState, write_series_state};
 
 /// How soon figures of memory are brought up to date, and failures tried again.
 const ACCOUNT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often the state of series numbers is written.
+const SERIES_STATE_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Store {
+    /// Writes how far series numbers and segments have gone, if the options ask
+    /// for it. Without the file the next start reads more of the log.
+    pub(super) fn note_series_state(&self, clean_shutdown: bool) {
+        if !self.options.fast_startup {
+            return;
+        }
+        let state = SeriesState {
+            last_series_id: self.head.last_ref(),
+            last_wal_segment: i64::try_from(self.newest_segment()).unwrap_or(i64::MAX),
+            clean_shutdown,
+        };
+        if let Err(error) = write_series_state(&*self.env.fs, &self.options.dir.join("wal"), &state) {
+            tracing::error!(%error, "the series state cannot be written");
+        }
+    }
+}
 
 /// Tells the threads to end.
 #[derive(Clone, Default)]
@@ -45,10 +67,15 @@ impl Drop for Db {
 pub(super) fn start(db: &Arc<Db>) -> io::Result<()> {
     let sync_interval = db.store.options.wal_sync_interval;
     run("tsdb-sync", db, sync_interval, |db| {
-        if let Err(error) = db.sync() {
+        if db.sync_is_due()
+            && let Err(error) = db.sync()
+        {
             tracing::error!(%error, "the log cannot be synced: a power cut now would lose samples");
         }
     })?;
+    if db.store.options.fast_startup {
+        run("tsdb-series-state", db, SERIES_STATE_INTERVAL, |db| db.store.note_series_state(false))?;
+    }
     run("tsdb-accounts", db, ACCOUNT_INTERVAL, |db| db.refresh_accounts())?;
     let interval = db.store.options.maintenance_interval;
     run("tsdb-upkeep", db, interval, |db| {

@@ -100,11 +100,13 @@ impl Store {
         let (superseded, damaged): (BTreeMap<_, _>, BTreeMap<_, _>) =
             damaged.into_iter().partition(|(dir, _)| replaced(dir));
         self.report_damaged(damaged);
+        // A folder may have another name than the block gives itself.
+        let dirs = open.iter().filter(|block| doomed.contains(&block.ulid()));
+        let dirs: Vec<PathBuf> = dirs.map(|block| block.reader.dir().to_path_buf()).collect();
         open.retain(|block| !doomed.contains(&block.ulid()));
         open.sort_by_key(|block| (block.range(), block.ulid()));
         self.blocks.store(Arc::new(open));
-        let dirs = doomed.iter().map(|ulid| self.options.dir.join(ulid.to_string()));
-        let dirs: BTreeSet<PathBuf> = dirs.chain(superseded.into_keys()).collect();
+        let dirs: BTreeSet<PathBuf> = dirs.into_iter().chain(superseded.into_keys()).collect();
         let mut failed = None;
         for dir in dirs {
             match remove_block(fs, &dir) {
@@ -230,13 +232,14 @@ impl Store {
     }
 
     /// In-order samples before this are in blocks: blocks of samples that were
-    /// late or stale say nothing of the others.
+    /// late, or of some series only, say nothing of the others.
     pub(crate) fn covered_until(&self) -> Option<i64> {
         let blocks = self.blocks.load();
         let whole = blocks.iter().filter(|block| {
             let compaction = &block.reader.meta().compaction;
             !compaction.has_hint(BlockHint::FromOutOfOrder)
                 && !compaction.has_hint(BlockHint::FromStaleSeries)
+                && !compaction.has_hint(BlockHint::FromSelectedSeries)
         });
         whole.map(|block| block.range().max_ms).max()
     }

@@ -25,20 +25,26 @@ pub(crate) struct Needed {
 
 #[derive(Default)]
 struct NeededState {
-    /// The last segment that may name a series which memory no longer has.
-    until: BTreeMap<u64, u64>,
+    /// By segment: series that it is the last to name, as far as is known, and
+    /// which memory no longer has.
+    until: BTreeMap<u64, RoaringTreemap>,
     /// Series that the out-of-order log names.
     by_late_log: RoaringTreemap,
+    /// Numbers under which head chunk files have samples up to a time.
+    by_files: BTreeMap<u64, i64>,
 }
 
 impl Needed {
     /// Segments up to `segment` may name these series.
     pub(crate) fn until(&self, series: &[u64], segment: u64) {
-        let mut state = self.state.lock();
-        for &series_ref in series {
-            let last = state.until.entry(series_ref).or_insert(segment);
-            *last = (*last).max(segment);
+        if !series.is_empty() {
+            self.state.lock().until.entry(segment).or_default().extend(series.iter().copied());
         }
+    }
+
+    /// Head chunk files have samples up to `max_ms` under these numbers.
+    pub(crate) fn by_files(&self, series: &[u64], max_ms: i64) {
+        self.state.lock().by_files.extend(series.iter().map(|&series_ref| (series_ref, max_ms)));
     }
 
     /// The out-of-order log names this series.
@@ -51,17 +57,24 @@ impl Needed {
         self.state.lock().by_late_log = names;
     }
 
-    /// Forgets what no segment behind `covered` names.
-    fn forget(&self, covered: u64) {
-        self.state.lock().until.retain(|_, last| *last > covered);
+    /// Forgets what no segment behind `covered` names and what ends before `mint`;
+    /// answers what is left.
+    fn forget(&self, covered: u64, mint: i64) -> RoaringTreemap {
+        {
+            let mut state = self.state.lock();
+            state.until.retain(|&segment, _| segment > covered);
+            state.by_files.retain(|_, max_ms| *max_ms >= mint);
+        }
+        self.snapshot(covered)
     }
 
     fn snapshot(&self, covered: u64) -> RoaringTreemap {
         let state = self.state.lock();
         let mut needed = state.by_late_log.clone();
-        needed.extend(
-            state.until.iter().filter(|(_, last)| **last > covered).map(|(series_ref, _)| *series_ref),
-        );
+        for series in state.until.range(covered + 1..).map(|(_, series)| series) {
+            needed |= series;
+        }
+        needed.extend(state.by_files.keys().copied());
         needed
     }
 }
@@ -121,7 +134,8 @@ impl Store {
         writer.finish()?;
         // From here on the checkpoint counts; what it replaces may go.
         wal.lock().truncate(covers + 1)?;
-        self.needed.forget(covers);
+        let needed = self.needed.forget(covers, mint);
+        self.aliases.lock().retain(|(alias, _)| needed.contains(*alias));
         if let Err(error) = remove_checkpoints_before(&**fs, &dir, covers) {
             // The newest counts; older ones only take room.
             self.metrics.checkpoint_deletions_failed.inc();
@@ -266,7 +280,8 @@ impl Copier<'_> {
             Some(RecordType::Tombstones) => {
                 let mut stones = Vec::new();
                 let _ = record::decode_tombstones(bytes, &mut stones);
-                stones.retain(|stone| stone.max_ms >= self.deletions_from);
+                // Of a series without a record nothing is left to be deleted.
+                stones.retain(|stone| stone.max_ms >= self.deletions_from && keep(stone.series));
                 if !stones.is_empty() {
                     out.add(|out| record::put_tombstones(out, stones));
                 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use model::query::{ChunkEncoding, SelectRequest};
 use model::{BlockRange, Dictionary, HistogramValue, SeriesHandle, StorageError, SymbolId, TimeRange};
+use roaring::RoaringBitmap;
 use ulid::Ulid;
 
 use super::store::Store;
@@ -26,6 +27,8 @@ pub(crate) enum CutKind {
     InOrder,
     /// Those that came late.
     OutOfOrder,
+    /// Those that came in order, of series that have gone stale.
+    Stale,
     /// All.
     Everything,
 }
@@ -81,8 +84,8 @@ impl Store {
         HeadView { store: self.clone(), mark, min_ms: i64::MIN }
     }
 
-    /// Writes the head's samples of a span into a block of a folder; `None`
-    /// where there is none.
+    /// Writes the head's samples of a span into a block of a folder, all series or
+    /// those of the slots given; `None` where there is none.
     ///
     /// # Errors
     /// The block cannot be written: there is none.
@@ -91,18 +94,24 @@ impl Store {
         view: &HeadView,
         range: BlockRange,
         kind: CutKind,
+        only: Option<&RoaringBitmap>,
         dir: &std::path::Path,
     ) -> Result<Option<Ulid>, StorageError> {
         let span = TimeRange::new(range.min_ms, range.max_ms - 1);
         let dictionary = Dictionary::new();
         let (rows, handles) = view.select(&SelectRequest::new(Vec::new(), span), &dictionary)?;
+        let rows: Vec<(&[(SymbolId, SymbolId)], SeriesHandle)> = rows
+            .iter()
+            .zip(handles)
+            .filter(|(_, handle)| only.is_none_or(|only| only.contains(handle.slot)))
+            .collect();
         // Symbols come first in an index, so what will be written is found out
         // before; chunks are read one series at a time.
         let mut used: BTreeMap<String, SymbolId> = BTreeMap::new();
         let mut seen = Vec::new();
         {
             let texts = dictionary.read();
-            for &(name, value) in rows.iter().flatten() {
+            for &(name, value) in rows.iter().flat_map(|(row, _)| row.iter()) {
                 for id in [name, value] {
                     let n = id.0 as usize;
                     if seen.len() <= n {
@@ -125,7 +134,7 @@ impl Store {
         let mut writer =
             BlockWriter::create(self.env.fs.clone(), dir, ulid, used.keys(), options).map_err(write_error)?;
         self.metrics.compaction_populating.set(1.0);
-        let filled = self.fill_block(view, &mut writer, span, kind, &rows, &handles, &number_of);
+        let filled = self.fill_block(view, &mut writer, span, kind, &rows, &number_of);
         self.metrics.compaction_populating.set(0.0);
         if let Err(error) = filled {
             writer.discard()?;
@@ -136,8 +145,10 @@ impl Store {
             return Ok(None);
         }
         let mut meta = BlockMeta::new(ulid, range);
-        if kind == CutKind::OutOfOrder {
-            meta.compaction.add_hint(BlockHint::FromOutOfOrder);
+        match kind {
+            CutKind::OutOfOrder => meta.compaction.add_hint(BlockHint::FromOutOfOrder),
+            CutKind::Stale => meta.compaction.add_hint(BlockHint::FromStaleSeries),
+            CutKind::InOrder | CutKind::Everything => {}
         }
         writer.finish(meta).map_err(write_error)?;
         Ok(Some(ulid))
@@ -149,13 +160,12 @@ impl Store {
         writer: &mut BlockWriter,
         span: TimeRange,
         kind: CutKind,
-        rows: &model::LabelTable,
-        handles: &[SeriesHandle],
+        rows: &[(&[(SymbolId, SymbolId)], SeriesHandle)],
         number_of: &[u32],
     ) -> Result<(), StorageError> {
         let rules = self.head.rules.load().chunks;
         let mut labels = Vec::new();
-        for (row, &handle) in rows.iter().zip(handles) {
+        for &(row, handle) in rows {
             let chunks = self.cut_series(view, handle, span, kind, &rules)?;
             if chunks.is_empty() {
                 continue;
@@ -234,7 +244,7 @@ impl Store {
             in_order.extend(found.open.iter().map(CutChunk::of_closed));
         }
         let mut late: Vec<CutChunk> = Vec::new();
-        if kind != CutKind::InOrder {
+        if matches!(kind, CutKind::OutOfOrder | CutKind::Everything) {
             for chunk in &found.ooo_full {
                 late.push(CutChunk::of_file(&self.head_chunk(*chunk)?));
             }

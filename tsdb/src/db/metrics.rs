@@ -8,10 +8,15 @@ use model::metrics::{
     Counter, Family, Gauge, HistogramMetric, HistogramOptions, Metric, MetricValue, Registry, Summary,
 };
 
+use super::log::Log;
 use super::store::Store;
 
 /// Instruments that events update.
 pub(crate) struct Instruments {
+    pub(crate) snapshot_replay_errors: Counter,
+    pub(crate) stale_compactions: Counter,
+    pub(crate) stale_compactions_failed: Counter,
+    pub(crate) stale_compaction_duration: HistogramMetric,
     pub(crate) clean_start: Gauge,
     pub(crate) data_replay_seconds: Gauge,
     pub(crate) compactions: Counter,
@@ -44,6 +49,9 @@ pub(crate) struct Instruments {
     pub(crate) wal_truncations_failed: Counter,
     pub(crate) wal_corruptions: Counter,
     pub(crate) wbl_fsync: Summary,
+    pub(crate) wbl_truncations: Counter,
+    pub(crate) wbl_truncations_failed: Counter,
+    pub(crate) reader_corruptions: model::metrics::Vector<Counter>,
     pub(crate) unknown_refs: model::metrics::Vector<Counter>,
     pub(crate) late_unknown_refs: model::metrics::Vector<Counter>,
 }
@@ -68,21 +76,37 @@ impl Instruments {
         };
         let durations = exponential(1.0, 2.0, 14).with_native(1.1);
         // Known under these names; what they count does not happen here yet.
-        counter("snapshot_replay_error_total", "Total number snapshot replays that failed.");
         counter(
-            "stale_series_compactions_triggered_total",
-            "Total number of triggered stale series compactions.",
+            "selected_series_compactions_triggered_total",
+            "Total number of triggered selected series compactions.",
         );
         counter(
-            "stale_series_compactions_failed_total",
-            "Total number of stale series compactions that failed.",
+            "selected_series_compactions_failed_total",
+            "Total number of selected series compactions that failed.",
         );
         histogram(
-            "stale_series_compaction_duration_seconds",
-            "Duration of stale series compaction runs.",
+            "selected_series_compaction_duration_seconds",
+            "Duration of selected series compaction runs.",
             durations.clone(),
         );
         Instruments {
+            stale_compactions: counter(
+                "stale_series_compactions_triggered_total",
+                "Total number of triggered stale series compactions.",
+            ),
+            stale_compactions_failed: counter(
+                "stale_series_compactions_failed_total",
+                "Total number of stale series compactions that failed.",
+            ),
+            stale_compaction_duration: histogram(
+                "stale_series_compaction_duration_seconds",
+                "Duration of stale series compaction runs.",
+                durations.clone(),
+            ),
+            snapshot_replay_errors: counter(
+                "snapshot_replay_error_total",
+                "Total number snapshot replays that failed.",
+            ),
             clean_start: gauge(
                 "clean_start",
                 "-1: lockfile is disabled. 0: a lockfile from a previous execution was replaced. 1: lockfile creation was clean",
@@ -184,8 +208,7 @@ impl Instruments {
             tombstone_cleanup: histogram(
                 "tombstone_cleanup_seconds",
                 "The time taken to recompact blocks to remove tombstones.",
-                HistogramOptions::classic(&[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
-                    .with_native(1.1),
+                HistogramOptions::classic(&[]).with_native(1.1),
             ),
             ooo_delta: histogram(
                 "sample_ooo_delta",
@@ -208,6 +231,19 @@ impl Instruments {
                 "out_of_order_wbl_fsync_duration_seconds",
                 "Duration of write log fsync.",
                 QUANTILES,
+            ),
+            reader_corruptions: r.counter_vec(
+                "prometheus_tsdb_wal_reader_corruption_errors_total",
+                "Errors encountered when reading the WAL.",
+                &["error"],
+            ),
+            wbl_truncations: counter(
+                "out_of_order_wbl_truncations_total",
+                "Total number of write log truncations attempted.",
+            ),
+            wbl_truncations_failed: counter(
+                "out_of_order_wbl_truncations_failed_total",
+                "Total number of write log truncations that failed.",
             ),
             unknown_refs: r.counter_vec(
                 "prometheus_tsdb_wal_replay_unknown_refs_total",
@@ -265,7 +301,7 @@ pub(crate) fn register(store: &Arc<Store>, registry: &Registry) {
     };
     head_gauges(&gauge);
     head_counters(&counter, &typed);
-    log_metrics(&gauge, &counter);
+    log_metrics(store, registry);
 }
 
 type Single<'a> = &'a dyn Fn(&str, &str, fn(&Store) -> f64);
@@ -426,36 +462,99 @@ fn head_counters(counter: Single<'_>, typed: Typed<'_>) {
     );
 }
 
-fn log_metrics(gauge: Single<'_>, counter: Single<'_>) {
-    gauge("wal_segment_current", "Write log segment index that TSDB is currently writing to.", |s| {
-        s.newest_segment() as f64
+/// Registers what both logs tell, each under its own names.
+fn log_metrics(store: &Arc<Store>, registry: &Registry) {
+    one_log(store, registry, "wal", "wal", |store| store.wal.get().map(|log| &**log));
+    one_log(store, registry, "out_of_order_wbl", "wbl", |store| store.wbl.get());
+    let own = |name: &str, help: &str, is_counter: bool, value: fn(&Log) -> &AtomicU64| {
+        let store = Arc::downgrade(store);
+        let sum = move |store: &Store| -> f64 {
+            [store.wal.get().map(|log| &**log), store.wbl.get()]
+                .into_iter()
+                .flatten()
+                .map(|log| load(value(log)))
+                .sum()
+        };
+        let (name, value) = (format!("narthex_log_{name}"), move || of(&store, sum));
+        if is_counter {
+            registry.counter_fn(&name, help, value);
+        } else {
+            registry.gauge_fn(&name, help, value);
+        }
+    };
+    own(
+        "waiting_samples",
+        "Samples in memory that are not durable, as a log cannot be written; late ones count once a log.",
+        false,
+        |log| &log.waiting_samples,
+    );
+    own("waiting_bytes", "Bytes of log records in memory that wait to be written.", false, |log| {
+        &log.waiting_bytes
     });
-    gauge("wal_storage_size_bytes", "Size of the write log directory.", |s| s.dir_bytes("wal") as f64);
-    counter("wal_writes_failed_total", "Total number of write log writes that failed.", |s| {
-        s.wal.get().map_or(0.0, |wal| load(&wal.writes_failed))
+    own(
+        "delayed_samples_total",
+        "Samples that were stored in memory before they could be logged.",
+        true,
+        |log| &log.delayed_samples,
+    );
+    own("fsyncs_failed_total", "Syncs of the log that failed.", true, |log| &log.syncs_failed);
+}
+
+fn one_log(
+    store: &Arc<Store>,
+    registry: &Registry,
+    name: &'static str,
+    dir: &'static str,
+    log: fn(&Store) -> Option<&Log>,
+) {
+    let gauge = |metric: &str, help: &str, value: fn(&Log) -> f64, absent: f64| {
+        let store = Arc::downgrade(store);
+        registry.gauge_fn(&format!("prometheus_tsdb_{name}_{metric}"), help, move || {
+            of(&store, |store| log(store).map_or(absent, value))
+        });
+    };
+    let counter = |metric: &str, help: &str, value: fn(&Log) -> f64| {
+        let store = Arc::downgrade(store);
+        registry.counter_fn(&format!("prometheus_tsdb_{name}_{metric}"), help, move || {
+            of(&store, |store| log(store).map_or(0.0, value))
+        });
+    };
+    let segment = |log: &Log| log.lock().segment() as f64;
+    gauge("segment_current", "Write log segment index that TSDB is currently writing to.", segment, -1.0);
+    counter("writes_failed_total", "Total number of write log writes that failed.", |log| {
+        load(&log.writes_failed)
+    });
+    counter("page_flushes_total", "Total number of page flushes.", |log| load(&log.writes));
+    counter("completed_pages_total", "Total number of completed pages.", |log| {
+        log.lock().written().pages as f64
+    });
+    counter("record_part_writes_total", "Total number of record parts written before flushing.", |log| {
+        log.lock().written().parts as f64
     });
     counter(
-        "wal_record_parts_bytes_written_total",
-        "Total number of record part bytes written before flushing a page to disk.",
-        |s| s.wal.get().map_or(0.0, |wal| load(&wal.bytes_written)),
+        "record_parts_bytes_written_total",
+        "Total number of record part bytes written before flushing, including CRC and compression headers.",
+        |log| log.lock().written().bytes as f64,
     );
-    counter("wal_page_flushes_total", "Total number of page flushes.", |s| {
-        s.wal.get().map_or(0.0, |wal| load(&wal.writes))
-    });
-    gauge(
-        "out_of_order_wbl_segment_current",
-        "Write log segment index that TSDB is currently writing to.",
-        |s| s.wbl.get().map_or(-1.0, |wbl| wbl.lock().segment() as f64),
+    let weak = Arc::downgrade(store);
+    registry.gauge_fn(
+        &format!("prometheus_tsdb_{name}_storage_size_bytes"),
+        "Size of the write log directory.",
+        move || of(&weak, |store| store.dir_bytes(dir) as f64),
     );
-    gauge("out_of_order_wbl_storage_size_bytes", "Size of the write log directory.", |s| {
-        s.dir_bytes("wbl") as f64
+    let weak = Arc::downgrade(store);
+    registry.register_fn(move |families| {
+        let Some(store) = weak.upgrade() else { return };
+        let Some((compression, saved)) = log(&store).and_then(Log::saved) else { return };
+        families.push(Family {
+            name: format!("prometheus_tsdb_{name}_record_bytes_saved_total"),
+            help: "Total number of bytes saved by the optional record compression. Use this metric to learn about the effectiveness compression."
+                .to_owned(),
+            metric_type: MetricType::Counter,
+            metrics: vec![Metric {
+                labels: vec![("compression".to_owned(), compression.to_owned())],
+                value: MetricValue::Single(saved as f64),
+            }],
+        });
     });
-    counter("out_of_order_wbl_writes_failed_total", "Total number of write log writes that failed.", |s| {
-        s.wbl.get().map_or(0.0, |wbl| load(&wbl.writes_failed))
-    });
-    counter(
-        "out_of_order_wbl_record_parts_bytes_written_total",
-        "Total number of record part bytes written before flushing a page to disk.",
-        |s| s.wbl.get().map_or(0.0, |wbl| load(&wbl.bytes_written)),
-    );
 }

@@ -1,25 +1,29 @@
 //! How a database is opened: lock, clean up, blocks, replay.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use model::{Env, Fs, StorageError};
+use model::{Appendable, Env, Fs, StorageError};
 
 use super::log::Log;
 use super::metrics::Instruments;
 use super::options::DbOptions;
 use super::progress::ReplayCell;
+use super::read_log::{Wrong, read_log};
 use super::store::Store;
-use crate::corruption::{Damage, FileError};
+use crate::corruption::FileError;
 use crate::head::open::ChunkRules;
 use crate::head::page::FullChunk;
+use crate::head::parked::{Parked, ParkedDoor};
+use crate::head::replay::decoded::{decode, decode_snapshot};
 use crate::head::replay::{FoundChunks, Replay};
 use crate::head::{Head, HeadRules};
 use crate::head_chunks::{HeadChunkFiles, HeadChunkOptions};
+use crate::snapshot_format::SnapshotDir;
 use crate::wal::checkpoint::{last_checkpoint, remove_temporary};
-use crate::wal::{Decompressor, LogReader, ReadMode, Step, WalPosition, list_segments};
+use crate::wal::series_state::{self, read_series_state};
+use crate::wal::{LogReader, ReadMode, list_segments};
 
 /// Why a database cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +70,13 @@ impl DirLock {
     }
 }
 
+/// Is given what takes batches while the log is being read.
+pub(super) type Early<'a> = dyn FnMut(Arc<dyn Appendable>) + 'a;
+
+/// Numbers that may have been given to series whose records came to the log in
+/// another order, or never.
+const SERIES_GAP: u64 = 1 << 16;
+
 /// What opening yields beside the store.
 pub(super) struct Opened {
     pub(super) store: Arc<Store>,
@@ -92,6 +103,7 @@ pub(super) fn head_rules(options: &DbOptions) -> Result<HeadRules, OpenError> {
             range_ms: options.block_duration_ms,
             xor2,
             starts: options.start_timestamp_storage,
+            histogram_starts: options.histogram_start_timestamps,
         },
         ooo_window_ms: i64::try_from(window).unwrap_or(i64::MAX),
         max_series: options.max_series,
@@ -104,33 +116,128 @@ pub(super) fn open(
     env: Env,
     metrics: Instruments,
     progress: &ReplayCell,
+    early: Option<&mut Early<'_>>,
 ) -> Result<Opened, OpenError> {
     let rules = head_rules(&options)?;
     let fs = env.fs.clone();
     let dir = options.dir.clone();
     fs.create_dir_all(&dir).map_err(|source| FileError::io("create", &dir, source))?;
     let lock = if options.no_lockfile { None } else { Some(DirLock::take(&*fs, &dir)?) };
-    let started = env.clock.monotonic();
-    let chunks_dir = dir.join("chunks_head");
-    let (chunks, found) = open_head_chunks(&fs, &chunks_dir, &metrics)?;
-    let store = Arc::new(Store::new(options, env, Head::new(rules), chunks, metrics));
-    crate::block::remove_temporary(&*store.env.fs, &store.options.dir)?;
-    store.reload_blocks()?;
-    if let Some(covered) = store.covered_until() {
-        store.head.times.raise_min_valid(covered);
+    match open_locked(options, env, metrics, rules, progress, early) {
+        Ok((store, replay_seconds)) => Ok(Opened { store, lock, replay_seconds }),
+        Err(error) => {
+            // Nothing is left behind that looks like a crash.
+            if let Some(Err(error)) = lock.map(|lock| lock.release(&*fs)) {
+                tracing::error!(%error, "the lock file cannot be removed");
+            }
+            Err(error)
+        }
     }
-    replay(&store, found, progress)?;
+}
+
+/// What [`open`] does once nobody else can: the store, and how long its replay took.
+fn open_locked(
+    options: DbOptions,
+    env: Env,
+    metrics: Instruments,
+    rules: HeadRules,
+    progress: &ReplayCell,
+    early: Option<&mut Early<'_>>,
+) -> Result<(Arc<Store>, f64), OpenError> {
+    let fs = env.fs.clone();
+    let dir = options.dir.clone();
+    let started = env.clock.monotonic();
+    crate::block::remove_temporary(&*fs, &dir)?;
+    crate::snapshot_format::remove_temporary(&*fs, &dir)?;
+    let metrics = Arc::new(metrics);
+    let mut use_snapshot = options.memory_snapshot_on_shutdown;
+    let wal_dir = dir.join("wal");
+    // What is there now is read; what comes meanwhile goes behind.
+    let mut log_end = None;
+    if fs.exists(&wal_dir) {
+        remove_temporary(&*fs, &wal_dir)?;
+        log_end = list_segments(&*fs, &wal_dir)?.last().map(|segment| segment.number);
+    }
+    let files = || open_head_chunks(&fs, &dir.join("chunks_head"), &metrics);
+    let mut found = Some(files()?);
+    let last_series = match &early {
+        Some(_) => last_series(&fs, &wal_dir, log_end, &options)?,
+        None => 0,
+    };
+    let log = Log::of(&options, fs.clone(), "wal").map(Arc::new)?;
+    let parked = early.map(|early| {
+        let of_files = found.iter().flat_map(|found| found.chunks.keys().copied()).max().unwrap_or(0);
+        let first = last_series.max(of_files) + SERIES_GAP;
+        let parked = Arc::new(Parked::new(log.clone(), env.clock.clone(), first, &options));
+        early(Arc::new(ParkedDoor(parked.clone())));
+        parked
+    });
+    let store = loop {
+        let found = found.take().map_or_else(files, Ok)?;
+        let head = Head::new(rules.clone());
+        let store = Arc::new(Store::new(options.clone(), env.clone(), head, found.files, metrics.clone()));
+        let _ = store.wal.set(log.clone());
+        store.reload_blocks()?;
+        if let Some(covered) = store.covered_until() {
+            store.head.times.raise_min_valid(covered);
+        }
+        // A snapshot holds only what is not in full chunks: with some of those gone
+        // only the log has everything.
+        let snapshot = match use_snapshot && found.are_whole {
+            true => store.usable_snapshot(log_end)?,
+            false => None,
+        };
+        match replay(&store, found.chunks, snapshot, log_end, progress) {
+            Ok(()) => break store,
+            Err(ReplayError::Snapshot(error)) => {
+                metrics.snapshot_replay_errors.inc();
+                tracing::error!(error, "the chunk snapshot cannot be used: the whole log is read");
+                use_snapshot = false;
+            }
+            Err(ReplayError::Other(error)) => return Err(error),
+        }
+    };
+    if let Some(parked) = parked {
+        parked.open(&store)?;
+    }
     let seconds = store.env.clock.monotonic().saturating_sub(started).as_secs_f64();
-    Ok(Opened { store, lock, replay_seconds: seconds })
+    Ok((store, seconds))
+}
+
+/// The highest series number that was given out, as far as the log tells.
+fn last_series(
+    fs: &Arc<dyn Fs>,
+    wal_dir: &Path,
+    log_end: Option<u64>,
+    options: &DbOptions,
+) -> Result<u64, OpenError> {
+    let state = match options.fast_startup {
+        true => read_series_state(&**fs, wal_dir)?,
+        false => None,
+    };
+    let state = match state {
+        Some(state) if state.clean_shutdown && u64::try_from(state.last_wal_segment).ok() == log_end => {
+            return Ok(state.last_series_id);
+        }
+        state => state.unwrap_or_default(),
+    };
+    let from = u64::try_from(state.last_wal_segment).unwrap_or(0);
+    let found = series_state::last_series(fs, wal_dir, from)?;
+    Ok(found.unwrap_or(0).max(state.last_series_id))
+}
+
+/// The head chunk files as they were found.
+struct FoundFiles {
+    files: HeadChunkFiles,
+    chunks: FoundChunks,
+    /// None of them was damaged.
+    are_whole: bool,
 }
 
 /// Opens the head chunk files and lists what they hold. Files that are damaged
 /// go, and those behind them: the log has their samples.
-fn open_head_chunks(
-    fs: &Arc<dyn Fs>,
-    dir: &Path,
-    metrics: &Instruments,
-) -> Result<(HeadChunkFiles, FoundChunks), OpenError> {
+fn open_head_chunks(fs: &Arc<dyn Fs>, dir: &Path, metrics: &Instruments) -> Result<FoundFiles, OpenError> {
+    let mut are_whole = true;
     let open = || HeadChunkFiles::open(fs.clone(), dir, HeadChunkOptions::default());
     let files = match open() {
         Ok(files) => files,
@@ -138,6 +245,7 @@ fn open_head_chunks(
             metrics.mmap_corruptions.inc();
             tracing::error!(%corruption, "the head chunk files are damaged and are removed; the log has their samples");
             fs.remove_dir_all(dir).map_err(|source| FileError::io("remove", dir, source))?;
+            are_whole = false;
             open()?
         }
         Err(error) => return Err(error.into()),
@@ -158,6 +266,7 @@ fn open_head_chunks(
         }
     });
     if let Some(corruption) = damage {
+        are_whole = false;
         metrics.mmap_corruptions.inc();
         let number = corruption
             .path
@@ -176,41 +285,145 @@ fn open_head_chunks(
     for series in found.values_mut() {
         series.in_order.sort_by_key(|(chunk, _)| chunk.min_ms);
     }
-    Ok((files, found))
+    Ok(FoundFiles { files, chunks: found, are_whole })
 }
 
-fn replay(store: &Arc<Store>, found: FoundChunks, progress: &ReplayCell) -> Result<(), OpenError> {
+/// Why a replay failed.
+enum ReplayError {
+    /// The snapshot is at fault: the log has everything too.
+    Snapshot(String),
+    /// Something else is.
+    Other(OpenError),
+}
+
+impl<E: Into<OpenError>> From<E> for ReplayError {
+    fn from(error: E) -> ReplayError {
+        ReplayError::Other(error.into())
+    }
+}
+
+fn replay(
+    store: &Arc<Store>,
+    found: FoundChunks,
+    snapshot: Option<SnapshotDir>,
+    log_end: Option<u64>,
+    progress: &ReplayCell,
+) -> Result<(), ReplayError> {
     let fs = &store.env.fs;
     let wal_dir = store.options.dir.join("wal");
     let wbl_dir = store.options.dir.join("wbl");
-    let mut replay = Replay::new(store, found);
-    if fs.exists(&wal_dir) {
-        remove_temporary(&**fs, &wal_dir)?;
-        let mut from = 0;
-        if let Some(checkpoint) = last_checkpoint(&**fs, &wal_dir)? {
-            let segments = list_segments(&**fs, &checkpoint.dir)?;
-            read_log(store, &checkpoint.dir, segments.iter().map(|s| s.number).collect(), |record| {
-                replay.apply(record)
-            })?;
-            from = checkpoint.covers + 1;
-        }
-        let segments: Vec<u64> =
-            list_segments(&**fs, &wal_dir)?.iter().map(|s| s.number).filter(|&n| n >= from).collect();
-        progress.begin(segments.first().copied().unwrap_or(0), segments.last().copied().unwrap_or(0));
-        for segment in segments {
-            progress.reach(segment);
-            read_log(store, &wal_dir, vec![segment], |record| replay.apply(record))?;
-        }
-    }
     let with_wbl = fs.exists(&wbl_dir);
-    if with_wbl {
-        let segments = list_segments(&**fs, &wbl_dir)?.iter().map(|s| s.number).collect();
-        if !read_log(store, &wbl_dir, segments, |record| replay.apply_late(record))? {
+    let threads = store.options.replay_threads.max(1);
+    std::thread::scope(|scope| -> Result<(), ReplayError> {
+        let mut replay = Replay::start(scope, store, found, threads);
+        if let Some(snapshot) = &snapshot {
+            load_snapshot(store, snapshot, &mut replay)?;
+        }
+        replay_wal(store, &wal_dir, snapshot.as_ref(), log_end, &mut replay, progress)?;
+        replay.settle()?;
+        let mut wbl_is_whole = false;
+        if with_wbl {
+            let segments: Vec<u64> = list_segments(&**fs, &wbl_dir)?.iter().map(|s| s.number).collect();
+            let ends = (segments.first().copied().unwrap_or(0), segments.last().copied().unwrap_or(0));
+            progress.begin(ends.0, ends.1);
+            let reader = LogReader::new(fs.clone(), &wbl_dir, segments, ReadMode::Salvage);
+            let wrong = read_log(reader, threads, decode, Some(progress), |late| replay.apply_late(late))?;
+            progress.reach(ends.1);
+            wbl_is_whole = wrong.is_whole();
+            put_right(store, &wbl_dir, &wrong)?;
+        }
+        if !wbl_is_whole {
             replay.adopt_unmarked();
         }
-    } else {
-        replay.adopt_unmarked();
+        finish(store, &replay, with_wbl)
+    })
+}
+
+/// Reads what a clean stop left.
+fn load_snapshot(
+    store: &Arc<Store>,
+    snapshot: &SnapshotDir,
+    replay: &mut Replay<'_>,
+) -> Result<(), ReplayError> {
+    let fs = &store.env.fs;
+    let dir = store.options.dir.join(&snapshot.name);
+    let bad = |error: String| ReplayError::Snapshot(format!("{}: {error}", snapshot.name));
+    let segments = list_segments(&**fs, &dir).map_err(|error| bad(error.to_string()))?;
+    let numbers: Vec<u64> = segments.iter().map(|segment| segment.number).collect();
+    let reader = LogReader::new(fs.clone(), &dir, numbers, ReadMode::Strict);
+    let started = store.env.clock.monotonic();
+    let wrong =
+        read_log(reader, store.options.replay_threads, decode_snapshot, None, |saved| replay.apply(saved))
+            .map_err(|error| bad(error.to_string()))?;
+    let torn = wrong.torn.first().map(|(at, _)| format!("segment {} ends inside a record", at.segment));
+    if let Some(fault) = wrong.faults().next().map(str::to_owned).or(torn) {
+        return Err(bad(fault));
     }
+    let seconds = store.env.clock.monotonic().saturating_sub(started).as_secs_f64();
+    tracing::info!(dir = snapshot.name, seconds, "the chunk snapshot is loaded");
+    Ok(())
+}
+
+/// Reads checkpoint and segments, or what of them is behind the snapshot.
+fn replay_wal(
+    store: &Arc<Store>,
+    wal_dir: &Path,
+    snapshot: Option<&SnapshotDir>,
+    log_end: Option<u64>,
+    replay: &mut Replay<'_>,
+    progress: &ReplayCell,
+) -> Result<(), OpenError> {
+    let fs = &store.env.fs;
+    let threads = store.options.replay_threads;
+    let reaches = snapshot.map(|snapshot| snapshot.reaches);
+    let mut from = 0;
+    let checkpoint = last_checkpoint(&**fs, wal_dir)?;
+    let is_behind = |covers: u64| reaches.is_none_or(|reaches| covers >= reaches.segment);
+    if let Some(checkpoint) = checkpoint.filter(|checkpoint| is_behind(checkpoint.covers)) {
+        let segments: Vec<u64> = list_segments(&**fs, &checkpoint.dir)?.iter().map(|s| s.number).collect();
+        let reader = LogReader::new(fs.clone(), &checkpoint.dir, segments, ReadMode::Salvage);
+        let wrong = read_log(reader, threads, decode, None, |decoded| replay.apply(decoded))?;
+        put_right(store, &checkpoint.dir, &wrong)?;
+        from = checkpoint.covers + 1;
+    }
+    from = from.max(reaches.map_or(0, |reaches| reaches.segment));
+    let is_read = |n: &u64| *n >= from && log_end.is_some_and(|end| *n <= end);
+    let segments: Vec<u64> =
+        list_segments(&**fs, wal_dir)?.iter().map(|s| s.number).filter(is_read).collect();
+    let (first, last) = (segments.first().copied(), segments.last().copied());
+    progress.begin(first.unwrap_or(0), last.unwrap_or(0));
+    let mut reader = LogReader::new(fs.clone(), wal_dir, segments, ReadMode::Salvage);
+    if let Some(reaches) = reaches.filter(|reaches| first == Some(reaches.segment)) {
+        reader.seek(reaches.offset)?;
+    }
+    let wrong = read_log(reader, threads, decode, Some(progress), |decoded| replay.apply(decoded))?;
+    progress.reach(last.unwrap_or(0));
+    put_right(store, wal_dir, &wrong)
+}
+
+/// Reports what was wrong with a log and makes its segments whole again.
+fn put_right(store: &Store, dir: &Path, wrong: &Wrong) -> Result<(), OpenError> {
+    for what in wrong.faults() {
+        store.corruptions.fetch_add(1, Ordering::Relaxed);
+        store.metrics.wal_corruptions.inc();
+        tracing::error!(dir = %dir.display(), "a log record is damaged and passed over: {what}");
+    }
+    let damaged = wrong.damaged_segments();
+    for &segment in &damaged {
+        store.rewrite_segment(dir, segment);
+    }
+    for &(at, bytes) in &wrong.torn {
+        tracing::warn!(dir = %dir.display(), segment = at.segment, offset = at.offset, bytes,
+            "a log segment ends inside a record, which was never acknowledged");
+        if !damaged.contains(&at.segment) {
+            store.cut_torn(dir, at);
+        }
+    }
+    Ok(())
+}
+
+/// Opens the out-of-order log to be written, and notes what the replay found out.
+fn finish(store: &Arc<Store>, replay: &Replay<'_>, with_wbl: bool) -> Result<(), ReplayError> {
     store.tombstones.forget_before(store.deletions_needed_from(store.head.times.min_valid()));
     let unknown = replay.unknown;
     for (kind, n) in [
@@ -224,86 +437,25 @@ fn replay(store: &Arc<Store>, found: FoundChunks, progress: &ReplayCell) -> Resu
         store.metrics.unknown_refs.with(&[kind]).add(n);
     }
     store.metrics.late_unknown_refs.with(&["mmap_markers"]).add(unknown.mmap_markers);
-    if replay.unknown.total() > 0 {
+    if unknown.total() > 0 {
         tracing::warn!(
-            samples = replay.unknown.samples,
-            histograms = replay.unknown.histograms,
-            exemplars = replay.unknown.exemplars,
-            metadata = replay.unknown.metadata,
-            tombstones = replay.unknown.tombstones,
+            samples = unknown.samples,
+            histograms = unknown.histograms,
+            exemplars = unknown.exemplars,
+            metadata = unknown.metadata,
+            tombstones = unknown.tombstones,
             "the log names series that no record of it made"
         );
     }
-    let (segment_bytes, compression) = (store.options.wal_segment_bytes, store.options.wal_compression);
-    let wal = Log::open(fs.clone(), &wal_dir, segment_bytes, compression)?;
-    let _ = store.wal.set(wal);
     if with_wbl || store.head.rules.load().ooo_window_ms > 0 {
         store.wbl()?;
     }
     // Any segment so far may name a series by its other number.
-    let aliases: Vec<u64> = replay.aliases.iter().map(|alias| alias.0).collect();
+    let aliases: Vec<u64> =
+        replay.aliases.iter().map(|alias| alias.0).chain(replay.evicted.clone()).collect();
     store.needed.until(&aliases, store.newest_segment());
+    store.needed.by_files(&replay.aliased_files, store.head.times.max());
+    store.aliases.lock().clone_from(&replay.aliases);
     store.head.recount();
     Ok(())
-}
-
-/// What was wrong with a segment.
-#[derive(Default)]
-struct Wrong {
-    /// Where a record is cut off by the end of a segment.
-    torn: Vec<WalPosition>,
-    /// Segments with damaged bytes.
-    damaged: BTreeSet<u64>,
-}
-
-/// Reads segments, hands over their records, decompressed, and puts right what is
-/// wrong with the segments. Answers whether no record was damaged.
-fn read_log(
-    store: &Store,
-    dir: &Path,
-    segments: Vec<u64>,
-    mut apply: impl FnMut(&[u8]) -> Result<Result<(), Damage>, StorageError>,
-) -> Result<bool, OpenError> {
-    let mut reader = LogReader::new(store.env.fs.clone(), dir, segments, ReadMode::Salvage);
-    let mut decompressor = Decompressor::new();
-    let mut wrong = Wrong::default();
-    let mut whole = true;
-    let mut corrupt = |what: &str| {
-        whole = false;
-        store.corruptions.fetch_add(1, Ordering::Relaxed);
-        store.metrics.wal_corruptions.inc();
-        tracing::error!(dir = %dir.display(), "a log record is damaged and passed over: {what}");
-    };
-    loop {
-        match reader.next()? {
-            Step::End => break,
-            Step::Torn { at, bytes } => {
-                tracing::warn!(dir = %dir.display(), segment = at.segment, offset = at.offset, bytes,
-                    "a log segment ends inside a record, which was never acknowledged");
-                wrong.torn.push(at);
-            }
-            Step::Damage { at, corruption } => {
-                corrupt(&corruption.to_string());
-                wrong.damaged.insert(at.segment);
-            }
-            Step::Record(record) => {
-                let start = record.start;
-                let damage = match decompressor.decompress(record.payload) {
-                    Ok(bytes) => apply(bytes)?,
-                    Err(damage) => Err(damage),
-                };
-                if let Err(damage) = damage {
-                    corrupt(&format!("segment {}, offset {}: {damage}", start.segment, start.offset));
-                }
-            }
-        }
-    }
-    drop(reader);
-    for &segment in &wrong.damaged {
-        store.rewrite_segment(dir, segment)?;
-    }
-    for at in wrong.torn.into_iter().filter(|at| !wrong.damaged.contains(&at.segment)) {
-        store.cut_torn(dir, at)?;
-    }
-    Ok(whole)
 }

@@ -24,6 +24,9 @@ pub struct DbOptions {
     pub wal_segment_bytes: u64,
     /// How log records are compressed.
     pub wal_compression: Compression,
+    /// Bytes of log records that may wait in memory while the log cannot be
+    /// written, such as on a full disk; beyond them batches are refused.
+    pub wal_backlog_bytes_max: u64,
     /// Bytes of a block's chunk file.
     pub block_chunk_segment_bytes: u64,
     /// Do not lock the directory.
@@ -34,6 +37,16 @@ pub struct DbOptions {
     pub exemplar_storage: bool,
     /// Write a snapshot of the head's chunks at a clean stop, and use it at the start.
     pub memory_snapshot_on_shutdown: bool,
+    /// Threads that decode the log at the start, and as many that put its samples
+    /// into their series.
+    pub replay_threads: usize,
+    /// Bytes of batches that are held while the log is being read; beyond that they
+    /// are refused.
+    pub parked_bytes_max: u64,
+    /// Keep `series_state.json` beside the log, and look into it at the start.
+    pub fast_startup: bool,
+    /// Histogram chunks keep start timestamps.
+    pub histogram_start_timestamps: bool,
     /// Store start timestamps.
     pub start_timestamp_storage: bool,
     /// Log what targets say of their metrics.
@@ -64,6 +77,7 @@ impl Default for DbOptions {
             samples_per_chunk: 120,
             wal_segment_bytes: 128 << 20,
             wal_compression: Compression::Snappy,
+            wal_backlog_bytes_max: 256 << 20,
             block_chunk_segment_bytes: 512 << 20,
             no_lockfile: false,
             runtime: RuntimeSettings {
@@ -77,6 +91,10 @@ impl Default for DbOptions {
             },
             exemplar_storage: false,
             memory_snapshot_on_shutdown: false,
+            replay_threads: 2,
+            parked_bytes_max: 256 << 20,
+            fast_startup: false,
+            histogram_start_timestamps: false,
             start_timestamp_storage: false,
             metadata_storage: false,
             max_series: None,

@@ -1,14 +1,14 @@
 //! A batch as log records.
 
 use hashbrown::HashMap;
-use model::{HistogramValue, SeriesRef};
+use model::{HistogramValue, Labels, SeriesRef};
 
 use crate::head::append::{Batch, PendingHistogram, PendingRun};
 use crate::head::commit::LateSample;
 use crate::head::ooo::OooValue;
 use crate::wal::record::{
     self, RefExemplar, RefFloatHistogram, RefHistogram, RefSample, put_exemplars, put_metadata, put_samples,
-    put_samples_v2,
+    put_samples_v2, put_series,
 };
 
 /// Records one after the other in one buffer.
@@ -16,6 +16,7 @@ use crate::wal::record::{
 pub(crate) struct Records {
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    samples: u64,
 }
 
 impl Records {
@@ -41,6 +42,16 @@ impl Records {
             let start = if i == 0 { 0 } else { self.ends[i - 1] };
             &self.bytes[start..self.ends[i]]
         })
+    }
+
+    /// How many samples the records hold, as far as they were counted.
+    pub(crate) fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    /// Says that the records hold so many samples more.
+    pub(crate) fn count_samples(&mut self, n: usize) {
+        self.samples += n as u64;
     }
 
     /// Bytes of all records.
@@ -101,40 +112,67 @@ pub(crate) fn join_runs(batch: &mut Batch) {
     batch.runs = joined;
 }
 
+/// So many entries a record has at most, and so many bytes the labels of one:
+/// records of large batches are several, as one must fit a segment.
+const ENTRIES_MAX: usize = 32 * 1024;
+const HISTOGRAMS_MAX: usize = 1024;
+const LABEL_BYTES_MAX: usize = 1 << 20;
+
+/// The records of new series.
+pub(crate) fn encode_series(series: &[(SeriesRef, Labels)], records: &mut Records) {
+    let mut rest = series;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = rest.iter().take_while(|(_, labels)| {
+            bytes += labels.iter().map(|label| label.name.len() + label.value.len()).sum::<usize>();
+            bytes <= LABEL_BYTES_MAX
+        });
+        let (part, behind) = rest.split_at(fits.count().max(1));
+        records.add(|out| put_series(out, part.iter().map(|(series_ref, labels)| (*series_ref, labels))));
+        rest = behind;
+    }
+}
+
 /// The records of a batch but for its new series: metadata, samples in their
 /// runs, exemplars.
 pub(crate) fn encode_batch(batch: &Batch, with_starts: bool, with_metadata: bool, records: &mut Records) {
     if with_metadata && !batch.metadata.is_empty() {
-        let all = batch.metadata.iter().map(|(_, series_ref, metadata)| (SeriesRef(*series_ref), metadata));
-        records.add(|out| put_metadata(out, all));
+        for part in batch.metadata.chunks(HISTOGRAMS_MAX) {
+            let all = part.iter().map(|(_, series_ref, metadata)| (SeriesRef(*series_ref), metadata));
+            records.add(|out| put_metadata(out, all));
+        }
     }
     let (mut float, mut histogram) = (0, 0);
     for run in &batch.runs {
         match *run {
             PendingRun::Floats(n) => {
-                let floats = batch.floats[float..float + n].iter().enumerate().map(|(i, sample)| RefSample {
-                    series: SeriesRef(sample.series_ref),
-                    timestamp_ms: sample.t,
-                    start_timestamp_ms: batch.starts.get(float + i).copied().unwrap_or(0),
-                    value: sample.v,
-                });
-                if with_starts {
-                    records.add(|out| put_samples_v2(out, floats));
-                } else {
-                    records.add(|out| put_samples(out, floats));
+                for part in batch.floats[float..float + n].chunks(ENTRIES_MAX) {
+                    let floats = part.iter().enumerate().map(|(i, sample)| RefSample {
+                        series: SeriesRef(sample.series_ref),
+                        timestamp_ms: sample.t,
+                        start_timestamp_ms: batch.starts.get(float + i).copied().unwrap_or(0),
+                        value: sample.v,
+                    });
+                    if with_starts {
+                        records.add(|out| put_samples_v2(out, floats));
+                    } else {
+                        records.add(|out| put_samples(out, floats));
+                    }
+                    float += part.len();
                 }
-                float += n;
+                records.count_samples(n);
             }
             PendingRun::Histograms(n) => {
-                let run = &batch.histograms[histogram..histogram + n];
-                encode_histograms(run.iter().map(logged), with_starts, records);
+                for part in batch.histograms[histogram..histogram + n].chunks(HISTOGRAMS_MAX) {
+                    encode_histograms(part.iter().map(logged), with_starts, records);
+                }
+                records.count_samples(n);
                 histogram += n;
             }
         }
     }
-    if !batch.exemplars.is_empty() {
-        let exemplars: Vec<RefExemplar> = batch
-            .exemplars
+    for part in batch.exemplars.chunks(ENTRIES_MAX) {
+        let exemplars: Vec<RefExemplar> = part
             .iter()
             .map(|pending| RefExemplar {
                 series: SeriesRef(pending.series_ref),

@@ -34,7 +34,9 @@ impl TsdbStatus for Db {
             postings.for_each(|value, list| {
                 let series = list.len();
                 values += 1;
-                bytes += tables.values.text(value).len() as u64 * series;
+                // A text is stored behind its length, of one byte or of four.
+                let stored = |text: &str| text.len() as u64 + if text.len() < 255 { 1 } else { 4 };
+                bytes += (stored(text) + stored(tables.values.text(value))) * series;
                 pairs.push((series, name, value));
                 if text == model::METRIC_NAME {
                     by_metric.insert(value, series);

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use model::admin::RuntimeSettings;
-use model::{Env, Exemplar, SeriesRef, StorageError, TimeRange};
+use model::{Durability, Env, Exemplar, SeriesRef, StorageError, TimeRange};
 use parking_lot::Mutex;
 
 use super::blocks::Block;
@@ -17,7 +17,7 @@ use super::log::Log;
 use super::metrics::Instruments;
 use super::options::DbOptions;
 use super::random::Random;
-use super::records::{Records, encode_batch, encode_late, join_runs};
+use super::records::{Records, encode_batch, encode_late, encode_series, join_runs};
 use crate::exemplars::Exemplars;
 use crate::head::append::Batch;
 use crate::head::commit::LateSample;
@@ -30,7 +30,7 @@ use crate::head::page::{FullChunk, flag};
 use crate::head::slots::place;
 use crate::head::{Head, HeadRules};
 use crate::head_chunks::{ChunkData, HeadChunkFiles, HeadChunkRef};
-use crate::wal::record::{RefMmapMarker, put_mmap_markers, put_series};
+use crate::wal::record::{RefMmapMarker, put_mmap_markers};
 
 /// What appenders, queriers and upkeep share.
 pub(crate) struct Store {
@@ -39,8 +39,8 @@ pub(crate) struct Store {
     pub(crate) head: Head,
     pub(crate) exemplars: Exemplars,
     pub(crate) tombstones: Deleted,
-    /// The log; unset until the replay is over.
-    pub(crate) wal: OnceLock<Log>,
+    /// The log. What is logged while the replay goes on is behind what it reads.
+    pub(crate) wal: OnceLock<Arc<Log>>,
     /// The out-of-order log, made when it is first needed.
     pub(crate) wbl: OnceLock<Log>,
     /// The blocks, oldest first.
@@ -57,8 +57,16 @@ pub(crate) struct Store {
     pub(crate) wal_holds: Mutex<BTreeMap<String, u64>>,
     pub(crate) commits: Commits,
     pub(crate) needed: Needed,
-    pub(crate) metrics: Instruments,
+    /// Numbers that stand for a series with another number: (number, its own).
+    pub(crate) aliases: Mutex<Vec<(u64, u64)>>,
+    pub(crate) metrics: Arc<Instruments>,
     pub(crate) runtime: Mutex<RuntimeSettings>,
+    /// So long the head waits before it is cut.
+    pub(crate) compaction_delay_ms: i64,
+    /// Since when it is due to be cut.
+    pub(crate) cut_due_since_ms: Mutex<Option<i64>>,
+    /// When it was cut last.
+    pub(crate) last_cut_ms: Mutex<Option<i64>>,
     pub(crate) closed: AtomicBool,
     pub(crate) corruptions: AtomicU64,
 }
@@ -70,10 +78,17 @@ impl Store {
         env: Env,
         head: Head,
         chunks: HeadChunkFiles,
-        metrics: Instruments,
+        metrics: Arc<Instruments>,
     ) -> Store {
         let runtime = options.runtime.clone();
-        let random = Mutex::new(Random::new(env.seed ^ env.clock.now_ms().unsigned_abs()));
+        let mut random = Random::new(env.seed ^ env.clock.now_ms().unsigned_abs());
+        let delay_max_ms = options.compaction_delay_max_percent.map_or(0, |percent| {
+            options.block_duration_ms.saturating_mul(i64::from(percent)).unsigned_abs() / 100
+        });
+        let compaction_delay_ms = match delay_max_ms {
+            0 => 0,
+            max => i64::try_from(random.next_u64() % max).unwrap_or(0),
+        };
         let exemplars = Exemplars::default();
         if options.exemplar_storage {
             exemplars.resize(options.runtime.max_exemplars);
@@ -89,24 +104,30 @@ impl Store {
             blocks: ArcSwap::default(),
             damaged_blocks: Mutex::default(),
             upkeep: Mutex::default(),
-            random,
+            random: Mutex::new(random),
             chunks,
             closing: Mutex::default(),
             wal_holds: Mutex::default(),
             commits: Commits::default(),
             needed: Needed::default(),
+            aliases: Mutex::default(),
             metrics,
             runtime: Mutex::new(runtime),
+            compaction_delay_ms,
+            cut_due_since_ms: Mutex::default(),
+            last_cut_ms: Mutex::default(),
             closed: AtomicBool::new(false),
             corruptions: AtomicU64::new(0),
         }
     }
 
-    /// Logs a batch and makes it visible.
+    /// Logs a batch and makes it visible. Where the log cannot be written, the
+    /// batch waits for it in memory, visible.
     ///
     /// # Errors
-    /// The log cannot be written: nothing of the batch is visible.
-    pub(crate) fn commit(&self, mut batch: Batch) -> Result<(), StorageError> {
+    /// The store is closed, or so much waits for the log already that there is
+    /// no room for more: nothing of the batch is visible.
+    pub(crate) fn commit(&self, mut batch: Batch) -> Result<Durability, StorageError> {
         if self.closed.load(Ordering::Acquire) {
             return Err(StorageError::NotReady);
         }
@@ -119,37 +140,56 @@ impl Store {
         let packed = wal.pack(&records);
         drop(records);
 
-        let mut writer = wal.lock();
+        let now = self.env.clock.monotonic();
+        let mut log = wal.lock();
         // Series of other batches too: whoever writes first writes them all, so
         // that no sample comes before its series.
         let unlogged = std::mem::take(&mut *self.head.unlogged.lock());
         let mut series = Records::default();
-        if !unlogged.is_empty() {
-            series.add(|out| {
-                put_series(out, unlogged.iter().map(|(series_ref, labels)| (*series_ref, labels)))
-            });
-        }
-        let series = wal.pack(&series);
-        if let Err(error) = wal.write(&mut writer, &[&series, &packed]) {
-            self.head.unlogged.lock().splice(0..0, unlogged);
-            return Err(error);
-        }
+        encode_series(&unlogged, &mut series);
+        let durability = match wal.append(&mut log, [wal.pack(&series), packed], now) {
+            Ok(durability) => durability,
+            Err(error) => {
+                self.head.unlogged.lock().splice(0..0, unlogged);
+                return Err(error);
+            }
+        };
         // From the log's lock to memory's, so that both have the same order.
         let apply = self.head.apply.lock();
-        drop(writer);
+        drop(log);
         let (late, closing) = self.head.apply(&mut batch, &rules);
-        let late_result = if late.is_empty() { Ok(()) } else { self.apply_late(late, &rules) };
+        let late_durability =
+            if late.is_empty() { self.late_durability() } else { self.apply_late(late, &rules)? };
         drop(apply);
         for pending in batch.exemplars.drain(..) {
             self.add_exemplar(pending.slot, pending.exemplar);
         }
         self.commits.add();
         self.write_closing(&closing)?;
-        late_result
+        Ok(match late_durability {
+            Durability::Logged => durability,
+            Durability::MemoryOnly => Durability::MemoryOnly,
+        })
+    }
+
+    /// Whether the out-of-order log has all that it should: who sends a late
+    /// sample again, which changes nothing, asks whether it is safe now.
+    fn late_durability(&self) -> Durability {
+        match self.wbl.get() {
+            Some(wbl) if wbl.waiting_bytes.load(Ordering::Relaxed) > 0 => Durability::MemoryOnly,
+            _ => Durability::Logged,
+        }
     }
 
     /// Stores out-of-order samples, in memory and in their log. Callers hold `apply`.
-    fn apply_late(&self, late: Vec<LateSample>, rules: &HeadRules) -> Result<(), StorageError> {
+    ///
+    /// # Errors
+    /// The log's folder cannot be read.
+    pub(crate) fn apply_late(
+        &self,
+        late: Vec<LateSample>,
+        rules: &HeadRules,
+    ) -> Result<Durability, StorageError> {
         let wbl = self.wbl()?;
         let with_starts = self.options.start_timestamp_storage;
         let mut records = Records::default();
@@ -159,7 +199,9 @@ impl Store {
                 // What came before the marker is in the chunk.
                 encode_late(&logged, with_starts, &mut records);
                 logged.clear();
-                records.add(|out| put_mmap_markers(out, marker));
+                if !marker.is_empty() {
+                    records.add(|out| put_mmap_markers(out, marker));
+                }
             }
             if self.insert_late(&late) {
                 self.needed.by_late_log(late.series_ref);
@@ -167,7 +209,12 @@ impl Store {
             }
         }
         encode_late(&logged, with_starts, &mut records);
-        wbl.log(&records)
+        records.count_samples(logged.len());
+        let packed = wbl.pack(&records);
+        let now = self.env.clock.monotonic();
+        // Where no more may wait for this log, the other has them, and memory.
+        let durability = wbl.append(&mut wbl.lock(), [packed], now);
+        Ok(durability.unwrap_or(Durability::MemoryOnly))
     }
 
     /// Encodes the open out-of-order samples of a series if no more fit. The
@@ -298,9 +345,7 @@ impl Store {
         if let Some(wbl) = self.wbl.get() {
             return Ok(wbl);
         }
-        let dir = self.options.dir.join("wbl");
-        let segment_bytes = self.options.wal_segment_bytes;
-        let log = Log::open(self.env.fs.clone(), &dir, segment_bytes, self.options.wal_compression)?;
+        let log = Log::of(&self.options, self.env.fs.clone(), "wbl")?;
         // Two first commits cannot race: both hold `apply`.
         let _ = self.wbl.set(log);
         self.wbl.get().ok_or(StorageError::NotReady)
@@ -374,6 +419,21 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// Removes head chunk files that no series has a chunk in.
+    ///
+    /// # Errors
+    /// A file cannot be written or removed.
+    pub(crate) fn remove_chunk_files(&self) -> Result<(), StorageError> {
+        // Nobody writes chunks meanwhile: every place that was given out is known
+        // to its series.
+        let _no_chunk_is_under_way = self.closing.lock();
+        let oldest = self.head.oldest_chunk_file();
+        // Chunks go to a new file from now on, so that this one can go in its turn.
+        self.chunks.cut()?;
+        let newest = self.chunks.newest_file();
+        Ok(self.chunks.truncate(u32::try_from(oldest).unwrap_or(u32::MAX).min(newest + 1))?)
     }
 
     /// The bytes of a full chunk of the head.

@@ -92,6 +92,7 @@ impl WalTailReader for StoreTail {
                 }
             }
             if let Some(damage) = self.reader.take_damage() {
+                self.store.metrics.reader_corruptions.with(&[damage.what.kind()]).inc();
                 tracing::error!(%damage, "a log record is damaged and is not sent");
             }
             if waited || wait.is_zero() {

@@ -34,11 +34,14 @@ impl Store {
         self.reload_blocks()?;
         self.collect()?;
         let mut cut = false;
-        while self.cut_is_due() {
+        while self.cut_may_start() {
             if !self.cut_head()? {
                 break;
             }
             cut = true;
+        }
+        if !cut && self.stale_cut_is_due() {
+            self.cut_stale()?;
         }
         if cut || self.late_cut_is_due() {
             self.cut_late()?;
@@ -50,7 +53,7 @@ impl Store {
     }
 
     /// Tries again to write full chunks that could not be written.
-    fn write_all_closing(&self) -> Result<(), StorageError> {
+    pub(crate) fn write_all_closing(&self) -> Result<(), StorageError> {
         let pages: Vec<u32> = self
             .head
             .slots
@@ -67,6 +70,18 @@ impl Store {
         let (min, max) = (self.head.times.min(), self.head.times.max());
         let range = self.options.block_duration_ms;
         self.head.times.is_initialised() && min <= max && max.saturating_sub(min) > range / 2 * 3
+    }
+
+    /// Whether the head is due to be cut and has waited as long as it should: of
+    /// many servers not all cut at the same time.
+    pub(crate) fn cut_may_start(&self) -> bool {
+        let mut due_since = self.cut_due_since_ms.lock();
+        if !self.cut_is_due() {
+            *due_since = None;
+            return false;
+        }
+        let now_ms = self.env.clock.now_ms();
+        now_ms.saturating_sub(*due_since.get_or_insert(now_ms)) >= self.compaction_delay_ms
     }
 
     /// Cuts the oldest block off the head. `false` where appenders from before
@@ -86,7 +101,7 @@ impl Store {
         let started = self.env.clock.monotonic();
         let written = {
             let view = self.head_view();
-            self.write_block(&view, span, CutKind::InOrder, &self.options.dir)
+            self.write_block(&view, span, CutKind::InOrder, None, &self.options.dir)
         };
         let written = match written {
             Ok(written) => written,
@@ -102,6 +117,7 @@ impl Store {
             tracing::info!(block = %ulid, min = span.min_ms, max = span.max_ms, "a block is cut from the head");
             self.reload_blocks()?;
         }
+        *self.last_cut_ms.lock() = Some(self.env.clock.now_ms());
         self.metrics.head_truncations.inc();
         self.head.truncate_before(span.max_ms);
         self.tombstones.forget_before(self.deletions_needed_from(span.max_ms));
@@ -136,17 +152,15 @@ impl Store {
     pub(crate) fn collect(&self) -> Result<(), StorageError> {
         let started = self.env.clock.monotonic();
         let collected = self.head.collect();
+        self.log_evicted(&collected.evicted)?;
         if !collected.removed.is_empty() {
             self.needed.until(&collected.removed, self.newest_segment());
             for &series_ref in &collected.removed {
                 self.tombstones.forget(series_ref);
             }
         }
-        if let Some(oldest) = collected.oldest_file {
-            // Chunks go to a new file from now on, so that this one can go in its turn.
-            self.chunks.cut()?;
-            let newest = self.chunks.newest_file();
-            self.chunks.truncate(u32::try_from(oldest).unwrap_or(u32::MAX).min(newest + 1))?;
+        if collected.oldest_file.is_some() {
+            self.remove_chunk_files()?;
             let took = self.env.clock.monotonic().saturating_sub(started);
             self.metrics.head_gc.observe(took.as_secs_f64());
         }
@@ -188,7 +202,8 @@ impl Store {
             let span = BlockRange::new(start, start.saturating_add(range));
             let touches = self.late_touches(TimeRange::new(span.min_ms, span.max_ms - 1));
             if touches
-                && let Some(ulid) = self.write_block(&view, span, CutKind::OutOfOrder, &self.options.dir)?
+                && let Some(ulid) =
+                    self.write_block(&view, span, CutKind::OutOfOrder, None, &self.options.dir)?
             {
                 self.metrics.compactions.inc();
                 tracing::info!(block = %ulid, min = span.min_ms, max = span.max_ms,
@@ -199,7 +214,8 @@ impl Store {
         drop(view);
         self.reload_blocks()?;
         self.head.forget_late(taken);
-        wbl.lock().truncate(keep_from)?;
+        self.metrics.wbl_truncations.inc();
+        wbl.lock().truncate(keep_from).inspect_err(|_| self.metrics.wbl_truncations_failed.inc())?;
         self.forget_late_names();
         Ok(())
     }

@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 
 use model::append::Existing;
 use model::{
-    AppendError, Appender, Exemplar, ExemplarError, FloatBatch, FloatHistogram, Histogram, HistogramSample,
-    HistogramValue, Labels, Metadata, Outcome, SeriesHandle, StorageError, is_stale_nan,
+    AppendError, Appender, Durability, Exemplar, ExemplarError, FloatBatch, FloatHistogram, Histogram,
+    HistogramSample, HistogramValue, Labels, Metadata, Outcome, SeriesHandle, StorageError, is_stale_nan,
 };
 
 use super::isolation::AppendMark;
@@ -69,7 +69,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    fn extend_floats(&mut self, n: usize) {
+    pub(super) fn extend_floats(&mut self, n: usize) {
         match self.runs.last_mut() {
             _ if n == 0 => {}
             Some(PendingRun::Floats(len)) => *len += n,
@@ -77,7 +77,7 @@ impl Batch {
         }
     }
 
-    fn extend_histograms(&mut self, n: usize) {
+    pub(super) fn extend_histograms(&mut self, n: usize) {
         match self.runs.last_mut() {
             _ if n == 0 => {}
             Some(PendingRun::Histograms(len)) => *len += n,
@@ -190,7 +190,17 @@ impl HeadAppender {
 
 impl Appender for HeadAppender {
     fn series(&mut self, labels: &Labels) -> Result<SeriesHandle, AppendError> {
-        self.store.head.find_or_create(labels).map(|found| found.handle)
+        let head = &self.store.head;
+        if let Some(found) = head.find(labels) {
+            return Ok(found.handle);
+        }
+        // Its record must fit a segment of the log.
+        let bytes: usize = labels.iter().map(|label| label.name.len() + label.value.len() + 20).sum();
+        let max = self.store.options.wal_segment_bytes / 4;
+        if bytes as u64 > max {
+            return Err(AppendError::Refused(format!("its labels have {bytes} bytes of at most {max}")));
+        }
+        head.find_or_create(labels).map(|found| found.handle)
     }
 
     fn find_series(&mut self, labels: &Labels) -> Option<SeriesHandle> {
@@ -318,7 +328,7 @@ impl Appender for HeadAppender {
         }
     }
 
-    fn commit(self: Box<Self>) -> Result<(), StorageError> {
+    fn commit(self: Box<Self>) -> Result<Durability, StorageError> {
         let HeadAppender { store, batch, mark, .. } = *self;
         let result = store.commit(batch);
         drop(mark);

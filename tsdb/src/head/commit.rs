@@ -14,6 +14,9 @@ use super::page::{PageData, flag};
 use super::slots::place;
 use super::{Head, HeadRules};
 
+/// So many series are fetched from memory at once.
+const TOUCHED_AT_ONCE: usize = 16;
+
 /// Figures of one applied batch.
 #[derive(Default)]
 struct Applied {
@@ -109,8 +112,8 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn enter(&mut self, page_number: usize, page: &mut PageData) {
-        page.begin_batch(self.number, self.oldest);
+    fn enter(&mut self, page_number: usize, page: &mut PageData, series: usize) {
+        page.begin_batch(self.number, self.oldest, series);
         self.touched.push(page_number as u32);
     }
 
@@ -120,10 +123,15 @@ impl Run<'_> {
             let (page_number, _) = place(floats[n].slot);
             let (page, _) = self.head.slots.of(floats[n].slot);
             let mut page = page.lock();
-            self.enter(page_number, &mut page);
-            while n < floats.len() && place(floats[n].slot).0 == page_number {
-                self.float(&mut page, page_number, &floats[n], starts.get(n).copied().unwrap_or(0));
-                n += 1;
+            let elsewhere = floats[n..].iter().position(|float| place(float.slot).0 != page_number);
+            let end = elsewhere.map_or(floats.len(), |len| n + len);
+            self.enter(page_number, &mut page, end - n);
+            for group in floats[n..end].chunks(TOUCHED_AT_ONCE) {
+                page.touch(group.iter().map(|float| place(float.slot).1));
+                for float in group {
+                    self.float(&mut page, page_number, float, starts.get(n).copied().unwrap_or(0));
+                    n += 1;
+                }
             }
         }
     }
@@ -148,7 +156,7 @@ impl Run<'_> {
         }
         page.note_before(i);
         let was_stale = page.hot[i].flags & flag::STALE != 0;
-        let was_empty = page.open_min(i).is_none();
+        let was_empty = !page.has_open(i);
         let closed = page.push_float(i, float.t, float.v, start, self.rules);
         let is_stale = page.hot[i].flags & flag::STALE != 0;
         self.applied.floats += 1;
@@ -199,11 +207,11 @@ impl Run<'_> {
                 continue;
             }
             if self.touched.last() != Some(&(page_number as u32)) {
-                self.enter(page_number, &mut page);
+                self.enter(page_number, &mut page, 1);
             }
             page.note_before(i);
             let was_stale = page.hot[i].flags & flag::STALE != 0;
-            let was_empty = page.open_min(i).is_none();
+            let was_empty = !page.has_open(i);
             let closed = page.push_histogram(i, pending.t, pending.start, &pending.value, self.rules);
             let is_stale = page.hot[i].flags & flag::STALE != 0;
             self.applied.histograms += 1;

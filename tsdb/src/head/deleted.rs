@@ -36,6 +36,13 @@ impl Deleted {
         self.by_series.read().get(&series_ref).cloned().unwrap_or_default()
     }
 
+    /// Calls `each` with all series and their intervals, in no order.
+    pub(crate) fn for_each(&self, mut each: impl FnMut(u64, &[(i64, i64)])) {
+        for (&series_ref, intervals) in self.by_series.read().iter() {
+            each(series_ref, intervals);
+        }
+    }
+
     /// Forgets intervals that end before a time.
     pub(crate) fn forget_before(&self, t: i64) {
         self.by_series.write().retain(|_, intervals| {

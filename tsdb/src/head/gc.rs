@@ -26,6 +26,20 @@ pub(crate) struct Collection {
     sweep_due: bool,
     /// Late chunks that are in blocks, with the number after which readers know.
     late: Option<(u64, Vec<LateChunks>)>,
+    /// Series that are wholly in blocks, with the number after which readers know.
+    gone: Option<(u64, Vec<GoneSeries>)>,
+    /// Numbers of those that lost their samples and are to fall.
+    evicting: roaring::RoaringTreemap,
+}
+
+/// A series that is wholly in blocks, as it was then.
+pub(crate) struct GoneSeries {
+    /// Its slot.
+    pub(crate) slot: u32,
+    /// Its number.
+    pub(crate) series_ref: u64,
+    /// Time of its newest sample: with a newer one it stays.
+    pub(crate) last_t: i64,
 }
 
 /// Late chunks of a series that go into blocks.
@@ -43,6 +57,8 @@ pub(crate) struct LateChunks {
 pub(crate) struct Collected {
     /// Numbers of the series that fell.
     pub(crate) removed: Vec<u64>,
+    /// Those of them that fell because they are wholly in blocks.
+    pub(crate) evicted: Vec<u64>,
     /// No chunk of an earlier head chunk file is in use; `None` where nothing was looked at.
     pub(crate) oldest_file: Option<u64>,
     /// Whether everything that was due is done.
@@ -85,7 +101,13 @@ impl Head {
             self.drop_late(&taken);
             collection.sweep_due = true;
         }
-        if !collection.truncations.is_empty() || collection.late.is_some() {
+        if collection.condemned.is_none()
+            && let Some((_, gone)) = collection.gone.take_if(|(number, _)| *number <= oldest_reader)
+        {
+            collection.evicting.extend(self.drop_gone(&gone));
+            collection.sweep_due = true;
+        }
+        if !collection.truncations.is_empty() || collection.late.is_some() || collection.gone.is_some() {
             collected.done = false;
         }
         if collection.sweep_due && collection.condemned.is_none() {
@@ -101,6 +123,9 @@ impl Head {
             .is_some_and(|(number, _)| *number <= self.isolation.oldest_appender());
         if ready && let Some((_, slots)) = collection.condemned.take() {
             collected.removed = self.sweep(&slots);
+            let evicting = std::mem::take(&mut collection.evicting);
+            let evicted = collected.removed.iter().filter(|number| evicting.contains(**number));
+            collected.evicted = evicted.copied().collect();
         }
         collected.done &= collection.condemned.is_none();
         let oldest_reader = self.isolation.oldest_reader();
@@ -147,6 +172,19 @@ impl Head {
         oldest
     }
 
+    /// The oldest head chunk file that holds a chunk of some series, `u64::MAX`
+    /// where none does.
+    pub(crate) fn oldest_chunk_file(&self) -> u64 {
+        let mut oldest = u64::MAX;
+        for (_, page) in self.slots.pages() {
+            for cold in &page.lock().cold {
+                let late = cold.ooo().into_iter().flat_map(|ooo| ooo.full.iter().map(|chunk| chunk.file()));
+                oldest = cold.full.iter().map(|chunk| chunk.file()).chain(late).fold(oldest, u64::min);
+            }
+        }
+        oldest
+    }
+
     /// Says that late chunks are in blocks.
     pub(crate) fn forget_late(&self, taken: Vec<LateChunks>) {
         let number = self.tick();
@@ -156,6 +194,41 @@ impl Head {
     /// Whether late chunks that are in blocks are still here too.
     pub(crate) fn is_late_pending(&self) -> bool {
         self.collection.lock().late.is_some()
+    }
+
+    /// Says that series are wholly in blocks. They go when nobody reads them here
+    /// any more, unless they changed meanwhile.
+    pub(crate) fn evict_when_unread(&self, gone: Vec<GoneSeries>) {
+        let number = self.tick();
+        self.collection.lock().gone = Some((number, gone));
+    }
+
+    /// Whether series that are wholly in blocks are still here too.
+    pub(crate) fn is_eviction_pending(&self) -> bool {
+        let collection = self.collection.lock();
+        collection.gone.is_some() || !collection.evicting.is_empty()
+    }
+
+    /// Takes their samples from series that are in blocks and did not change;
+    /// answers their numbers.
+    fn drop_gone(&self, gone: &[GoneSeries]) -> Vec<u64> {
+        let _apply = self.apply.lock();
+        let mut dropped = 0;
+        let mut evicting = Vec::new();
+        for series in gone {
+            let (page, i) = self.slots.of(series.slot);
+            let mut page = page.lock();
+            let hot = &page.hot[i];
+            let is_same = hot.series_ref == series.series_ref && hot.flags & flag::STALE != 0;
+            if !is_same || page.last_t(i) != series.last_t || page.cold[i].ooo().is_some() {
+                continue;
+            }
+            dropped += page.drop_all(i);
+            evicting.push(series.series_ref);
+        }
+        self.counts.chunks.fetch_sub(dropped as i64, Ordering::Relaxed);
+        self.counts.chunks_removed.fetch_add(dropped, Ordering::Relaxed);
+        evicting
     }
 
     fn drop_late(&self, taken: &[LateChunks]) {
@@ -270,7 +343,7 @@ impl PageData {
     /// Forgets the chunks of series `i` that end before `mint`; answers how many.
     fn drop_chunks(&mut self, i: usize, mint: i64) -> u64 {
         let mut dropped = 0;
-        let full = &self.cold[i].full;
+        let full: Vec<FullChunk> = self.cold[i].full.iter().collect();
         let gone = full.partition_point(|chunk| chunk.max_bound_ms() < mint);
         // A bound may lie a second behind the last sample; a chunk never crosses
         // the end of a block, so its neighbour's start tells as well.
@@ -282,7 +355,7 @@ impl PageData {
         let all_over = open_ends < mint;
         let keep = if all_over { full.len() } else { gone };
         if keep > 0 {
-            self.cold[i].full = full[keep..].into();
+            self.cold[i].full.drop_first(keep);
             dropped += keep as u64;
         }
         let before = self.closing.len();
@@ -293,6 +366,15 @@ impl PageData {
             dropped += 1;
         }
         dropped
+    }
+
+    /// Forgets all in-order chunks of series `i`; answers how many.
+    pub(super) fn drop_all(&mut self, i: usize) -> u64 {
+        let mut dropped = std::mem::take(&mut self.cold[i].full).len() as u64;
+        let before = self.closing.len();
+        self.closing.retain(|(slot, _)| usize::from(*slot) != i);
+        dropped += (before - self.closing.len()) as u64;
+        dropped + u64::from(self.close_open(i).is_some())
     }
 
     /// Whether series `i` holds no sample.

@@ -129,8 +129,8 @@ fn encode_floats(series_ref: u64, run: &[OooSample], rules: &ChunkRules, chunks:
 }
 
 fn encode_integers(series_ref: u64, run: &[OooSample], rules: &ChunkRules, chunks: &mut Vec<ClosedChunk>) {
-    let encoding = if rules.starts { ChunkEncoding::HistogramSt } else { ChunkEncoding::Histogram };
-    let mut appender = HistogramAppender::new(rules.starts);
+    let encoding = if rules.histogram_starts { ChunkEncoding::HistogramSt } else { ChunkEncoding::Histogram };
+    let mut appender = HistogramAppender::new(rules.histogram_starts);
     let (mut min, mut max) = (run[0].t, run[0].t);
     for sample in run {
         let OooValue::Histogram(value) = &sample.value else { continue };
@@ -150,8 +150,9 @@ fn encode_float_histograms(
     rules: &ChunkRules,
     chunks: &mut Vec<ClosedChunk>,
 ) {
-    let encoding = if rules.starts { ChunkEncoding::FloatHistogramSt } else { ChunkEncoding::FloatHistogram };
-    let mut appender = FloatHistogramAppender::new(rules.starts);
+    let encoding =
+        if rules.histogram_starts { ChunkEncoding::FloatHistogramSt } else { ChunkEncoding::FloatHistogram };
+    let mut appender = FloatHistogramAppender::new(rules.histogram_starts);
     let (mut min, mut max) = (run[0].t, run[0].t);
     for sample in run {
         let OooValue::Histogram(value) = &sample.value else { continue };
@@ -182,7 +183,13 @@ mod tests {
             assert!(ooo.insert(OooSample { t, start: 0, value: value(t) }));
         }
         assert!(!ooo.insert(OooSample { t: 4, start: 0, value: OooValue::Float(2.0) }));
-        let rules = ChunkRules { samples: 120, range_ms: 7_200_000, xor2: false, starts: false };
+        let rules = ChunkRules {
+            samples: 120,
+            range_ms: 7_200_000,
+            xor2: false,
+            starts: false,
+            histogram_starts: false,
+        };
         let chunks = encode(7, &ooo.open, &rules);
         let bounds: Vec<_> = chunks.iter().map(|c| (c.min_ms, c.max_ms, c.encoding)).collect();
         assert_eq!(

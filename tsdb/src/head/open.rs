@@ -27,6 +27,8 @@ pub(crate) struct ChunkRules {
     pub(crate) xor2: bool,
     /// Start timestamps are stored.
     pub(crate) starts: bool,
+    /// Histogram chunks have room for start timestamps.
+    pub(crate) histogram_starts: bool,
 }
 
 /// A chunk that takes no more samples.
@@ -59,14 +61,14 @@ pub(crate) fn estimate_end(start: i64, current: i64, end: i64, share: f64) -> i6
 }
 
 /// The sizes that buffers of open chunks have.
-fn buffer_size(needed: usize) -> usize {
+pub(super) fn buffer_size(needed: usize) -> usize {
     const SIZES: [usize; 19] =
         [32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1120];
     SIZES.into_iter().find(|&size| size >= needed).unwrap_or(needed)
 }
 
 /// Time of the first sample of an open float chunk.
-fn first_t(chunk: &[u8], xor2: bool) -> i64 {
+pub(super) fn first_t(chunk: &[u8], xor2: bool) -> i64 {
     let mut value = 0u64;
     let at = if xor2 { 3 } else { 2 };
     for (i, &byte) in chunk[at..].iter().take(10).enumerate() {
@@ -78,7 +80,27 @@ fn first_t(chunk: &[u8], xor2: bool) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
+/// An open float chunk that is put in place as it is.
+pub(super) struct OpenFloats {
+    pub(super) state: XorState,
+    pub(super) chunk: Box<[u8]>,
+    pub(super) xor2: bool,
+    /// It ends before its first timestamp plus this, in ms.
+    pub(super) end_after_ms: u32,
+}
+
 impl PageData {
+    /// Makes a chunk the open one of series `i`, which has none.
+    pub(super) fn put_open_floats(&mut self, i: usize, open: OpenFloats) {
+        let hot = &mut self.hot[i];
+        hot.float = open.state;
+        hot.chunk = open.chunk;
+        hot.xor2 = open.xor2;
+        let end = first_t(&hot.chunk, hot.xor2).saturating_add(i64::from(open.end_after_ms));
+        hot.ends_in_ms = span(hot.float.last_timestamp_ms(), end);
+        hot.flags &= !(flag::HISTOGRAM | flag::STALE);
+    }
+
     /// Adds a float to series `i`; its time is after all of its in-order samples.
     /// Answers the chunk before where a new one had to be started.
     pub(crate) fn push_float(
@@ -103,10 +125,12 @@ impl PageData {
             hot.chunk = vec![0; buffer_size(1)].into();
             hot.float = if rules.xor2 { xor2::start(&mut hot.chunk) } else { xor::start(&mut hot.chunk) };
             hot.xor2 = rules.xor2;
-            hot.end_after_ms = span(t, range_end(t, rules.range_ms));
+            hot.ends_in_ms = span(t, range_end(t, rules.range_ms));
             if rules.starts {
                 self.cold[i].extra_mut().starts = Default::default();
             }
+        } else {
+            hot.ends_in_ms = hot.ends_in_ms.saturating_sub(span(hot.float.last_timestamp_ms(), t));
         }
         let hot = &mut self.hot[i];
         if !hot.xor2 {
@@ -135,13 +159,13 @@ impl PageData {
         if hot.float.byte_len() > FLOAT_CHUNK_BYTES_MAX {
             return true;
         }
-        let first = first_t(&hot.chunk, hot.xor2);
+        let last = hot.float.last_timestamp_ms();
         if samples == rules.samples / ESTIMATE_SHARE {
-            let end = first.saturating_add(i64::from(hot.end_after_ms));
-            let end = estimate_end(first, hot.float.last_timestamp_ms(), end, f64::from(ESTIMATE_SHARE));
-            hot.end_after_ms = span(first, end);
+            let first = first_t(&hot.chunk, hot.xor2);
+            let end = last.saturating_add(i64::from(hot.ends_in_ms));
+            hot.ends_in_ms = span(last, estimate_end(first, last, end, f64::from(ESTIMATE_SHARE)));
         }
-        t >= first.saturating_add(i64::from(hot.end_after_ms)) || samples >= rules.samples.saturating_mul(2)
+        t >= last.saturating_add(i64::from(hot.ends_in_ms)) || samples >= rules.samples.saturating_mul(2)
     }
 
     /// Ends the open float chunk of series `i`.
@@ -194,6 +218,12 @@ impl PageData {
         })
     }
 
+    /// Whether series `i` has an open chunk.
+    pub(crate) fn has_open(&self, i: usize) -> bool {
+        let hot = &self.hot[i];
+        if hot.flags & flag::HISTOGRAM != 0 { self.open_min(i).is_some() } else { !hot.chunk.is_empty() }
+    }
+
     /// Time of the first sample of the open chunk of series `i`.
     pub(crate) fn open_min(&self, i: usize) -> Option<i64> {
         let hot = &self.hot[i];
@@ -232,7 +262,7 @@ fn append_xor(state: &mut XorState, chunk: &mut Box<[u8]>, t: i64, v: f64) {
 }
 
 /// The distance from `from` to `to` in ms as far as it can be kept.
-fn span(from: i64, to: i64) -> u32 {
+pub(super) fn span(from: i64, to: i64) -> u32 {
     u32::try_from(to.saturating_sub(from).max(0)).unwrap_or(u32::MAX)
 }
 

@@ -5,7 +5,7 @@ use model::{FloatHistogram, Histogram, HistogramValue, Span, stale_nan};
 
 use super::open::{ChunkRules, ClosedChunk, estimate_end, range_end};
 use super::page::{PageData, flag};
-use crate::chunk::{Appended, FloatHistogramAppender, HistogramAppender};
+use crate::chunk::{Appended, ChunkError, FloatHistogramAppender, HistogramAppender};
 
 /// Bytes that a histogram chunk aims at.
 const TARGET_BYTES: usize = 1024;
@@ -36,12 +36,12 @@ impl OpenHistogram {
     fn new(value: &HistogramValue, t: i64, start: i64, rules: &ChunkRules) -> OpenHistogram {
         let kind = match value {
             HistogramValue::Integer(h) => {
-                let mut appender = HistogramAppender::new(rules.starts);
+                let mut appender = HistogramAppender::new(rules.histogram_starts);
                 appender.append(start, t, h);
                 Kind::Integer(appender)
             }
             HistogramValue::Float(h) => {
-                let mut appender = FloatHistogramAppender::new(rules.starts);
+                let mut appender = FloatHistogramAppender::new(rules.histogram_starts);
                 appender.append(start, t, h);
                 Kind::Float(appender)
             }
@@ -54,6 +54,32 @@ impl OpenHistogram {
             estimated: false,
             closed: false,
         }
+    }
+
+    /// Goes on with a chunk's bytes, whose first sample is at `min_ms`.
+    ///
+    /// # Errors
+    /// The bytes are no chunk of the encoding.
+    pub(crate) fn resume(
+        encoding: ChunkEncoding,
+        bytes: &[u8],
+        min_ms: i64,
+    ) -> Result<OpenHistogram, ChunkError> {
+        let kind = match encoding {
+            ChunkEncoding::Histogram => Kind::Integer(HistogramAppender::resume(bytes, false)?),
+            ChunkEncoding::HistogramSt => Kind::Integer(HistogramAppender::resume(bytes, true)?),
+            ChunkEncoding::FloatHistogram => Kind::Float(FloatHistogramAppender::resume(bytes, false)?),
+            ChunkEncoding::FloatHistogramSt => Kind::Float(FloatHistogramAppender::resume(bytes, true)?),
+            ChunkEncoding::Xor | ChunkEncoding::Xor2 => {
+                return Err(ChunkError::Malformed("a float chunk is no histogram chunk"));
+            }
+        };
+        let last_t = match &kind {
+            Kind::Integer(appender) => appender.last_timestamp_ms(),
+            Kind::Float(appender) => appender.last_timestamp_ms(),
+        };
+        let last_t = last_t.unwrap_or(min_ms);
+        Ok(OpenHistogram { kind, min_ms, last_t, next_at: i64::MAX, estimated: false, closed: false })
     }
 
     fn bytes(&self) -> &[u8] {
@@ -168,7 +194,7 @@ impl OpenHistogram {
         value: &HistogramValue,
         rules: &ChunkRules,
     ) -> Option<ClosedChunk> {
-        let reopen = self.closed || self.keeps_start() != rules.starts;
+        let reopen = self.closed || self.keeps_start() != rules.histogram_starts;
         let cut = reopen || self.is_full(t, rules);
         let old_bytes = match (&mut self.kind, value) {
             (Kind::Integer(appender), HistogramValue::Integer(h)) if cut => {
@@ -214,6 +240,14 @@ impl OpenHistogram {
 }
 
 impl PageData {
+    /// Makes a chunk the open one of series `i`, which has none.
+    pub(super) fn put_open_histogram(&mut self, i: usize, mut open: Box<OpenHistogram>, rules: &ChunkRules) {
+        open.next_at = range_end(open.min_ms, rules.range_ms);
+        self.cold[i].extra_mut().histogram = Some(open);
+        self.hot[i].flags &= !flag::STALE;
+        self.hot[i].flags |= flag::HISTOGRAM | flag::EVER_HISTOGRAM;
+    }
+
     /// Adds a histogram to series `i`; its time is after all of its in-order
     /// samples. Answers the chunk before where a new one had to be started.
     pub(crate) fn push_histogram(
@@ -252,6 +286,11 @@ impl PageData {
             hot.flags |= flag::STALE;
         }
         closed
+    }
+
+    /// The newest sample of series `i`, which is a histogram.
+    pub(crate) fn last_histogram(&self, i: usize) -> Option<HistogramValue> {
+        self.cold[i].extra.as_ref()?.histogram.as_ref()?.last_sample()
     }
 
     /// Ends the open histogram chunk of series `i`; the newest sample stays known.

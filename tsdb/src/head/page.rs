@@ -12,6 +12,7 @@ use model::{Metadata, SeriesHandle};
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 
+use super::full::FullChunks;
 use super::labels::{self, PairIter};
 use super::ooo::OutOfOrder;
 use super::open::ClosedChunk;
@@ -33,8 +34,9 @@ pub(crate) struct Hot {
     pub(crate) float: XorState,
     /// Bytes of the open float chunk, with room to spare; empty where there is none.
     pub(crate) chunk: Box<[u8]>,
-    /// The open chunk ends before its first timestamp plus this, in ms.
-    pub(crate) end_after_ms: u32,
+    /// The open chunk ends before its newest timestamp plus this, in ms: so an
+    /// append need not look at the chunk's start.
+    pub(crate) ends_in_ms: u32,
     /// See [`flag`].
     pub(crate) flags: u8,
     /// Whether the open float chunk is XOR2.
@@ -49,7 +51,7 @@ impl Hot {
             series_ref: 0,
             float: xor::start(&mut [0; 2]),
             chunk: Box::default(),
-            end_after_ms: 0,
+            ends_in_ms: 0,
             flags: 0,
             xor2: false,
         }
@@ -88,8 +90,13 @@ const SECONDS_MAX: u64 = (1 << SECONDS_BITS) - 1;
 impl FullChunk {
     /// A chunk of a file (number below 2^20) at an offset (below 2^28).
     pub(crate) fn new(file: u64, offset: u64, min_ms: i64, max_ms: i64) -> FullChunk {
-        assert!(file >> 20 == 0 && offset >> OFFSET_BITS == 0, "head chunk {file}:{offset} is out of range");
         let seconds = (max_ms.wrapping_sub(min_ms) as u64).div_ceil(1000).min(SECONDS_MAX);
+        FullChunk::from_parts(file, offset, min_ms, seconds)
+    }
+
+    /// A chunk whose last sample is so many whole seconds behind its first.
+    pub(super) fn from_parts(file: u64, offset: u64, min_ms: i64, seconds: u64) -> FullChunk {
+        assert!(file >> 20 == 0 && offset >> OFFSET_BITS == 0, "head chunk {file}:{offset} is out of range");
         FullChunk { min_ms, packed: file << (OFFSET_BITS + SECONDS_BITS) | offset << SECONDS_BITS | seconds }
     }
 
@@ -103,9 +110,15 @@ impl FullChunk {
         (self.packed >> SECONDS_BITS) & ((1 << OFFSET_BITS) - 1)
     }
 
+    /// Whole seconds from its first to its last sample, or a number that says more
+    /// than can be told.
+    pub(super) fn seconds(&self) -> u64 {
+        self.packed & SECONDS_MAX
+    }
+
     /// A time not before its last sample, and seldom more than a second after.
     pub(crate) fn max_bound_ms(&self) -> i64 {
-        match self.packed & SECONDS_MAX {
+        match self.seconds() {
             SECONDS_MAX => i64::MAX,
             seconds => self.min_ms.saturating_add(seconds as i64 * 1000),
         }
@@ -117,7 +130,7 @@ impl FullChunk {
 pub(crate) struct Cold {
     labels_at: u32,
     /// Full chunks in order of time.
-    pub(crate) full: Box<[FullChunk]>,
+    pub(crate) full: FullChunks,
     /// What most series lack.
     pub(crate) extra: Option<Box<Extra>>,
 }
@@ -149,11 +162,7 @@ impl Cold {
 
     /// Adds a full chunk.
     pub(crate) fn push_full(&mut self, chunk: FullChunk) {
-        let mut full = std::mem::take(&mut self.full).into_vec();
-        full.reserve_exact(1);
-        let at = full.partition_point(|have| have.min_ms <= chunk.min_ms);
-        full.insert(at, chunk);
-        self.full = full.into_boxed_slice();
+        self.full.push(chunk);
     }
 }
 
@@ -296,13 +305,26 @@ impl PageData {
         (first, last)
     }
 
-    /// Starts to keep what batch `batch` finds; `oldest_reader` may still ask for older ones.
-    pub(crate) fn begin_batch(&mut self, batch: u64, oldest_reader: u64) {
-        if self.before.last().is_some_and(|set| set.batch == batch) {
+    /// Starts to keep what batch `batch` finds in about `series` series;
+    /// `oldest_reader` may still ask for older ones.
+    pub(crate) fn begin_batch(&mut self, batch: u64, oldest_reader: u64, series: usize) {
+        if let Some(set) = self.before.last_mut().filter(|set| set.batch == batch) {
+            set.entries.reserve(series);
             return;
         }
         self.forget_before(oldest_reader);
-        self.before.push(BeforeSet { batch, entries: Vec::new(), sorted: true });
+        self.before.push(BeforeSet { batch, entries: Vec::with_capacity(series), sorted: true });
+    }
+
+    /// Reads where the open chunks of some series end, all at once: the memory of
+    /// a few is waited for together, not one after the other.
+    pub(crate) fn touch(&self, series: impl Iterator<Item = usize>) {
+        let mut seen = 0;
+        for i in series {
+            let hot = &self.hot[i];
+            seen ^= hot.chunk.get(hot.float.byte_len().saturating_sub(1)).copied().unwrap_or(0);
+        }
+        std::hint::black_box(seen);
     }
 
     /// Notes the newest time of series `i` before the batch under way changes it.
@@ -368,7 +390,7 @@ impl PageData {
             bytes.open_chunks += hot.chunk.len();
         }
         for cold in &self.cold {
-            bytes.full_chunks += cold.full.len() * size_of::<FullChunk>();
+            bytes.full_chunks += cold.full.heap_bytes();
             if let Some(extra) = &cold.extra {
                 bytes.extra += size_of::<Extra>()
                     + extra.ooo.as_ref().map_or(0, OutOfOrder::heap_bytes)

@@ -234,6 +234,13 @@ impl Postings {
         Arc::make_mut(&mut self.all.lock()).insert(slot);
     }
 
+    /// Forgets everything and takes what a builder gathered.
+    pub(crate) fn replace(&self, builder: PostingsBuilder) {
+        let names = builder.names.into_iter().map(|name| Arc::new(name.build()));
+        *self.names.write() = names.collect();
+        *self.all.lock() = Arc::new(builder.all);
+    }
+
     /// Takes series out. `pairs`: all their (name, value) pairs.
     pub(crate) fn remove(&self, gone: &RoaringBitmap, pairs: &mut Vec<(u32, u32)>) {
         pairs.sort_unstable();
@@ -259,6 +266,67 @@ impl Postings {
             })
             .sum();
         lists + names.capacity() * 8 + bitmap_bytes(&self.all())
+    }
+}
+
+/// Gathers the postings of many series at once, in the order of their slots.
+#[derive(Default)]
+pub(crate) struct PostingsBuilder {
+    /// By name id.
+    names: Vec<NameBuilder>,
+    all: RoaringBitmap,
+}
+
+#[derive(Default)]
+struct NameBuilder {
+    /// Where the list of a value is.
+    places: hashbrown::HashMap<u32, u32, rapidhash::fast::RandomState>,
+    lists: Vec<(u32, Vec<u32>)>,
+    /// The list that was added to last: the next series often has the same value.
+    last: usize,
+}
+
+impl PostingsBuilder {
+    /// Adds a series behind all others.
+    pub(crate) fn add(&mut self, slot: u32, pairs: impl Iterator<Item = (u32, u32)>) {
+        for (name, value) in pairs {
+            let name = name as usize;
+            if self.names.len() <= name {
+                self.names.resize_with(name + 1, NameBuilder::default);
+            }
+            self.names[name].add(value, slot);
+        }
+        self.all.insert(slot);
+    }
+}
+
+impl NameBuilder {
+    fn add(&mut self, value: u32, slot: u32) {
+        if self.lists.get(self.last).is_none_or(|list| list.0 != value) {
+            let new = self.lists.len() as u32;
+            self.last = *self.places.entry(value).or_insert(new) as usize;
+            if self.last == new as usize {
+                self.lists.push((value, Vec::new()));
+            }
+        }
+        self.lists[self.last].1.push(slot);
+    }
+
+    fn build(self) -> NamePostings {
+        let mut values = HashTable::with_capacity(self.lists.len());
+        for (value, slots) in self.lists {
+            let list = if slots.len() > FEW_MAX {
+                let bitmap = RoaringBitmap::from_sorted_iter(slots).expect("slots were added in order");
+                Some(List::Many(Arc::new(bitmap)))
+            } else {
+                List::of_sorted(slots)
+            };
+            let Some(list) = list else { continue };
+            values.insert_unique(value_hash(value), Entry { value, list }, |entry: &Entry| {
+                value_hash(entry.value)
+            });
+        }
+        NamePostings { values: RwLock::new(values) }
     }
 }
 

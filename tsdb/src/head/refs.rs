@@ -23,6 +23,16 @@ impl RefMap {
         }
     }
 
+    /// Forgets a series.
+    pub(crate) fn remove(&mut self, series_ref: u64) {
+        match self.dense.get_mut(series_ref as usize) {
+            Some(place) => *place = NONE,
+            None => {
+                self.sparse.remove(&series_ref);
+            }
+        }
+    }
+
     /// Notes the slot of a series.
     pub(crate) fn insert(&mut self, series_ref: u64, slot: u32) {
         self.len += 1;

@@ -1,21 +1,32 @@
 //! What the log says becomes the head again.
 //!
+//! ```text
+//! record ─ decoded (any thread) ─ this one: numbers to series ─┬─ lane 0: pages 0, 2, …
+//!                                                              └─ lane 1: pages 1, 3, …
+//! ```
+//!
 //! Records come in the order in which they were logged. A sample that is not
 //! newer than its series is passed over here: it is a duplicate, lies in a full
 //! chunk already, or is out of order and comes from the other log.
 
-use std::sync::Arc;
+pub(crate) mod decoded;
+mod lanes;
 
-use model::{HistogramValue, SeriesRef, StorageError};
+use std::sync::Arc;
+use std::thread::Scope;
+
+use model::{SeriesRef, StorageError};
 
 use super::ooo::{OooSample, OooValue};
-use super::open::ClosedChunk;
 use super::page::FullChunk;
 use super::refs::RefMap;
-use super::slots::place;
-use crate::corruption::Damage;
+use super::restore::{Restorer, SavedSeries};
 use crate::db::Store;
-use crate::wal::record::{self, RecordType};
+use crate::tombstones::Tombstones;
+use crate::wal::record;
+
+use decoded::Decoded;
+use lanes::{LaneHistogram, Lanes};
 
 /// How often records named a series that no record made, by type.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,6 +62,8 @@ pub(crate) struct SeriesFiles {
 /// A replay under way.
 pub(crate) struct Replay<'a> {
     store: &'a Store,
+    lanes: Lanes,
+    restorer: Restorer,
     refs: RefMap,
     /// Chunks whose series did not come yet.
     chunks: FoundChunks,
@@ -59,88 +72,130 @@ pub(crate) struct Replay<'a> {
     /// Numbers that stand for a series with another number: (number, its own).
     pub(crate) aliases: Vec<(u64, u64)>,
     pub(crate) unknown: UnknownRefs,
+    /// Those of them under which files hold chunks.
+    pub(crate) aliased_files: Vec<u64>,
+    /// Numbers of series that the log lets go of.
+    pub(crate) evicted: Vec<u64>,
     min_valid: i64,
-    closing: Vec<u32>,
-    series: Vec<record::RefSeries>,
-    samples: Vec<record::RefSample>,
-    histograms: Vec<record::RefHistogram>,
-    float_histograms: Vec<record::RefFloatHistogram>,
 }
 
 impl<'a> Replay<'a> {
-    /// Starts a replay into an empty head.
-    pub(crate) fn new(store: &'a Store, chunks: FoundChunks) -> Replay<'a> {
+    /// Starts a replay into an empty head, with so many threads that put samples
+    /// into their series.
+    pub(crate) fn start<'scope>(
+        scope: &'scope Scope<'scope, 'a>,
+        store: &'a Store,
+        chunks: FoundChunks,
+        threads: usize,
+    ) -> Replay<'a> {
+        let min_valid = store.head.times.min_valid();
+        // Files may know series whose records are gone.
+        store.head.raise_last_ref(chunks.keys().copied().max().unwrap_or(0));
         Replay {
             store,
+            lanes: Lanes::start(scope, store, threads, min_valid),
+            restorer: Restorer::default(),
             refs: RefMap::default(),
             chunks,
             unmarked: Default::default(),
             aliases: Vec::new(),
             unknown: UnknownRefs::default(),
-            min_valid: store.head.times.min_valid(),
-            closing: Vec::new(),
-            series: Vec::new(),
-            samples: Vec::new(),
-            histograms: Vec::new(),
-            float_histograms: Vec::new(),
+            aliased_files: Vec::new(),
+            evicted: Vec::new(),
+            min_valid,
         }
     }
 
-    /// Applies one record of the log.
+    /// Applies what records of the log or a snapshot say.
     ///
     /// # Errors
-    /// The record is damaged (what precedes the damage was applied), or chunks
-    /// cannot be written.
-    pub(crate) fn apply(&mut self, record: &[u8]) -> Result<Result<(), Damage>, StorageError> {
-        let Some(kind) = RecordType::of(record) else { return Ok(Ok(())) };
-        let damage = match kind {
-            RecordType::Series => self.series(record),
-            RecordType::Samples | RecordType::SamplesV2 => self.samples(record),
-            RecordType::Histograms | RecordType::CustomHistograms | RecordType::HistogramsV2 => {
-                self.histograms(record)
-            }
-            RecordType::FloatHistograms
-            | RecordType::CustomFloatHistograms
-            | RecordType::FloatHistogramsV2 => self.float_histograms(record),
-            RecordType::Tombstones => self.tombstones(record),
-            RecordType::Exemplars => self.exemplars(record),
-            RecordType::Metadata => self.metadata(record),
-            RecordType::MmapMarkers => Ok(()),
-        };
-        if !self.closing.is_empty() {
-            let pages = std::mem::take(&mut self.closing);
-            self.store.write_closing(&pages)?;
+    /// Chunks cannot be written.
+    pub(crate) fn apply(&mut self, decoded: Decoded) -> Result<(), StorageError> {
+        match decoded {
+            Decoded::Series(series) => self.series(&series)?,
+            Decoded::Samples(samples) => self.samples(&samples),
+            Decoded::Histograms(all) => self.histograms(all),
+            Decoded::Tombstones(stones) => self.tombstones(&stones)?,
+            Decoded::Exemplars(exemplars) => self.exemplars(exemplars),
+            Decoded::Metadata(all) => self.metadata(all),
+            Decoded::Markers(_) => {}
+            Decoded::Saved(series) => self.saved(series)?,
+            Decoded::Deleted(tombstones) => self.deleted(&tombstones),
         }
-        Ok(damage)
+        Ok(())
     }
 
-    fn series(&mut self, record: &[u8]) -> Result<(), Damage> {
-        let mut series = std::mem::take(&mut self.series);
-        series.clear();
-        let result = record::decode_series(record, &mut series);
-        for entry in series.drain(..) {
-            self.one_series(entry);
-        }
-        self.series = series;
-        result
+    /// Waits until all samples are in their series, then lets matchers find these.
+    ///
+    /// # Errors
+    /// Chunks cannot be written.
+    pub(crate) fn settle(&mut self) -> Result<(), StorageError> {
+        self.lanes.wait()?;
+        self.store.head.build_postings();
+        Ok(())
     }
 
-    fn one_series(&mut self, entry: record::RefSeries) {
-        let SeriesRef(series_ref) = entry.series;
-        if entry.labels.is_empty() || series_ref == 0 {
-            return;
+    fn series(&mut self, series: &[record::RefSeries]) -> Result<(), StorageError> {
+        let entries = series.iter().map(|entry| (&entry.labels, entry.series.0));
+        let found = self.store.head.restore_series(&mut self.restorer, entries);
+        for (entry, found) in series.iter().zip(found) {
+            self.note_series(entry.series.0, found)?;
         }
-        let Ok(found) = self.store.head.find_or_restore(&entry.labels, series_ref) else {
+        Ok(())
+    }
+
+    /// Notes where a series is, and gives it the chunks that files hold of it.
+    fn note_series(
+        &mut self,
+        series_ref: u64,
+        found: Option<super::series::Found>,
+    ) -> Result<(), StorageError> {
+        if series_ref == 0 {
+            return Ok(());
+        }
+        let Some(found) = found else {
             self.unknown.series += 1;
-            return;
+            return Ok(());
         };
-        self.refs.insert(series_ref, found.handle.slot);
-        if found.series_ref.0 != series_ref {
+        let slot = found.handle.slot;
+        self.refs.insert(series_ref, slot);
+        let is_alias = found.series_ref.0 != series_ref;
+        if is_alias {
             self.aliases.push((series_ref, found.series_ref.0));
         }
         if let Some(files) = self.chunks.remove(&series_ref) {
-            self.adopt(found.handle.slot, files);
+            if is_alias {
+                self.aliased_files.push(series_ref);
+                // What the series holds decides what is taken.
+                self.lanes.wait()?;
+            }
+            self.adopt(slot, files);
         }
+        Ok(())
+    }
+
+    /// Takes series over that a snapshot holds.
+    fn saved(&mut self, series: Vec<SavedSeries>) -> Result<(), StorageError> {
+        let entries = series.iter().map(|entry| (&entry.labels, entry.series_ref));
+        let found = self.store.head.restore_series(&mut self.restorer, entries);
+        let rules = self.store.head.rules.load().chunks;
+        for (entry, found) in series.into_iter().zip(found) {
+            self.note_series(entry.series_ref, found)?;
+            let Some(found) = found else { continue };
+            let (page, i) = self.store.head.slots.of(found.handle.slot);
+            let mut page = page.lock();
+            match entry.open {
+                Some(open) if open.max_ms >= self.min_valid => {
+                    let times = (open.min_ms, open.max_ms);
+                    if page.restore_open(i, open, &rules) {
+                        self.store.head.times.extend(times.0.max(self.min_valid), times.1);
+                    }
+                }
+                Some(open) => page.restore_newest(i, open.max_ms),
+                None => {}
+            }
+        }
+        Ok(())
     }
 
     /// Gives a series the in-order chunks that files hold of it; the late ones
@@ -161,8 +216,8 @@ impl<'a> Replay<'a> {
                 // chunks under that one; they come after its newer ones.
                 let full = &page.cold[i].full;
                 if full.first().is_some_and(|first| max < first.min_ms) {
-                    let newer = full.iter().copied();
-                    page.cold[i].full = std::iter::once(chunk).chain(newer).collect::<Vec<_>>().into();
+                    let all = std::iter::once(chunk).chain(full.iter()).collect();
+                    page.cold[i].full = all;
                     head.times.extend(chunk.min_ms.max(self.min_valid), max);
                 }
                 continue;
@@ -191,114 +246,78 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn samples(&mut self, record: &[u8]) -> Result<(), Damage> {
-        let mut samples = std::mem::take(&mut self.samples);
-        samples.clear();
-        let result = record::decode_samples(record, &mut samples);
-        let rules = self.store.head.rules.load();
-        let (mut min, mut max) = (i64::MAX, i64::MIN);
-        let mut n = 0;
-        while n < samples.len() {
-            let Some(slot) = self.refs.get(samples[n].series.0) else {
-                self.unknown.samples += 1;
-                n += 1;
-                continue;
-            };
-            let (page_number, _) = place(slot);
-            let (page, _) = self.store.head.slots.of(slot);
-            let mut page = page.lock();
-            while n < samples.len() {
-                let sample = &samples[n];
-                let Some(slot) = self.refs.get(sample.series.0) else { break };
-                let (number, i) = place(slot);
-                if number != page_number {
-                    break;
+    fn samples(&mut self, samples: &[record::RefSample]) {
+        for sample in samples {
+            match self.refs.get(sample.series.0) {
+                Some(slot) => {
+                    self.lanes.float(slot, sample.timestamp_ms, sample.value, sample.start_timestamp_ms);
                 }
-                n += 1;
-                let t = sample.timestamp_ms;
-                if t < self.min_valid || t <= page.last_t(i) {
-                    page.refine_newest(i, t, sample.value);
-                    continue;
-                }
-                (min, max) = (min.min(t), max.max(t));
-                let closed = page.push_float(i, t, sample.value, sample.start_timestamp_ms, &rules.chunks);
-                if let Some(closed) = closed {
-                    self.close(&mut page, page_number, i, closed);
-                }
+                None => self.unknown.samples += 1,
             }
         }
-        if min <= max {
-            self.store.head.times.extend(min, max);
-        }
-        self.samples = samples;
-        result
     }
 
-    fn close(&mut self, page: &mut super::page::PageData, page_number: usize, i: usize, closed: ClosedChunk) {
-        page.closing.push((i as u16, Arc::new(closed)));
-        self.closing.push(page_number as u32);
+    fn histograms(&mut self, all: Vec<decoded::RefHistogramValue>) {
+        for entry in all {
+            match self.refs.get(entry.series.0) {
+                Some(slot) => {
+                    let (t, start, value) = (entry.t, entry.start, entry.value);
+                    self.lanes.histogram(LaneHistogram { slot, t, start, value });
+                }
+                None => self.unknown.histograms += 1,
+            }
+        }
     }
 
-    fn histograms(&mut self, record: &[u8]) -> Result<(), Damage> {
-        let mut all = std::mem::take(&mut self.histograms);
-        all.clear();
-        let result = record::decode_histograms(record, &mut all).map(|_| ());
-        for entry in all.drain(..) {
-            let value = HistogramValue::Integer(entry.histogram);
-            self.histogram(entry.series, entry.timestamp_ms, entry.start_timestamp_ms, &value);
+    fn tombstones(&mut self, stones: &[record::RefTombstone]) -> Result<(), StorageError> {
+        let is_whole = |stone: &record::RefTombstone| stone.min_ms == i64::MIN && stone.max_ms == i64::MAX;
+        if stones.iter().any(is_whole) {
+            // What was logged before is to be in its series, to go with it.
+            self.lanes.wait()?;
         }
-        self.histograms = all;
-        result
-    }
-
-    fn float_histograms(&mut self, record: &[u8]) -> Result<(), Damage> {
-        let mut all = std::mem::take(&mut self.float_histograms);
-        all.clear();
-        let result = record::decode_float_histograms(record, &mut all).map(|_| ());
-        for entry in all.drain(..) {
-            let value = HistogramValue::Float(entry.histogram);
-            self.histogram(entry.series, entry.timestamp_ms, entry.start_timestamp_ms, &value);
-        }
-        self.float_histograms = all;
-        result
-    }
-
-    fn histogram(&mut self, series: SeriesRef, t: i64, start: i64, value: &HistogramValue) {
-        let Some(slot) = self.refs.get(series.0) else {
-            self.unknown.histograms += 1;
-            return;
-        };
-        let store = self.store;
-        let (page, i) = store.head.slots.of(slot);
-        let mut page = page.lock();
-        if t < self.min_valid || t <= page.last_t(i) {
-            return;
-        }
-        let rules = store.head.rules.load();
-        let closed = page.push_histogram(i, t, start, value, &rules.chunks);
-        if let Some(closed) = closed {
-            self.close(&mut page, place(slot).0, i, closed);
-        }
-        store.head.times.extend(t, t);
-    }
-
-    fn tombstones(&mut self, record: &[u8]) -> Result<(), Damage> {
-        let mut stones = Vec::new();
-        let result = record::decode_tombstones(record, &mut stones);
         for stone in stones {
-            let Some(slot) = self.refs.get(stone.series.0) else {
-                self.unknown.tombstones += 1;
-                continue;
-            };
-            // Late samples, which come after, may be as old as any.
-            self.store.mark_deleted(slot, stone.min_ms, stone.max_ms);
+            self.store.head.raise_last_ref(stone.series.0);
+            match self.refs.get(stone.series.0) {
+                Some(slot) if is_whole(stone) => self.evict(slot),
+                // Late samples, which come after, may be as old as any.
+                Some(slot) => self.store.mark_deleted(slot, stone.min_ms, stone.max_ms),
+                // The checkpoint lets go of series that were evicted.
+                None if is_whole(stone) => {}
+                None => self.unknown.tombstones += 1,
+            }
         }
-        result
+        Ok(())
     }
 
-    fn exemplars(&mut self, record: &[u8]) -> Result<(), Damage> {
-        let mut exemplars = Vec::new();
-        let result = record::decode_exemplars(record, &mut exemplars);
+    /// A series that left the head at this point of the log: all of it is in
+    /// blocks, and whoever comes back with its labels is a new one.
+    fn evict(&mut self, slot: u32) {
+        let series_ref = self.store.head.unmake(&mut self.restorer, slot);
+        self.refs.remove(series_ref);
+        let (refs, evicted) = (&mut self.refs, &mut self.evicted);
+        evicted.push(series_ref);
+        self.aliases.retain(|&(alias, own)| {
+            if own == series_ref {
+                refs.remove(alias);
+                evicted.push(alias);
+            }
+            own != series_ref
+        });
+        self.unmarked.remove(&slot);
+        self.store.tombstones.forget(series_ref);
+    }
+
+    fn deleted(&mut self, tombstones: &Tombstones) {
+        for (series_ref, intervals) in tombstones.iter() {
+            // Upstream keeps those of series that are gone for a while.
+            let Some(slot) = self.refs.get(series_ref) else { continue };
+            for interval in intervals {
+                self.store.mark_deleted(slot, interval.start_ms, interval.end_ms);
+            }
+        }
+    }
+
+    fn exemplars(&mut self, exemplars: Vec<record::RefExemplar>) {
         for entry in exemplars {
             let Some(slot) = self.refs.get(entry.series.0) else {
                 self.unknown.exemplars += 1;
@@ -315,12 +334,9 @@ impl<'a> Replay<'a> {
             };
             self.store.add_exemplar(slot, exemplar);
         }
-        result
     }
 
-    fn metadata(&mut self, record: &[u8]) -> Result<(), Damage> {
-        let mut all = Vec::new();
-        let result = record::decode_metadata(record, &mut all);
+    fn metadata(&mut self, all: Vec<record::RefMetadata>) {
         for entry in all {
             let Some(slot) = self.refs.get(entry.series.0) else {
                 self.unknown.metadata += 1;
@@ -329,68 +345,45 @@ impl<'a> Replay<'a> {
             let (page, i) = self.store.head.slots.of(slot);
             page.lock().cold[i].extra_mut().metadata = Some(Arc::new(entry.metadata));
         }
-        result
     }
 
-    /// Applies one record of the out-of-order log.
+    /// Applies what records of the out-of-order log say. [`Replay::settle`] comes
+    /// before.
     ///
     /// # Errors
     /// As [`Replay::apply`].
-    pub(crate) fn apply_late(&mut self, record: &[u8]) -> Result<Result<(), Damage>, StorageError> {
-        let mut late = Vec::new();
-        let damage = match RecordType::of(record) {
-            Some(RecordType::Samples | RecordType::SamplesV2) => {
-                let mut samples = Vec::new();
-                let result = record::decode_samples(record, &mut samples);
-                late.extend(samples.into_iter().map(|s| {
+    pub(crate) fn apply_late(&mut self, decoded: Decoded) -> Result<(), StorageError> {
+        match decoded {
+            Decoded::Samples(samples) => {
+                for s in samples {
                     let value = OooValue::Float(s.value);
-                    (s.series.0, OooSample { t: s.timestamp_ms, start: s.start_timestamp_ms, value })
-                }));
-                result
-            }
-            Some(RecordType::Histograms | RecordType::CustomHistograms | RecordType::HistogramsV2) => {
-                let mut all = Vec::new();
-                let result = record::decode_histograms(record, &mut all).map(|_| ());
-                late.extend(all.into_iter().map(|h| {
-                    let value = OooValue::Histogram(Box::new(HistogramValue::Integer(h.histogram)));
-                    (h.series.0, OooSample { t: h.timestamp_ms, start: h.start_timestamp_ms, value })
-                }));
-                result
-            }
-            Some(
-                RecordType::FloatHistograms
-                | RecordType::CustomFloatHistograms
-                | RecordType::FloatHistogramsV2,
-            ) => {
-                let mut all = Vec::new();
-                let result = record::decode_float_histograms(record, &mut all).map(|_| ());
-                late.extend(all.into_iter().map(|h| {
-                    let value = OooValue::Histogram(Box::new(HistogramValue::Float(h.histogram)));
-                    (h.series.0, OooSample { t: h.timestamp_ms, start: h.start_timestamp_ms, value })
-                }));
-                result
-            }
-            Some(RecordType::MmapMarkers) => {
-                let mut markers = Vec::new();
-                let result = record::decode_mmap_markers(record, &mut markers);
-                for marker in markers {
-                    self.marker(marker);
+                    let sample = OooSample { t: s.timestamp_ms, start: s.start_timestamp_ms, value };
+                    self.late(s.series, sample)?;
                 }
-                result
             }
-            _ => Ok(()),
-        };
-        for (series_ref, sample) in late {
-            self.store.needed.by_late_log(series_ref);
-            match self.refs.get(series_ref) {
-                Some(slot) => self.store.restore_late(slot, sample)?,
-                None => match sample.value {
-                    OooValue::Float(_) => self.unknown.samples += 1,
-                    OooValue::Histogram(_) => self.unknown.histograms += 1,
-                },
+            Decoded::Histograms(all) => {
+                for h in all {
+                    let value = OooValue::Histogram(Box::new(h.value));
+                    self.late(h.series, OooSample { t: h.t, start: h.start, value })?;
+                }
             }
+            Decoded::Markers(markers) => markers.into_iter().for_each(|marker| self.marker(marker)),
+            _ => {}
         }
-        Ok(damage)
+        Ok(())
+    }
+
+    fn late(&mut self, series: SeriesRef, sample: OooSample) -> Result<(), StorageError> {
+        self.store.needed.by_late_log(series.0);
+        self.store.head.raise_last_ref(series.0);
+        match self.refs.get(series.0) {
+            Some(slot) => self.store.restore_late(slot, sample)?,
+            None => match sample.value {
+                OooValue::Float(_) => self.unknown.samples += 1,
+                OooValue::Histogram(_) => self.unknown.histograms += 1,
+            },
+        }
+        Ok(())
     }
 
     /// What came before a marker lies in a chunk file, if that was read.

@@ -9,6 +9,7 @@ use super::Head;
 use super::labels::{self, Pairs};
 use super::lookup::labels_hash;
 use super::page::{flag, generation};
+use super::symbols::Tables;
 
 /// What making series needs.
 #[derive(Default)]
@@ -39,12 +40,25 @@ impl Head {
         if candidates.is_empty() {
             return None;
         }
-        let tables = self.symbols.read();
+        self.find_among(candidates, &self.symbols.read(), labels)
+    }
+
+    /// [`Head::find`] for a caller that holds the symbols.
+    pub(super) fn find_in(&self, tables: &Tables, labels: &Labels, hash: u64) -> Option<Found> {
+        self.find_among(self.lookup.candidates(hash), tables, labels)
+    }
+
+    fn find_among(
+        &self,
+        candidates: impl IntoIterator<Item = u32>,
+        tables: &Tables,
+        labels: &Labels,
+    ) -> Option<Found> {
         candidates.into_iter().find_map(|slot| {
             let (page, i) = self.slots.of(slot);
             let mut page = page.lock();
             let series_ref = page.hot[i].series_ref;
-            if series_ref == 0 || !labels::equal(&tables, page.packed_labels(i), labels) {
+            if series_ref == 0 || !labels::equal(tables, page.packed_labels(i), labels) {
                 return None;
             }
             page.hot[i].flags &= !flag::CONDEMNED;
@@ -78,8 +92,8 @@ impl Head {
         self.create(&mut creation, labels, hash, series_ref, true)
     }
 
-    /// The series with these labels, made under a number from the log if it
-    /// does not exist. For replay.
+    /// The series with these labels, made under a number that the log knows if it
+    /// does not exist.
     pub(crate) fn find_or_restore(&self, labels: &Labels, series_ref: u64) -> Result<Found, AppendError> {
         let hash = labels_hash(labels);
         let mut creation = self.creation.lock();
@@ -90,6 +104,29 @@ impl Head {
         self.create(&mut creation, labels, hash, series_ref, false)
     }
 
+    /// Gives no number up to this one to a new series: files or logs know it.
+    pub(crate) fn raise_last_ref(&self, series_ref: u64) {
+        let mut creation = self.creation.lock();
+        creation.last_ref = creation.last_ref.max(series_ref);
+    }
+
+    /// The highest number given to a series.
+    pub(crate) fn last_ref(&self) -> u64 {
+        self.creation.lock().last_ref
+    }
+
+    /// A slot for a new series; `None` when the table is full.
+    pub(super) fn vacant_or_new(&self, creation: &mut Creation) -> Option<u32> {
+        let oldest_reader = self.isolation.oldest_reader();
+        match creation.vacant.front() {
+            Some(&(epoch, slot)) if epoch <= oldest_reader => {
+                creation.vacant.pop_front();
+                Some(slot)
+            }
+            _ => self.slots.grow(),
+        }
+    }
+
     fn create(
         &self,
         creation: &mut Creation,
@@ -98,17 +135,9 @@ impl Head {
         series_ref: u64,
         log: bool,
     ) -> Result<Found, AppendError> {
-        let oldest_reader = self.isolation.oldest_reader();
-        let slot = match creation.vacant.front() {
-            Some(&(epoch, slot)) if epoch <= oldest_reader => {
-                creation.vacant.pop_front();
-                slot
-            }
-            _ => self
-                .slots
-                .grow()
-                .ok_or_else(|| AppendError::Refused("the table of series is full".to_owned()))?,
-        };
+        let slot = self
+            .vacant_or_new(creation)
+            .ok_or_else(|| AppendError::Refused("the table of series is full".to_owned()))?;
         creation.last_ref = creation.last_ref.max(series_ref);
         let pairs: Pairs = {
             let mut tables = self.symbols.write();

@@ -8,6 +8,9 @@ use super::page::{PAGE_SLOTS, Page};
 /// Pages that fit: 67 million series.
 const PAGES_MAX: usize = 16 * 1024;
 
+/// No slot reaches this number.
+pub(crate) const SLOTS_MAX: u32 = (PAGES_MAX * PAGE_SLOTS) as u32;
+
 /// The pages.
 pub(crate) struct Slots {
     pages: Box<[OnceLock<Box<Page>>]>,

@@ -87,6 +87,12 @@ impl SymbolTable {
         id
     }
 
+    /// Counts a string in use as used once more.
+    pub(crate) fn acquire_again(&mut self, id: u32) -> u32 {
+        self.entry_mut(id).uses += 1;
+        id
+    }
+
     fn push_entry(&mut self, entry: Entry) -> u32 {
         if self.entries.last().is_none_or(|page| page.len() == ENTRIES_PER_PAGE) {
             self.entries.push(Vec::with_capacity(ENTRIES_PER_PAGE));

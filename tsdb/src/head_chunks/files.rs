@@ -187,9 +187,16 @@ impl HeadChunkFiles {
         let number = writer.newest;
         let open = writer.open.as_mut().expect("next_file opened one");
         let offset = u32::try_from(open.end()).expect("head chunk files are shorter than 4 GiB");
+        let before = open.buffer.len();
         put_record(&mut open.buffer, series, times_ms, encoding, out_of_order, data);
-        if open.buffer.len() >= self.options.buffer_bytes {
-            self.flush_open(&mut writer)?;
+        if open.buffer.len() >= self.options.buffer_bytes
+            && let Err(error) = self.flush_open(&mut writer)
+        {
+            // Those before it wait for room; this one is the caller's again.
+            if let Some(open) = &mut writer.open {
+                open.buffer.truncate(before);
+            }
+            return Err(error);
         }
         Ok(HeadChunkRef::new(number, offset))
     }
@@ -235,6 +242,17 @@ impl HeadChunkFiles {
     fn next_file(&self, writer: &mut Writer) -> Result<(), FileError> {
         self.flush_open(writer)?;
         self.sync_open(writer)?;
+        if writer.open.is_none() && writer.newest > 0 {
+            // An earlier process may have been killed before it synced this one: a
+            // replay that finds the newer file passes over what the log has of both.
+            let path = file_path(&self.dir, writer.newest);
+            match self.fs.open(&path).and_then(|mut file| file.sync()) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(FileError::io("sync", &path, error));
+                }
+                _ => {}
+            }
+        }
         let number = writer.newest + 1;
         let path = file_path(&self.dir, number);
         let mut file = self.fs.create(&path).map_err(|source| FileError::io("create", &path, source))?;

@@ -110,7 +110,7 @@ impl HeadView {
         if page.open_min(i).is_some_and(|min| touches(min, page.last_t(i))) {
             return true;
         }
-        page.cold[i].full.iter().rev().any(|chunk| touches(chunk.min_ms, chunk.max_bound_ms()))
+        page.cold[i].full.iter().any(|chunk| touches(chunk.min_ms, chunk.max_bound_ms()))
             || page.closing.iter().any(|(slot, chunk)| {
                 usize::from(*slot) == i && !chunk.out_of_order && touches(chunk.min_ms, chunk.max_ms)
             })
@@ -133,13 +133,8 @@ impl HeadView {
             ..SeriesChunks::default()
         };
         if start <= end {
-            let full = page.cold[i].full.iter().rev();
-            found.full = full
-                .take_while(|chunk| chunk.max_bound_ms() >= start)
-                .filter(|chunk| chunk.min_ms <= end)
-                .copied()
-                .collect();
-            found.full.reverse();
+            let full = page.cold[i].full.iter();
+            found.full = full.filter(|chunk| chunk.max_bound_ms() >= start && chunk.min_ms <= end).collect();
             found.open = page.copy_open(i, start, end);
         }
         let mine = page.closing.iter().filter(|(slot, _)| usize::from(*slot) == i).map(|(_, chunk)| chunk);

@@ -362,9 +362,31 @@ impl OpenSegment {
         }
     }
 
+    /// Where the fragment at `offset` ends if its length is right, which its data
+    /// is not: most damage is in the data.
+    fn believed_end(&mut self, offset: u64) -> std::io::Result<Option<u64>> {
+        let page_left = PAGE_BYTES - (offset % PAGE_BYTES as u64) as usize;
+        let bytes = self.page(offset)?;
+        let Some((header, _)) = bytes.split_first_chunk::<FRAGMENT_HEADER_LEN>() else { return Ok(None) };
+        let kind = header[0] & TYPE_MASK;
+        let len = usize::from(u16::from_be_bytes([header[LENGTH_AT], header[LENGTH_AT + 1]]));
+        let end = FRAGMENT_HEADER_LEN + len;
+        Ok((kind != fragment::PAGE_END && kind <= fragment::LAST && end < page_left)
+            .then(|| offset + end as u64))
+    }
+
+    /// What starts at `offset`; the place to read on stays.
+    fn peek(&mut self, offset: u64, scratch: &mut Vec<u8>) -> std::io::Result<Piece> {
+        let before = std::mem::replace(&mut self.offset, offset);
+        let piece = self.next_piece(scratch);
+        self.offset = before;
+        piece
+    }
+
     /// After damage at `bad`: goes to the next place where a record may start.
-    /// That is the next page, unless the fragment is whole and merely out of
-    /// order: then it may start a record itself, or be followed by one.
+    /// That is behind the fragment, if its length can be believed, as another
+    /// whole one follows there; else the next page. A fragment that is whole and
+    /// merely out of order may start a record itself, or be followed by one.
     fn resynchronise(&mut self, bad: u64) -> std::io::Result<()> {
         let next_page = |offset: u64| (offset / PAGE_BYTES as u64 + 1) * PAGE_BYTES as u64;
         let mut scratch = Vec::new();
@@ -375,7 +397,16 @@ impl OpenSegment {
                 return Ok(());
             }
             Piece::Fragment { .. } => {}
-            _ => self.offset = next_page(bad),
+            _ => {
+                scratch.clear();
+                match self.believed_end(bad)? {
+                    Some(end) if matches!(self.peek(end, &mut scratch)?, Piece::Fragment { .. }) => {
+                        self.offset = end;
+                    }
+                    _ => self.offset = next_page(bad),
+                }
+                scratch.clear();
+            }
         }
         // Pass over the rest of records whose start is lost.
         loop {

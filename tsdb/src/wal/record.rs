@@ -7,6 +7,7 @@
 
 mod histogram;
 mod labels;
+mod understood;
 
 pub use histogram::{
     RefFloatHistogram, RefHistogram, decode_float_histograms, decode_histograms, put_custom_float_histograms,
@@ -14,11 +15,12 @@ pub use histogram::{
 };
 pub(crate) use histogram::{put_float_histogram, put_histogram, take_float_histogram, take_histogram};
 pub(crate) use labels::{put_labels, take_labels};
+pub use understood::understood;
 
 use model::{Labels, Metadata, MetricType, SeriesRef};
 
 use crate::corruption::Damage;
-use crate::cursor::{Cursor, put_string, put_uvarint, put_varint};
+use crate::cursor::{Cursor, VARINT_BYTES_MAX, put_string, put_uvarint, put_varint, set_varint};
 
 /// The type byte of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -195,10 +197,14 @@ pub fn put_samples(out: &mut Vec<u8>, samples: impl IntoIterator<Item = RefSampl
     let mut samples = samples.into_iter().peekable();
     let Some(&first) = samples.peek() else { return };
     put_base(out, first.series, first.timestamp_ms);
+    out.reserve(samples.size_hint().0 * 12);
+    // Put together aside, so that the buffer grows once a sample.
+    let mut entry = [0; 2 * VARINT_BYTES_MAX + 8];
     for sample in samples {
-        put_varint(out, ref_delta(sample.series, first.series));
-        put_varint(out, sample.timestamp_ms.wrapping_sub(first.timestamp_ms));
-        out.extend_from_slice(&sample.value.to_bits().to_be_bytes());
+        let mut len = set_varint(&mut entry, 0, ref_delta(sample.series, first.series));
+        len = set_varint(&mut entry, len, sample.timestamp_ms.wrapping_sub(first.timestamp_ms));
+        entry[len..len + 8].copy_from_slice(&sample.value.to_bits().to_be_bytes());
+        out.extend_from_slice(&entry[..len + 8]);
     }
 }
 

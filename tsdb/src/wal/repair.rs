@@ -11,7 +11,9 @@ use std::sync::Arc;
 use model::Fs;
 
 use super::WalPosition;
+use super::compression::{Decompressor, Payload};
 use super::reader::{LogReader, RawRecord, ReadMode, Step};
+use super::record::understood;
 use super::segment::{PAGE_BYTES, segment_name, segment_path};
 use super::writer::{LogWriter, LogWriterOptions};
 use crate::corruption::FileError;
@@ -28,6 +30,22 @@ pub struct Salvaged {
     pub faults: u64,
 }
 
+/// What becomes of a record when its segment is written anew.
+pub enum Verdict {
+    /// It goes into the new segment as it is.
+    Keep,
+    /// It is damaged inside: these, not compressed, go in its place.
+    Replace(Vec<Vec<u8>>),
+}
+
+/// The verdict on a record: what can be understood of it is kept.
+pub fn judge(record: &RawRecord<'_>, decompressor: &mut Decompressor) -> Verdict {
+    match decompressor.decompress(record.payload) {
+        Ok(bytes) => understood(bytes).map_or(Verdict::Keep, Verdict::Replace),
+        Err(_) => Verdict::Replace(Vec::new()),
+    }
+}
+
 /// Ends a segment at a position: where a [`Step::Torn`] says that a record starts.
 ///
 /// # Errors
@@ -39,8 +57,8 @@ pub fn cut_segment(fs: &dyn Fs, dir: &Path, at: WalPosition) -> Result<(), FileE
     file.sync().map_err(|source| FileError::io("sync", &path, source))
 }
 
-/// Writes a segment anew without what is damaged or torn, and without records
-/// that `is_good` refuses. The original goes to `keep_dir`, under its own name
+/// Writes a segment anew without what is damaged or torn, its records as `judge`
+/// says. The original goes to `keep_dir`, under its own name
 /// or, where that is taken, with a number behind it.
 ///
 /// The segment's name always stands for one whole file: the new one replaces
@@ -53,7 +71,7 @@ pub fn rewrite_segment(
     dir: &Path,
     segment: u64,
     keep_dir: &Path,
-    mut is_good: impl FnMut(&RawRecord<'_>) -> bool,
+    mut judge: impl FnMut(&RawRecord<'_>) -> Verdict,
 ) -> Result<Salvaged, FileError> {
     let building = keep_dir.join(format!("{}.tmp", segment_name(segment)));
     if fs.exists(&building) {
@@ -64,11 +82,17 @@ pub fn rewrite_segment(
     let mut reader = LogReader::new(fs.clone(), dir, [segment], ReadMode::Salvage);
     loop {
         match reader.next()? {
-            Step::Record(record) if is_good(&record) => {
-                writer.log([record.payload])?;
-                salvaged.kept += 1;
-            }
-            Step::Record(_) | Step::Torn { .. } | Step::Damage { .. } => salvaged.faults += 1,
+            Step::Record(record) => match judge(&record) {
+                Verdict::Keep => {
+                    writer.log([record.payload])?;
+                    salvaged.kept += 1;
+                }
+                Verdict::Replace(records) => {
+                    writer.log(records.iter().map(|record| Payload::plain(record)))?;
+                    salvaged.faults += 1;
+                }
+            },
+            Step::Torn { .. } | Step::Damage { .. } => salvaged.faults += 1,
             Step::End => break,
         }
     }

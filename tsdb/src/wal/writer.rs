@@ -16,6 +16,9 @@ use super::segment::{FRAGMENT_HEADER_LEN, PAGE_BYTES, SEGMENT_BYTES, fragment, l
 use crate::corruption::FileError;
 use crate::crc::crc32c;
 
+/// More memory than this is given back after a write.
+const PENDING_BYTES_MAX: usize = 1 << 20;
+
 /// How a log is written.
 #[derive(Clone, Copy, Debug)]
 pub struct LogWriterOptions {
@@ -29,13 +32,25 @@ impl Default for LogWriterOptions {
     }
 }
 
+/// What a writer wrote since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Pages that are full.
+    pub pages: u64,
+    /// Fragments of records.
+    pub parts: u64,
+    /// Their bytes, with their headers.
+    pub bytes: u64,
+}
+
 /// Writes the newest segment of a log.
 pub struct LogWriter {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
     segment_bytes: u64,
     segment: u64,
-    file: Box<dyn FsFile>,
+    /// The segment's file; `None` before the first one is made.
+    file: Option<Box<dyn FsFile>>,
     /// Bytes of the segment that are written and well formed.
     offset: u64,
     /// Framed, not yet written.
@@ -44,6 +59,7 @@ pub struct LogWriter {
     unsynced: Vec<(u64, Box<dyn FsFile>)>,
     /// A write failed: the segment's end is unknown and nothing may follow in it.
     broken: bool,
+    written: Written,
 }
 
 impl LogWriter {
@@ -56,24 +72,43 @@ impl LogWriter {
     /// # Panics
     /// The segment size is not a multiple of the page size.
     pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: LogWriterOptions) -> Result<LogWriter, FileError> {
+        let mut writer = LogWriter::deferred(fs, dir, options)?;
+        writer.next_segment()?;
+        Ok(writer)
+    }
+
+    /// As [`LogWriter::open`], but makes neither folder nor segment before
+    /// something is written: for a disk that may be full.
+    ///
+    /// # Errors
+    /// The folder is there and cannot be listed.
+    ///
+    /// # Panics
+    /// As [`LogWriter::open`].
+    pub fn deferred(fs: Arc<dyn Fs>, dir: &Path, options: LogWriterOptions) -> Result<LogWriter, FileError> {
         assert!(
             options.segment_bytes > 0 && options.segment_bytes.is_multiple_of(PAGE_BYTES as u64),
             "segments are whole pages"
         );
-        fs.create_dir_all(dir).map_err(|source| FileError::io("create", dir, source))?;
-        let segment = list_segments(&*fs, dir)?.last().map_or(0, |last| last.number + 1);
-        let file = create_segment(&*fs, dir, segment)?;
+        let segments = if fs.exists(dir) { list_segments(&*fs, dir)? } else { Vec::new() };
         Ok(LogWriter {
             fs,
             dir: dir.to_path_buf(),
             segment_bytes: options.segment_bytes,
-            segment,
-            file,
+            segment: segments.last().map_or(0, |last| last.number + 1),
+            file: None,
             offset: 0,
             pending: Vec::new(),
             unsynced: Vec::new(),
             broken: false,
+            written: Written::default(),
         })
+    }
+
+    /// Bytes of the largest record that fits a segment.
+    pub fn record_bytes_max(&self) -> usize {
+        let pages = usize::try_from(self.segment_bytes).unwrap_or(usize::MAX) / PAGE_BYTES;
+        pages.saturating_mul(PAGE_BYTES - FRAGMENT_HEADER_LEN)
     }
 
     /// The folder of the log.
@@ -84,6 +119,11 @@ impl LogWriter {
     /// The number of the newest segment.
     pub fn segment(&self) -> u64 {
         self.segment
+    }
+
+    /// What was written so far.
+    pub fn written(&self) -> Written {
+        self.written
     }
 
     /// Where the next record will start.
@@ -100,12 +140,12 @@ impl LogWriter {
     /// not; the next batch goes to a new segment.
     ///
     /// # Panics
-    /// A record does not fit a whole segment.
+    /// A record has more than [`LogWriter::record_bytes_max`] bytes.
     pub fn log<'a>(
         &mut self,
         records: impl IntoIterator<Item = Payload<'a>>,
     ) -> Result<WalPosition, FileError> {
-        if self.broken {
+        if self.broken || self.file.is_none() {
             self.next_segment()?;
         }
         for record in records {
@@ -163,6 +203,8 @@ impl LogWriter {
             self.pending.extend_from_slice(&(part.len() as u16).to_be_bytes());
             self.pending.extend_from_slice(&crc32c(part).to_be_bytes());
             self.pending.extend_from_slice(part);
+            self.written.parts += 1;
+            self.written.bytes += (FRAGMENT_HEADER_LEN + part.len()) as u64;
             if self.page_left() < FRAGMENT_HEADER_LEN {
                 self.pad_page();
             }
@@ -178,19 +220,27 @@ impl LogWriter {
         if self.pending.is_empty() {
             return Ok(());
         }
-        let result = self.file.write_all(&self.pending);
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let result = file.write_all(&self.pending);
         let written = self.pending.len() as u64;
         self.pending.clear();
+        if self.pending.capacity() > PENDING_BYTES_MAX {
+            self.pending = Vec::new();
+        }
         match result {
             Ok(()) => {
+                let page = PAGE_BYTES as u64;
+                self.written.pages += (self.offset + written) / page - self.offset / page;
                 self.offset += written;
                 Ok(())
             }
             Err(source) => {
-                self.broken = true;
                 // Half a record in the middle of the log would end it for
                 // upstream. If this fails too, the reader passes over it.
-                let _ = self.file.set_len(self.offset);
+                let is_cut = file.set_len(self.offset).is_ok();
+                // An empty segment can be begun anew: as long as the disk is
+                // full, tries shall not leave one each.
+                self.broken = !(is_cut && self.offset == 0);
                 Err(FileError::io("write", &segment_path(&self.dir, self.segment), source))
             }
         }
@@ -201,33 +251,64 @@ impl LogWriter {
     /// # Errors
     /// The page could not be padded or the file not be made.
     pub fn next_segment(&mut self) -> Result<u64, FileError> {
-        if !self.broken && !self.end().is_multiple_of(PAGE_BYTES as u64) {
-            self.pad_page();
-            self.flush()?;
-        }
-        let next = self.segment + 1;
+        let next = if self.file.is_none() {
+            self.create_dir()?;
+            self.segment
+        } else {
+            if !self.broken && !self.end().is_multiple_of(PAGE_BYTES as u64) {
+                self.pad_page();
+                self.flush()?;
+            }
+            self.segment + 1
+        };
         let file = create_segment(&*self.fs, &self.dir, next)?;
-        let ended = std::mem::replace(&mut self.file, file);
-        self.unsynced.push((self.segment, ended));
+        if let Some(ended) = self.file.replace(file) {
+            self.unsynced.push((self.segment, ended));
+        }
         self.segment = next;
         self.offset = 0;
         self.broken = false;
         Ok(next)
     }
 
+    fn create_dir(&self) -> Result<(), FileError> {
+        if self.fs.exists(&self.dir) {
+            return Ok(());
+        }
+        self.fs.create_dir_all(&self.dir).map_err(|source| FileError::io("create", &self.dir, source))?;
+        match self.dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            Some(parent) => self.fs.sync_dir(parent).map_err(|source| FileError::io("sync", parent, source)),
+            None => Ok(()),
+        }
+    }
+
     /// Makes everything logged so far survive a power cut.
     ///
     /// # Errors
-    /// A file could not be synced: what it held may be lost, and the log goes on
-    /// in a new segment.
+    /// A file could not be synced: what was written since the last sync may be
+    /// lost, all of it. The log goes on in a new segment, and none of these files
+    /// is ever synced again.
     pub fn sync(&mut self) -> Result<(), FileError> {
-        while let Some((segment, mut file)) = self.unsynced.pop() {
+        let result = self.sync_files();
+        if result.is_err() {
+            self.unsynced.clear();
+            if self.file.take().is_some() {
+                self.segment += 1;
+                self.offset = 0;
+                self.broken = false;
+            }
+        }
+        result
+    }
+
+    fn sync_files(&mut self) -> Result<(), FileError> {
+        let current = self.file.as_mut().map(|file| (self.segment, file));
+        let ended = self.unsynced.iter_mut().map(|(segment, file)| (*segment, file));
+        for (segment, file) in ended.chain(current) {
             file.sync().map_err(|source| FileError::io("sync", &segment_path(&self.dir, segment), source))?;
         }
-        self.file.sync().map_err(|source| {
-            self.broken = true;
-            FileError::io("sync", &segment_path(&self.dir, self.segment), source)
-        })
+        self.unsynced.clear();
+        Ok(())
     }
 
     /// Removes all segments below a number.

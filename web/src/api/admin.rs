@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
+use model::Matcher;
 
-use super::{Answer, blocking, named_matcher_sets, no_content, success};
+use super::{Answer, blocking, no_content, success};
 use crate::error::{ApiError, ErrorKind};
-use crate::params::Params;
+use crate::params::{Params, parse_selector};
 use crate::state::Web;
 
 fn enabled(web: &Web) -> Result<(), ApiError> {
@@ -21,11 +22,15 @@ fn enabled(web: &Web) -> Result<(), ApiError> {
 pub async fn delete_series(State(web): State<Arc<Web>>, request: Request<Body>) -> Answer {
     enabled(&web)?;
     let params = Params::read(request).await?;
+    params.well_formed()?;
     if params.all("match[]").next().is_none() {
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }
     let range = params.range()?;
-    let sets = named_matcher_sets(&params)?;
+    let sets: Result<Vec<Vec<Matcher>>, _> = params.all("match[]").map(parse_selector).collect();
+    let mut sets = sets.map_err(|error| ApiError::parameter("match[]", error))?;
+    // A selector without matchers selects nothing.
+    sets.retain(|matchers| !matchers.is_empty());
     let storage = web.storage()?;
     blocking(move || Ok(storage.admin.delete_series(range, &sets)?)).await?;
     Ok(no_content())
@@ -47,7 +52,7 @@ pub async fn snapshot(State(web): State<Arc<Web>>, request: Request<Body>) -> An
         "" => false,
         text => parse_bool(text).ok_or_else(|| {
             let reason = format!(
-                "unable to parse boolean 'skip_head' argument: strconv.ParseBool: parsing {}: invalid syntax",
+                "unable to parse boolean: strconv.ParseBool: parsing {}: invalid syntax",
                 model::labels::go_quote(text)
             );
             ApiError::parameter("skip_head", reason)

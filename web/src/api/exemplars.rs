@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use model::exemplar::SeriesExemplars;
 
-use super::{Answer, blocking, no_content, respond};
+use super::{Answer, blocking, list, no_content};
 use crate::error::ApiError;
 use crate::json;
 use crate::params::Params;
@@ -26,32 +26,26 @@ pub async fn query(State(web): State<Arc<Web>>, request: Request<Body>) -> Answe
         return Ok(no_content());
     }
     let storage = web.storage()?;
-    blocking(move || Ok(answer(&storage.exemplars.exemplars(range, &sets)?))).await
+    blocking(move || Ok(answer(storage.exemplars.exemplars(range, &sets)?))).await
 }
 
-fn answer(found: &[SeriesExemplars]) -> axum::http::Response<Body> {
-    let mut body = b"{\"status\":\"success\",\"data\":[".to_vec();
-    for (i, series) in found.iter().enumerate() {
-        if i > 0 {
-            body.push(b',');
-        }
-        body.extend_from_slice(b"{\"seriesLabels\":");
-        json::write_labels(&mut body, series.series.iter());
-        body.extend_from_slice(b",\"exemplars\":[");
-        for (i, exemplar) in series.exemplars.iter().enumerate() {
+fn answer(found: Vec<SeriesExemplars>) -> axum::http::Response<Body> {
+    list(found.len(), &[], move |out, i| {
+        out.extend_from_slice(b"{\"seriesLabels\":");
+        json::write_labels(out, found[i].series.iter());
+        out.extend_from_slice(b",\"exemplars\":[");
+        for (i, exemplar) in found[i].exemplars.iter().enumerate() {
             if i > 0 {
-                body.push(b',');
+                out.push(b',');
             }
-            body.extend_from_slice(b"{\"labels\":");
-            json::write_labels(&mut body, exemplar.labels.iter());
-            body.extend_from_slice(b",\"value\":");
-            json::write_value(&mut body, exemplar.value);
-            body.extend_from_slice(b",\"timestamp\":");
-            json::write_time(&mut body, exemplar.timestamp_ms);
-            body.push(b'}');
+            out.extend_from_slice(b"{\"labels\":");
+            json::write_labels(out, exemplar.labels.iter());
+            out.extend_from_slice(b",\"value\":");
+            json::write_value(out, exemplar.value);
+            out.extend_from_slice(b",\"timestamp\":");
+            json::write_time(out, exemplar.timestamp_ms);
+            out.push(b'}');
         }
-        body.extend_from_slice(b"]}");
-    }
-    body.extend_from_slice(b"]}");
-    respond(body)
+        out.extend_from_slice(b"]}");
+    })
 }

@@ -102,8 +102,8 @@ fn of(web: &Web) -> Features {
         "topk", "unless",
     ];
     add("promql_operators", &OPERATORS.map(|name| (name, true)));
-    // Upstream says no even where experimental functions are on.
-    add("promql_operators", &[("limit_ratio", false), ("limitk", false)]);
+    let experimental = language.experimental_functions;
+    add("promql_operators", &[("limit_ratio", experimental), ("limitk", experimental)]);
     add(
         "rules",
         &[

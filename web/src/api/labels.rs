@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
+use model::labels::go_quote;
 use model::names::{EscapingScheme, ValidationScheme};
 use model::query::LabelList;
 
-use super::{Answer, TRUNCATED, blocking, matcher_sets, success};
+use super::{Answer, TRUNCATED, add_warning, blocking, list, matcher_sets};
 use crate::error::ApiError;
+use crate::json;
 use crate::params::Params;
 use crate::state::Web;
 
@@ -22,13 +24,14 @@ pub async fn names(State(web): State<Arc<Web>>, request: Request<Body>) -> Answe
 }
 
 /// `/label/<name>/values`: the values of one label in matching series, sorted.
-pub async fn values(State(web): State<Arc<Web>>, Path(name): Path<String>, request: Request<Body>) -> Answer {
+pub async fn values(State(web): State<Arc<Web>>, request: Request<Body>) -> Answer {
+    let name = label_name(request.uri().path())?;
     let name = match name.starts_with("U__") {
         true => EscapingScheme::Values.unescape(&name).into_owned(),
         false => name,
     };
     if !ValidationScheme::Utf8.is_valid_label_name(&name) {
-        return Err(ApiError::bad_data(format!("invalid label name: {}", model::labels::go_quote(&name))));
+        return Err(ApiError::bad_data(format!("invalid label name: {}", go_quote(&name))));
     }
     let params = Params::read(request).await?;
     let (limit, range) = (params.limit()?, params.range()?);
@@ -37,10 +40,24 @@ pub async fn values(State(web): State<Arc<Web>>, Path(name): Path<String>, reque
     answer(blocking(move || Ok(storage.labels.label_values(&name, range, &sets, limit)?)).await?)
 }
 
-fn answer(list: LabelList) -> Answer {
-    let mut warnings = list.warnings;
-    if list.truncated {
-        warnings.push(TRUNCATED.to_owned());
+/// The name in `…/label/<name>/values`, escapes taken away.
+fn label_name(path: &str) -> Result<String, ApiError> {
+    let name = path.strip_suffix("/values").and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+    let name = crate::params::unescape_path(name.as_bytes());
+    String::from_utf8(name).map_err(|error| {
+        let mut shown = String::new();
+        for chunk in error.as_bytes().utf8_chunks() {
+            shown.push_str(go_quote(chunk.valid()).trim_matches('"'));
+            chunk.invalid().iter().for_each(|byte| shown.push_str(&format!("\\x{byte:02x}")));
+        }
+        ApiError::bad_data(format!("invalid label name: \"{shown}\""))
+    })
+}
+
+fn answer(found: LabelList) -> Answer {
+    let LabelList { values, truncated, mut warnings } = found;
+    if truncated {
+        add_warning(&mut warnings, TRUNCATED);
     }
-    success(&list.values, &warnings)
+    Ok(list(values.len(), &warnings, move |out, i| json::write_string(out, &values[i])))
 }

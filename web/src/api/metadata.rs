@@ -29,6 +29,15 @@ impl Described {
     }
 }
 
+/// As [`Described`], in the order of `/metadata`.
+#[derive(Serialize)]
+struct Said {
+    #[serde(rename = "type")]
+    metric_type: &'static str,
+    unit: String,
+    help: String,
+}
+
 /// A limit where a negative number, or none, means all.
 fn limit(params: &Params, name: &str, reason: &str) -> Result<usize, ApiError> {
     match params.get(name) {
@@ -78,8 +87,8 @@ pub async fn metadata(State(web): State<Arc<Web>>, request: Request<Body>) -> An
             }
         }
     }
-    let described = |(metric_type, help, unit)| Described { metric_type, help, unit };
-    let shown: BTreeMap<String, Vec<Described>> = said
+    let described = |(metric_type, help, unit)| Said { metric_type, unit, help };
+    let shown: BTreeMap<String, Vec<Said>> = said
         .into_iter()
         .take(metrics_max)
         .map(|(family, all)| (family, all.into_iter().map(described).collect()))

@@ -18,8 +18,10 @@ static DOCUMENTS: LazyLock<[String; 2]> = LazyLock::new(|| [build(false).to_text
 
 /// The document; `openapi_version=3.2` asks for the newer form.
 pub async fn document(RawQuery(query): RawQuery) -> Response<Body> {
-    let newer =
-        Params::from_query(query.as_deref().unwrap_or_default()).get("openapi_version").starts_with("3.2");
+    let newer = matches!(
+        Params::from_query(query.as_deref().unwrap_or_default()).get("openapi_version"),
+        "3.2" | "3.2.0"
+    );
     let mut response = Response::new(Body::from(DOCUMENTS[usize::from(newer)].as_str()));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/yaml; charset=utf-8"));

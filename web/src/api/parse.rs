@@ -7,6 +7,7 @@ use axum::extract::{Request, State};
 
 use super::{Answer, success};
 use crate::error::ApiError;
+use crate::json;
 use crate::params::Params;
 use crate::state::Web;
 
@@ -19,7 +20,7 @@ pub async fn format(State(web): State<Arc<Web>>, request: Request<Body>) -> Answ
 /// `/parse_query`: the expression's syntax tree.
 pub async fn parse(State(web): State<Arc<Web>>, request: Request<Body>) -> Answer {
     let expr = expression(&web, request).await?;
-    success(&promql::to_json(&expr), &[])
+    success(&json::html_safe(&promql::to_json(&expr)), &[])
 }
 
 async fn expression(web: &Web, request: Request<Body>) -> Result<promql::ast::Expr, ApiError> {

@@ -1,30 +1,29 @@
 //! `/query` and `/query_range`: evaluated whole into columns first, so that an
 //! error keeps its status, then streamed as JSON from them.
 
+mod answer;
+
+pub use answer::Pieces;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::Response;
 use model::query::CancelReason;
 use model::{CancelToken, Queryable};
 use promql::observer::{Origin, QueryRecord};
-use promql::value::{Matrix, SampleValue, Series, Value, Vector};
+use promql::value::Value;
 use promql::{Output, Query, QueryError};
-use serde::Serialize;
 
-use super::{Answer, TRUNCATED, blocking, respond, write_annotations};
+use super::{Answer, TRUNCATED, add_warning, blocking, respond};
 use crate::error::{ApiError, ErrorKind};
-use crate::json::{self, GoFloat};
 use crate::params::{DurationError, Params, parse_duration_ms};
 use crate::state::Web;
 
 /// Most points of a series that a range query may ask for.
 const POINTS_MAX: i64 = 11_000;
-/// Answers leave in pieces of about so many bytes.
-const PIECE_BYTES: usize = 64 * 1024;
-/// Most warnings, and most infos, of an answer; the rest is counted.
-const ANNOTATIONS_MAX: usize = 10;
 
 /// `/query`: the expression at one time.
 pub async fn instant(State(web): State<Arc<Web>>, request: Request<Body>) -> Answer {
@@ -33,7 +32,8 @@ pub async fn instant(State(web): State<Arc<Web>>, request: Request<Body>) -> Ans
     let limit = params.limit()?;
     let at_ms = params.time_ms("time", web.clock.now_ms())?;
     let query = common(&web, &params, Query::instant(params.get("query"), at_ms))?;
-    run(web, params, query, limit, origin).await
+    let output = evaluated(web, &params, query, origin).await?;
+    Ok(answer(output, &params, limit))
 }
 
 /// `/query_range`: the expression at every step of a range.
@@ -41,6 +41,29 @@ pub async fn range(State(web): State<Arc<Web>>, request: Request<Body>) -> Answe
     let origin = origin(&request);
     let params = Params::read(request).await?;
     let limit = params.limit()?;
+    let query = range_of(&params)?;
+    let query = common(&web, &params, query)?;
+    let output = evaluated(web, &params, query, origin).await?;
+    Ok(answer(output, &params, limit))
+}
+
+/// `/narthex/explain`, which upstream does not have: evaluates the expression,
+/// at one time or over a range where `step` is given, and answers what its
+/// operators did instead of its value.
+pub async fn explain(State(web): State<Arc<Web>>, request: Request<Body>) -> Answer {
+    let origin = origin(&request);
+    let params = Params::read(request).await?;
+    let query = match params.get("step") {
+        "" => Query::instant(params.get("query"), params.time_ms("time", web.clock.now_ms())?),
+        _ => range_of(&params)?,
+    };
+    let query = common(&web, &params, query)?;
+    let output = evaluated(web, &params, query, origin).await?;
+    Ok(respond(answer::explanation(&output)))
+}
+
+/// The range that a request asks for.
+fn range_of(params: &Params) -> Result<Query, ApiError> {
     let time = |name: &str| match params.get(name) {
         "" => Err(ApiError::parameter(name, "cannot parse \"\" to a valid timestamp")),
         text => crate::params::parse_time_ms(text).ok_or_else(|| {
@@ -67,8 +90,7 @@ pub async fn range(State(web): State<Arc<Web>>, request: Request<Body>) -> Answe
             "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
         ));
     }
-    let query = common(&web, &params, Query::range(params.get("query"), start_ms, end_ms, step_ms))?;
-    run(web, params, query, limit, origin).await
+    Ok(Query::range(params.get("query"), start_ms, end_ms, step_ms))
 }
 
 /// What both forms share: lookback, statistics, time.
@@ -153,8 +175,14 @@ fn observed(
     outcome
 }
 
-async fn run(web: Arc<Web>, params: Params, mut query: Query, limit: usize, origin: Origin) -> Answer {
-    let timeout = timeout(&web, &params)?;
+/// Evaluates a query on a worker thread, once there is room, within its time.
+async fn evaluated(
+    web: Arc<Web>,
+    params: &Params,
+    mut query: Query,
+    origin: Origin,
+) -> Result<Output, ApiError> {
+    let timeout = timeout(&web, params)?;
     let storage = web.storage()?;
     let cancel = CancelToken::new();
     query.cancel = cancel.clone();
@@ -181,17 +209,23 @@ async fn run(web: Arc<Web>, params: Params, mut query: Query, limit: usize, orig
     .await;
     timer.abort();
     guard.0 = None;
-    let mut output = outcome?;
-    let stats = match params.get("stats") {
-        "" => None,
+    outcome
+}
+
+/// What was asked for beside the value is added, what is too much cut.
+fn answer(mut output: Output, params: &Params, limit: usize) -> Response<Body> {
+    let with_stats = match params.get("stats") {
+        "" => false,
         mode => {
             if mode != "all" && mode != "true" {
-                output.warnings.push(format!(
-                    "the stats parameter value {} is deprecated, use \"true\" or \"all\"",
+                let warning = format!(
+                    "value {} for parameter \"stats\" is deprecated and will be rejected in the next major release, \
+                     use \"true\" or \"all\"",
                     model::labels::go_quote(mode)
-                ));
+                );
+                add_warning(&mut output.warnings, &warning);
             }
-            Some(stats_json(&output))
+            true
         }
     };
     let truncated = limit > 0
@@ -201,10 +235,9 @@ async fn run(web: Arc<Web>, params: Params, mut query: Query, limit: usize, orig
             Value::Scalar { .. } | Value::String { .. } => false,
         };
     if truncated {
-        output.warnings.push(TRUNCATED.to_owned());
+        add_warning(&mut output.warnings, TRUNCATED);
     }
-    let pieces = Pieces { output, stats, next: 0, started: false, ended: false };
-    Ok(respond(crate::body::from_iterator(pieces)))
+    respond(crate::body::from_iterator(Pieces::new(output, with_stats)))
 }
 
 impl From<QueryError> for ApiError {
@@ -221,198 +254,4 @@ impl From<QueryError> for ApiError {
         };
         ApiError::new(kind, error.to_string())
     }
-}
-
-/// The answer's JSON in pieces, made as they are taken.
-struct Pieces {
-    output: Output,
-    stats: Option<Vec<u8>>,
-    next: usize,
-    started: bool,
-    ended: bool,
-}
-
-impl Iterator for Pieces {
-    type Item = Bytes;
-
-    fn next(&mut self) -> Option<Bytes> {
-        if self.ended {
-            return None;
-        }
-        let mut out = Vec::with_capacity(PIECE_BYTES + 4096);
-        if !self.started {
-            self.started = true;
-            let kind = self.output.value.type_name();
-            out.extend_from_slice(
-                format!("{{\"status\":\"success\",\"data\":{{\"resultType\":\"{kind}\",\"result\":[")
-                    .as_bytes(),
-            );
-        }
-        let done = match &self.output.value {
-            Value::Scalar { timestamp_ms, value } => {
-                json::write_time(&mut out, *timestamp_ms);
-                out.push(b',');
-                json::write_value(&mut out, *value);
-                true
-            }
-            Value::String { timestamp_ms, value } => {
-                json::write_time(&mut out, *timestamp_ms);
-                out.push(b',');
-                json::write_string(&mut out, value);
-                true
-            }
-            Value::Vector(vector) => {
-                fill(&mut out, &mut self.next, vector.len(), |out, i| write_sample(out, vector, i))
-            }
-            Value::Matrix(matrix) => fill(&mut out, &mut self.next, matrix.len(), |out, i| {
-                write_series(out, matrix, &matrix.series[i])
-            }),
-        };
-        if done {
-            self.ended = true;
-            out.push(b']');
-            if let Some(stats) = &self.stats {
-                out.extend_from_slice(b",\"stats\":");
-                out.extend_from_slice(stats);
-            }
-            out.push(b'}');
-            let warnings = capped(&self.output.warnings, "warning");
-            let infos = capped(&self.output.infos, "info");
-            write_annotations(&mut out, &warnings, &infos);
-            out.push(b'}');
-        }
-        Some(Bytes::from(out))
-    }
-}
-
-/// Writes elements until the piece is full; whether all are written.
-fn fill(out: &mut Vec<u8>, next: &mut usize, len: usize, mut write: impl FnMut(&mut Vec<u8>, usize)) -> bool {
-    while *next < len {
-        if out.len() >= PIECE_BYTES {
-            return false;
-        }
-        if *next > 0 {
-            out.push(b',');
-        }
-        write(out, *next);
-        *next += 1;
-    }
-    true
-}
-
-fn write_sample(out: &mut Vec<u8>, vector: &Vector, i: usize) {
-    out.extend_from_slice(b"{\"metric\":");
-    let dictionary = vector.labels.dictionary().read();
-    json::write_labels(out, dictionary.row(vector.labels.table().row(i)));
-    match &vector.values[i] {
-        SampleValue::Float(value) => {
-            out.extend_from_slice(b",\"value\":[");
-            json::write_time(out, vector.timestamp_ms);
-            out.push(b',');
-            json::write_value(out, *value);
-        }
-        SampleValue::Histogram(histogram) => {
-            out.extend_from_slice(b",\"histogram\":[");
-            json::write_time(out, vector.timestamp_ms);
-            out.push(b',');
-            json::write_histogram(out, histogram);
-        }
-    }
-    out.extend_from_slice(b"]}");
-}
-
-fn write_series(out: &mut Vec<u8>, matrix: &Matrix, series: &Series) {
-    out.extend_from_slice(b"{\"metric\":");
-    let dictionary = matrix.labels.dictionary().read();
-    json::write_labels(out, dictionary.row(matrix.labels.table().row(series.row as usize)));
-    if !series.floats.is_empty() {
-        out.extend_from_slice(b",\"values\":[");
-        for (i, (&timestamp_ms, &value)) in series.float_timestamps_ms.iter().zip(&series.floats).enumerate()
-        {
-            out.extend_from_slice(if i > 0 { b",[" } else { b"[" });
-            json::write_time(out, timestamp_ms);
-            out.push(b',');
-            json::write_value(out, value);
-            out.push(b']');
-        }
-        out.push(b']');
-    }
-    if !series.histograms.is_empty() {
-        out.extend_from_slice(b",\"histograms\":[");
-        for (i, (timestamp_ms, histogram)) in series.histograms.iter().enumerate() {
-            out.extend_from_slice(if i > 0 { b",[" } else { b"[" });
-            json::write_time(out, *timestamp_ms);
-            out.push(b',');
-            json::write_histogram(out, histogram);
-            out.push(b']');
-        }
-        out.push(b']');
-    }
-    out.push(b'}');
-}
-
-/// At most [`ANNOTATIONS_MAX`] texts and a line that counts the rest.
-fn capped(texts: &[String], kind: &str) -> Vec<String> {
-    let mut shown: Vec<String> = texts.iter().take(ANNOTATIONS_MAX).cloned().collect();
-    if texts.len() > ANNOTATIONS_MAX {
-        shown.push(format!("{} more {kind} annotations omitted", texts.len() - ANNOTATIONS_MAX));
-    }
-    shown
-}
-
-#[derive(Serialize)]
-struct Stats {
-    timings: TimingFigures,
-    samples: SampleFigures,
-}
-
-/// Seconds, in upstream's order.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct TimingFigures {
-    eval_total_time: GoFloat,
-    result_sort_time: GoFloat,
-    query_preparation_time: GoFloat,
-    inner_eval_time: GoFloat,
-    exec_queue_time: GoFloat,
-    exec_total_time: GoFloat,
-}
-
-/// Counts, by step as `[seconds, count]`.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct SampleFigures {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    total_queryable_samples_per_step: Option<Vec<(GoFloat, u64)>>,
-    total_queryable_samples: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    samples_read_per_step: Option<Vec<(GoFloat, u64)>>,
-    samples_read: u64,
-    peak_samples: u64,
-}
-
-/// The `stats` object.
-fn stats_json(output: &Output) -> Vec<u8> {
-    let (stats, timings) = (&output.stats, &output.stats.timings);
-    let per_step = |steps: &Option<Vec<(i64, u64)>>| {
-        let seconds = |&(ms, count): &(i64, u64)| (GoFloat(ms as f64 / 1000.0), count);
-        steps.as_ref().map(|steps| steps.iter().map(seconds).collect())
-    };
-    json::to_vec(&Stats {
-        timings: TimingFigures {
-            eval_total_time: GoFloat(timings.eval_total),
-            result_sort_time: GoFloat(timings.result_sort),
-            query_preparation_time: GoFloat(timings.query_preparation),
-            inner_eval_time: GoFloat(timings.inner_eval),
-            exec_queue_time: GoFloat(timings.exec_queue),
-            exec_total_time: GoFloat(timings.exec_total),
-        },
-        samples: SampleFigures {
-            total_queryable_samples_per_step: per_step(&stats.total_queryable_samples_per_step),
-            total_queryable_samples: stats.total_queryable_samples,
-            samples_read_per_step: per_step(&stats.samples_read_per_step),
-            samples_read: stats.samples_read,
-            peak_samples: stats.peak_samples,
-        },
-    })
 }

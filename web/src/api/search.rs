@@ -74,29 +74,33 @@ enum Subject {
 pub async fn metric_names(State(web): State<Arc<Web>>, request: Request<Body>) -> Answer {
     enabled(&web)?;
     let params = Params::read(request).await?;
+    let wanted = wanted(&web, &params, "metric_names")?;
     let metadata = params::boolean(&params, "include_metadata", false)?;
-    search(web, &params, Subject::MetricNames { metadata }).await
+    search(web, wanted, Subject::MetricNames { metadata }).await
 }
 
 /// `/search/label_names`.
 pub async fn label_names(State(web): State<Arc<Web>>, request: Request<Body>) -> Answer {
     enabled(&web)?;
     let params = Params::read(request).await?;
-    search(web, &params, Subject::LabelNames).await
+    let wanted = wanted(&web, &params, "label_names")?;
+    search(web, wanted, Subject::LabelNames).await
 }
 
 /// `/search/label_values`.
 pub async fn label_values(State(web): State<Arc<Web>>, request: Request<Body>) -> Answer {
     enabled(&web)?;
     let params = Params::read(request).await?;
+    let wanted = wanted(&web, &params, "label_values")?;
     let label = params.get("label").to_owned();
     if label.is_empty() {
-        return Err(ApiError::bad_data("label parameter is required"));
+        return Err(ApiError::bad_data("missing required parameter \"label\""));
     }
-    if !model::names::ValidationScheme::Utf8.is_valid_label_name(&label) {
-        return Err(ApiError::bad_data(format!("invalid label name: {}", model::labels::go_quote(&label))));
-    }
-    search(web, &params, Subject::LabelValues(label)).await
+    search(web, wanted, Subject::LabelValues(label)).await
+}
+
+fn wanted(web: &Web, params: &Params, endpoint: &str) -> Result<SearchParams, ApiError> {
+    SearchParams::read(params, endpoint, web.clock.now_ms(), web.options.search_max_limit)
 }
 
 fn enabled(web: &Web) -> Result<(), ApiError> {
@@ -149,8 +153,7 @@ struct Lines {
     ended: bool,
 }
 
-async fn search(web: Arc<Web>, params: &Params, subject: Subject) -> Answer {
-    let wanted = SearchParams::read(params, web.clock.now_ms(), web.options.search_max_limit)?;
+async fn search(web: Arc<Web>, wanted: SearchParams, subject: Subject) -> Answer {
     let storage = web.storage()?;
     let metadata = (subject == Subject::MetricNames { metadata: true }).then(|| web.metadata_cache.get(&web));
     let deadline =

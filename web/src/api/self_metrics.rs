@@ -5,11 +5,12 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use model::metrics::{Family, Metric, MetricValue};
-use model::{MatchOp, Matcher, MetricType};
-use serde_json::{Map, Value, json};
+use model::{FloatHistogram, MatchOp, Matcher, MetricType};
+use serde::{Serialize, Serializer};
 
 use super::{Answer, success};
 use crate::error::ApiError;
+use crate::json::GoFloat;
 use crate::params::Params;
 use crate::state::Web;
 
@@ -18,94 +19,197 @@ pub async fn self_metrics(State(web): State<Arc<Web>>, request: Request<Body>) -
     let params = Params::read(request).await?;
     let matcher = match params.get("metric_name_pattern") {
         "" => None,
+        // Anchored already, but so do errors quote it.
         pattern => Some(
-            Matcher::new(MatchOp::Regex, "name", pattern)
-                .map_err(|error| ApiError::parameter("metric_name_pattern", error))?,
+            Matcher::new(MatchOp::Regex, "name", &format!("^(?:{pattern})$"))
+                .map_err(|error| ApiError::bad_data(format!("invalid metric_name_pattern: {error}")))?,
         ),
     };
     let mut families = web.registry.gather();
     families.retain(|family| matcher.as_ref().is_none_or(|matcher| matcher.matches(&family.name)));
-    success(&families.iter().map(family).collect::<Vec<Value>>(), &[])
+    success(&families.iter().map(FamilyJson::new).collect::<Vec<FamilyJson>>(), &[])
 }
 
-fn family(family: &Family) -> Value {
-    let kind = match family.metric_type {
-        MetricType::Counter => "COUNTER",
-        MetricType::Gauge => "GAUGE",
-        MetricType::Summary => "SUMMARY",
-        MetricType::Histogram => "HISTOGRAM",
-        MetricType::GaugeHistogram => "GAUGE_HISTOGRAM",
-        _ => "UNTYPED",
-    };
-    let metrics: Vec<Value> = family.metrics.iter().map(|m| metric(m, family.metric_type)).collect();
-    json!({ "name": family.name, "help": family.help, "type": kind, "metric": metrics })
+/// A message of `io.prometheus.client`, its fields in their order.
+#[derive(Serialize)]
+struct FamilyJson<'a> {
+    name: &'a str,
+    help: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    metric: Vec<MetricJson<'a>>,
 }
 
-fn metric(metric: &Metric, metric_type: MetricType) -> Value {
-    let mut object = Map::new();
-    if !metric.labels.is_empty() {
-        let labels = metric.labels.iter().map(|(name, value)| json!({ "name": name, "value": value }));
-        object.insert("label".to_owned(), Value::from_iter(labels));
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MetricJson<'a> {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    label: Vec<Pair<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gauge: Option<Single>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counter: Option<Single>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    summary: Option<Summary>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    untyped: Option<Single>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    histogram: Option<Histogram>,
+}
+
+#[derive(Serialize)]
+struct Pair<'a> {
+    name: &'a str,
+    value: &'a str,
+}
+
+#[derive(Serialize)]
+struct Single {
+    value: Number,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Summary {
+    sample_count: Whole,
+    sample_sum: Number,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    quantile: Vec<Quantile>,
+}
+
+#[derive(Serialize)]
+struct Quantile {
+    quantile: Number,
+    value: Number,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Histogram {
+    sample_count: Whole,
+    sample_sum: Number,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    bucket: Vec<Bucket>,
+    #[serde(flatten)]
+    native: Option<Native>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Bucket {
+    cumulative_count: Whole,
+    upper_bound: Number,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Native {
+    schema: i32,
+    zero_threshold: Number,
+    zero_count: Whole,
+    positive_span: Vec<Span>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    positive_delta: Vec<Whole>,
+}
+
+#[derive(Serialize)]
+struct Span {
+    offset: i32,
+    length: u32,
+}
+
+/// A 64-bit number, which protobuf's JSON form writes as a text.
+struct Whole(i64);
+
+impl Serialize for Whole {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
     }
-    let (key, value) = match &metric.value {
-        MetricValue::Single(value) => {
-            let key = match metric_type {
-                MetricType::Counter => "counter",
-                MetricType::Gauge => "gauge",
-                _ => "untyped",
-            };
-            (key, json!({ "value": number(*value) }))
-        }
-        MetricValue::Summary { count, sum, quantiles } => {
-            let quantiles =
-                quantiles.iter().map(|&(q, v)| json!({ "quantile": number(q), "value": number(v) }));
-            let mut value = json!({ "sampleCount": count.to_string(), "sampleSum": number(*sum) });
-            if let Some(object) = value.as_object_mut()
-                && quantiles.len() > 0
-            {
-                object.insert("quantile".to_owned(), Value::from_iter(quantiles));
-            }
-            ("summary", value)
-        }
-        MetricValue::Histogram { count, sum, buckets, native } => {
-            let mut value = Map::new();
-            value.insert("sampleCount".to_owned(), count.to_string().into());
-            value.insert("sampleSum".to_owned(), number(*sum));
-            if !buckets.is_empty() {
-                let buckets = buckets.iter().map(
-                    |&(bound, n)| json!({ "cumulativeCount": n.to_string(), "upperBound": number(bound) }),
-                );
-                value.insert("bucket".to_owned(), Value::from_iter(buckets));
-            }
-            if let Some(native) = native {
-                value.insert("schema".to_owned(), native.schema.into());
-                value.insert("zeroThreshold".to_owned(), number(native.zero_threshold));
-                value.insert("zeroCount".to_owned(), (native.zero_count as u64).to_string().into());
-                let spans =
-                    native.positive_spans.iter().map(|s| json!({ "offset": s.offset, "length": s.length }));
-                value.insert("positiveSpan".to_owned(), Value::from_iter(spans));
-                let mut before = 0i64;
-                let deltas = native.positive_buckets.iter().map(|&n| {
-                    let delta = n as i64 - before;
-                    before = n as i64;
-                    Value::from(delta.to_string())
-                });
-                value.insert("positiveDelta".to_owned(), Value::from_iter(deltas));
-            }
-            ("histogram", Value::Object(value))
-        }
-    };
-    object.insert(key.to_owned(), value);
-    Value::Object(object)
 }
 
-/// A double as protobuf's JSON form has it: what JSON cannot write is a text.
-fn number(value: f64) -> Value {
-    match value {
-        v if v.is_nan() => "NaN".into(),
-        f64::INFINITY => "Infinity".into(),
-        f64::NEG_INFINITY => "-Infinity".into(),
-        v if v.fract() == 0.0 && v.abs() < 9e15 => (v as i64).into(),
-        v => v.into(),
+/// A double: what JSON cannot write is a text.
+struct Number(f64);
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            v if v.is_nan() => serializer.serialize_str("NaN"),
+            f64::INFINITY => serializer.serialize_str("Infinity"),
+            f64::NEG_INFINITY => serializer.serialize_str("-Infinity"),
+            v => GoFloat(v).serialize(serializer),
+        }
+    }
+}
+
+impl<'a> FamilyJson<'a> {
+    fn new(family: &'a Family) -> FamilyJson<'a> {
+        let kind = match family.metric_type {
+            MetricType::Counter => "COUNTER",
+            MetricType::Gauge => "GAUGE",
+            MetricType::Summary => "SUMMARY",
+            MetricType::Histogram => "HISTOGRAM",
+            MetricType::GaugeHistogram => "GAUGE_HISTOGRAM",
+            _ => "UNTYPED",
+        };
+        let metric = family.metrics.iter().map(|metric| MetricJson::new(metric, family.metric_type));
+        FamilyJson { name: &family.name, help: &family.help, kind, metric: metric.collect() }
+    }
+}
+
+impl<'a> MetricJson<'a> {
+    fn new(metric: &'a Metric, metric_type: MetricType) -> MetricJson<'a> {
+        let label = metric.labels.iter().map(|(name, value)| Pair { name, value }).collect();
+        let mut json = MetricJson { label, ..MetricJson::default() };
+        match &metric.value {
+            MetricValue::Single(value) => {
+                let value = Some(Single { value: Number(*value) });
+                match metric_type {
+                    MetricType::Counter => json.counter = value,
+                    MetricType::Gauge => json.gauge = value,
+                    _ => json.untyped = value,
+                }
+            }
+            MetricValue::Summary { count, sum, quantiles } => {
+                let quantile =
+                    quantiles.iter().map(|&(q, v)| Quantile { quantile: Number(q), value: Number(v) });
+                json.summary = Some(Summary {
+                    sample_count: Whole(*count as i64),
+                    sample_sum: Number(*sum),
+                    quantile: quantile.collect(),
+                });
+            }
+            MetricValue::Histogram { count, sum, buckets, native } => {
+                let bucket = buckets.iter().map(|&(bound, n)| Bucket {
+                    cumulative_count: Whole(n as i64),
+                    upper_bound: Number(bound),
+                });
+                json.histogram = Some(Histogram {
+                    sample_count: Whole(*count as i64),
+                    sample_sum: Number(*sum),
+                    bucket: bucket.collect(),
+                    native: native.as_ref().map(Native::new),
+                });
+            }
+        }
+        json
+    }
+}
+
+impl Native {
+    fn new(histogram: &FloatHistogram) -> Native {
+        let mut before = 0;
+        let deltas = histogram.positive_buckets.iter().map(|&n| {
+            let delta = Whole(n as i64 - before);
+            before = n as i64;
+            delta
+        });
+        let spans = histogram.positive_spans.iter();
+        Native {
+            schema: histogram.schema,
+            zero_threshold: Number(histogram.zero_threshold),
+            zero_count: Whole(histogram.zero_count as i64),
+            positive_span: spans.map(|span| Span { offset: span.offset, length: span.length }).collect(),
+            positive_delta: deltas.collect(),
+        }
     }
 }

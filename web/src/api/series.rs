@@ -5,18 +5,19 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use model::Labels;
 use model::query::{Dictionary, SelectHints, SelectRequest};
+use model::{LabelTable, Labels, Matcher, Querier, SelectedSeries, TimeRange};
 
-use super::{Answer, TRUNCATED, blocking, named_matcher_sets, respond, write_annotations};
-use crate::error::{ApiError, ErrorKind};
+use super::{Answer, TRUNCATED, add_warning, blocking, list, named_matcher_sets};
+use crate::error::ApiError;
 use crate::json;
 use crate::params::Params;
-use crate::state::Web;
+use crate::state::{Storage, Web};
 
 /// Series that match any of the selectors, each once, in label order.
 pub async fn series(State(web): State<Arc<Web>>, request: Request<Body>) -> Answer {
     let params = Params::read(request).await?;
+    params.well_formed()?;
     if params.all("match[]").next().is_none() {
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }
@@ -24,40 +25,86 @@ pub async fn series(State(web): State<Arc<Web>>, request: Request<Body>) -> Answ
     let sets = named_matcher_sets(&params)?;
     let storage = web.storage()?;
     blocking(move || {
-        let querier = storage.queryable.querier(range)?;
-        let dictionary = Dictionary::new();
-        let mut found: BTreeSet<Labels> = BTreeSet::new();
-        let mut warnings = Vec::new();
-        for matchers in sets {
-            let mut request = SelectRequest::new(matchers, range);
-            request.hints = SelectHints { func: Some("series"), ..SelectHints::default() };
-            // One more than asked for tells whether there are more.
-            request.limit = if limit > 0 { limit.saturating_add(1) } else { 0 };
-            let selected = querier.select(&request, &dictionary)?;
-            warnings.extend(selected.warnings);
-            let reader = dictionary.read();
-            found.extend(selected.labels.iter().map(|row| reader.labels(row)));
+        let found = match <[Vec<Matcher>; 1]>::try_from(sets) {
+            Ok([matchers]) => one(&storage, range, matchers, limit)?,
+            Err(sets) => any(&storage, range, sets, limit)?,
+        };
+        let shown = if limit > 0 { found.len().min(limit) } else { found.len() };
+        let mut warnings = found.warnings.clone();
+        if shown < found.len() {
+            add_warning(&mut warnings, TRUNCATED);
         }
-        if limit > 0 && found.len() > limit {
-            warnings.push(TRUNCATED.to_owned());
-        }
-        let shown = if limit > 0 { limit } else { usize::MAX };
-        let mut body = b"{\"status\":\"success\",\"data\":[".to_vec();
-        for (i, labels) in found.iter().take(shown).enumerate() {
-            if i > 0 {
-                body.push(b',');
-            }
-            json::write_labels(&mut body, labels.iter());
-        }
-        body.push(b']');
-        write_annotations(&mut body, &warnings, &[]);
-        body.push(b'}');
-        Ok(respond(body))
+        Ok(list(shown, &warnings, move |out, i| found.write(out, i)))
     })
     .await
 }
 
-/// `DELETE /series` is gone since the second version of the API.
-pub async fn delete() -> Answer {
-    Err(ApiError::new(ErrorKind::Internal, "not implemented"))
+/// Series, once each.
+struct Found {
+    dictionary: Arc<Dictionary>,
+    series: Rows,
+    warnings: Vec<String>,
+}
+
+enum Rows {
+    /// As one selector found them, in label order.
+    Table(LabelTable),
+    /// Of several selectors, in label order.
+    Merged(Vec<Labels>),
+}
+
+impl Found {
+    fn len(&self) -> usize {
+        match &self.series {
+            Rows::Table(table) => table.len(),
+            Rows::Merged(series) => series.len(),
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>, i: usize) {
+        match &self.series {
+            Rows::Table(table) => json::write_labels(out, self.dictionary.read().row(table.row(i))),
+            Rows::Merged(series) => json::write_labels(out, series[i].iter()),
+        }
+    }
+}
+
+fn select(
+    querier: &dyn Querier,
+    dictionary: &Dictionary,
+    range: TimeRange,
+    matchers: Vec<Matcher>,
+    limit: usize,
+) -> Result<SelectedSeries, ApiError> {
+    let mut request = SelectRequest::new(matchers, range);
+    request.hints = SelectHints { func: Some("series"), ..SelectHints::default() };
+    // One more than asked for tells whether there are more.
+    request.limit = if limit > 0 { limit.saturating_add(1) } else { 0 };
+    Ok(querier.select(&request, dictionary)?)
+}
+
+fn one(storage: &Storage, range: TimeRange, matchers: Vec<Matcher>, limit: usize) -> Result<Found, ApiError> {
+    let querier = storage.queryable.querier(range)?;
+    let dictionary = Arc::new(Dictionary::new());
+    let selected = select(&*querier, &dictionary, range, matchers, limit)?;
+    Ok(Found { dictionary, series: Rows::Table(selected.labels), warnings: selected.warnings })
+}
+
+fn any(
+    storage: &Storage,
+    range: TimeRange,
+    sets: Vec<Vec<Matcher>>,
+    limit: usize,
+) -> Result<Found, ApiError> {
+    let querier = storage.queryable.querier(range)?;
+    let dictionary = Arc::new(Dictionary::new());
+    let mut merged: BTreeSet<Labels> = BTreeSet::new();
+    let mut warnings = Vec::new();
+    for matchers in sets {
+        let selected = select(&*querier, &dictionary, range, matchers, limit)?;
+        selected.warnings.iter().for_each(|warning| add_warning(&mut warnings, warning));
+        let reader = dictionary.read();
+        merged.extend(selected.labels.iter().map(|row| reader.labels(row)));
+    }
+    Ok(Found { dictionary, series: Rows::Merged(merged.into_iter().collect()), warnings })
 }

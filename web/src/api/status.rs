@@ -87,7 +87,7 @@ pub async fn runtime_info(State(web): State<Arc<Web>>) -> Answer {
             tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             memory_limit: web.engine.options().memory.limit().min(i64::MAX as u64),
-            gogc: "",
+            gogc: &web.gogc.load(),
             godebug: "",
             storage_retention: storage.status.retention_text(),
         },

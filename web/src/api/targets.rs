@@ -47,7 +47,7 @@ fn scrape_pool(web: &Web, params: &Params) -> Result<Arc<config::ScrapeConfig>, 
     }
     let unknown = || {
         let name = model::labels::go_quote(name);
-        ApiError::bad_data(format!("error getting scrape config: scrape pool {name} not found"))
+        ApiError::bad_data(format!("error retrieving scrape config: scrape pool {name} not found"))
     };
     web.scrape.pool_config(name).ok_or_else(unknown)
 }
@@ -57,7 +57,7 @@ fn scrape_pool(web: &Web, params: &Params) -> Result<Arc<config::ScrapeConfig>, 
 struct Discovery<'a> {
     active_targets: Vec<ActiveTarget<'a>>,
     dropped_targets: Vec<DroppedTarget<'a>>,
-    dropped_target_counts: Option<BTreeMap<&'a str, usize>>,
+    dropped_target_counts: Option<BTreeMap<String, usize>>,
 }
 
 #[derive(Serialize)]
@@ -90,6 +90,9 @@ pub async fn targets(State(web): State<Arc<Web>>, request: Request<Body>) -> Ans
     let shows = |wanted: &str| state.is_empty() || state == "any" || state == wanted;
     let pool = params.get("scrapePool");
     let mut pools = web.scrape.targets();
+    // The counts are those of all jobs, whichever job is asked for.
+    let counts: BTreeMap<String, usize> =
+        pools.iter().map(|pool| (pool.job.clone(), pool.dropped_count)).collect();
     pools.retain(|targets| pool.is_empty() || targets.job == pool);
     let mut discovery =
         Discovery { active_targets: Vec::new(), dropped_targets: Vec::new(), dropped_target_counts: None };
@@ -105,8 +108,7 @@ pub async fn targets(State(web): State<Arc<Web>>, request: Request<Body>) -> Ans
                 scrape_pool: &pool.job,
             })
             .collect();
-        let counts = pools.iter().map(|pool| (pool.job.as_str(), pool.dropped_count));
-        discovery.dropped_target_counts = Some(counts.collect());
+        discovery.dropped_target_counts = Some(counts);
     }
     success(&discovery, &[])
 }
@@ -179,7 +181,6 @@ struct Rule<'a> {
     modulus: u64,
     #[serde(skip_serializing_if = "str::is_empty")]
     target_label: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
     replacement: &'a str,
     action: String,
 }

@@ -11,7 +11,7 @@ use model::memory::{Lease, Pressure};
 use remote::body::COMPRESSED_BYTES_MAX;
 use remote::{Reply, Stats};
 
-use crate::ops::text;
+use crate::ops::{error, text};
 use crate::state::Web;
 
 /// What is answered where the receiver is switched off.
@@ -20,10 +20,10 @@ const DISABLED: &str = "remote write receiver needs to be enabled with --web.ena
 /// Stores the samples of a request.
 pub async fn write(State(web): State<Arc<Web>>, request: Request<Body>) -> Response<Body> {
     if !web.options.enable_remote_write_receiver {
-        return text(StatusCode::NOT_FOUND, DISABLED);
+        return error(StatusCode::NOT_FOUND, DISABLED);
     }
     let Some(receiver) = web.receiver() else {
-        return text(StatusCode::SERVICE_UNAVAILABLE, "TSDB not ready\n");
+        return error(StatusCode::SERVICE_UNAVAILABLE, "TSDB not ready\n");
     };
     let (parts, body) = request.into_parts();
     let text_of = |name: HeaderName| header_text(&parts.headers, name);
@@ -56,9 +56,9 @@ pub async fn write(State(web): State<Arc<Web>>, request: Request<Body>) -> Respo
             }
             respond(&reply)
         }
-        Err(error) => {
-            tracing::error!(component = "web", %error, "a worker failed");
-            text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
+        Err(fault) => {
+            tracing::error!(component = "web", error = %fault, "a worker failed");
+            error(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
         }
     }
 }
@@ -69,14 +69,14 @@ fn header_text(headers: &HeaderMap, name: HeaderName) -> &str {
 
 /// Reads a body within the bounds of its kind and of memory.
 async fn read(mut body: Body, lease: &Lease) -> Result<Vec<u8>, Response<Body>> {
-    let too_large = || text(StatusCode::PAYLOAD_TOO_LARGE, "http: request body too large\n");
+    let too_large = || error(StatusCode::PAYLOAD_TOO_LARGE, "http: request body too large\n");
     let announced = http_body::Body::size_hint(&body).lower();
     if announced > COMPRESSED_BYTES_MAX as u64 {
         return Err(too_large());
     }
     let mut bytes = Vec::new();
     while let Some(frame) = Pin::new(&mut body).frame().await {
-        let frame = frame.map_err(|error| text(StatusCode::BAD_REQUEST, format!("{error}\n")))?;
+        let frame = frame.map_err(|fault| error(StatusCode::BAD_REQUEST, format!("{fault}\n")))?;
         let Ok(piece) = frame.into_data() else { continue };
         if bytes.len() + piece.len() > COMPRESSED_BYTES_MAX {
             return Err(too_large());
@@ -86,18 +86,30 @@ async fn read(mut body: Body, lease: &Lease) -> Result<Vec<u8>, Response<Body>> 
         let bytes_held = bytes.capacity() as u64 * 3;
         lease
             .grow_to(bytes_held)
-            .map_err(|error| text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")))?;
+            .map_err(|error| come_back(text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n"))))?;
     }
     Ok(bytes)
+}
+
+/// How long a sender shall wait that was refused for want of room, in seconds.
+const RETRY_AFTER_S: u64 = 5;
+
+/// Tells the sender when to try again.
+fn come_back(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+    response
 }
 
 fn respond(reply: &Reply) -> Response<Body> {
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = match reply.body.is_empty() {
         true => super::no_content(),
-        false => text(status, format!("{}\n", reply.body)),
+        false => error(status, format!("{}\n", reply.body)),
     };
     *response.status_mut() = status;
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response = come_back(response);
+    }
     if let Some(Stats { samples, histograms, exemplars }) = reply.stats {
         for (name, count) in [
             ("x-prometheus-remote-write-samples-written", samples),
@@ -110,13 +122,18 @@ fn respond(reply: &Reply) -> Response<Body> {
     response
 }
 
+/// `/read`: not answered yet.
+pub async fn read_disabled() -> Response<Body> {
+    error(StatusCode::NOT_FOUND, "this server does not answer remote read yet\n")
+}
+
 /// `/otlp/v1/metrics`: not received yet.
 pub async fn otlp(State(web): State<Arc<Web>>) -> Response<Body> {
     match web.options.enable_otlp_receiver {
-        false => text(
+        false => error(
             StatusCode::NOT_FOUND,
             "otlp write receiver needs to be enabled with --web.enable-otlp-receiver\n",
         ),
-        true => text(StatusCode::NOT_IMPLEMENTED, "this server does not receive OTLP yet\n"),
+        true => error(StatusCode::NOT_IMPLEMENTED, "this server does not receive OTLP yet\n"),
     }
 }

@@ -8,4 +8,5 @@ mod behaviour;
 mod conformance;
 mod federation;
 mod garbage;
+mod secrets;
 mod server;

@@ -267,6 +267,7 @@ pub fn all_on() -> WebOptions {
         build: vec![("version", "3.14.0".to_owned()), ("revision", "abc".to_owned())],
         start_time_ms: NOW_MS - 5000,
         working_directory: "/data".to_owned(),
+        command_line: vec!["narthex".to_owned(), "--web.listen-address=:9090".to_owned()],
         hostname: "host".to_owned(),
         ..WebOptions::default()
     }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use config::discovery::aws::AwsFilter;
 use model::Labels;
+use net::xml::Element;
 
 use super::Service;
 use crate::group::TargetGroup;
 use crate::labels::{MetaLabels, single_group, surrounded};
 use crate::mechanism::DiscoveryError;
 use crate::refresh::Refresh;
-use crate::xml::Element;
 
 /// The version of the API.
 const VERSION: &str = "2016-11-15";

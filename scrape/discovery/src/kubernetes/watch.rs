@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::objects::{Bare, Object};
 use super::state::{Change, Event, Item, Kind};
-use crate::client::{Client, null_as_empty, query, read_json};
+use crate::client::{Client, headers_of, null_as_empty, query, read_json};
 use crate::mechanism::{Context, DiscoveryError};
 
 /// Objects of one page of a list.
@@ -220,7 +220,7 @@ impl<T: Object, P> Watch<T, P> {
         let started = self.api.context.clock.monotonic();
         let headers = [("Accept", "application/json")];
         let deadline = tokio::time::Instant::now() + Duration::from_secs(WATCH_SECONDS) + WATCH_GRACE;
-        let opened = self.api.client.open(Method::GET, &url, &headers, Bytes::new());
+        let opened = self.api.client.open(Method::GET, &url, headers_of(&headers)?, Bytes::new());
         let response = match tokio::time::timeout_at(deadline, opened).await {
             Ok(response) => response,
             Err(_) => return Ok(End::Over),

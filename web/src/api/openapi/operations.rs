@@ -118,6 +118,7 @@ pub const OPERATIONS: &[Operation] = &[
         &[START, END, EXPR], "QueryExemplarsOutputBody"), "QueryExemplarsPostInputBody"),
     with_form(get("/format_query", &[("get", "format-query"), ("post", "format-query-post")], "query", "Lays an expression out over lines", &[EXPR], "FormatQueryOutputBody"), "FormatQueryPostInputBody"),
     with_form(get("/parse_query", &[("get", "parse-query"), ("post", "parse-query-post")], "query", "The syntax tree of an expression", &[EXPR], "ParseQueryOutputBody"), "ParseQueryPostInputBody"),
+    get("/narthex/explain", &[("get", "narthex-explain"), ("post", "narthex-explain-post")], "query", "What each operator of a query did (an extension of Narthex)", &[EXPR, query("time", Kind::Time, "The time of an instant query; now where it is missing."), query("start", Kind::Time, "Where the range begins; with step alone."), query("end", Kind::Time, "Where the range ends; with step alone."), query("step", Kind::Duration, "The distance of points; asks for a range query."), TIMEOUT, LOOKBACK], "NarthexExplainOutputBody"),
     with_form(get("/labels", &[("get", "labels"), ("post", "labels-post")], "labels", "Names of labels", &[START, END, MATCH, LIMIT], "LabelsOutputBody"), "LabelsPostInputBody"),
     get("/label/{name}/values", &[("get", "label-values")], "labels", "Values of one label",
         &[Parameter { name: "name", kind: Kind::Text, required: true, place: Place::Path, about: "The label's name, escaped with U__ where need be." }, START, END, MATCH, LIMIT], "LabelValuesOutputBody"),

@@ -119,6 +119,7 @@ const ENVELOPES: &[(&str, &str)] = &[
     ("QueryExemplarsOutputBody", "*"),
     ("FormatQueryOutputBody", "s"),
     ("ParseQueryOutputBody", "*"),
+    ("NarthexExplainOutputBody", "*"),
     ("LabelsOutputBody", "[s]"),
     ("LabelValuesOutputBody", "[s]"),
     ("SeriesOutputBody", "[Labels]"),

@@ -47,21 +47,27 @@ pub struct SearchParams {
 }
 
 impl SearchParams {
-    /// Reads and checks the parameters; `limit_max` 0 sets no cap.
+    /// Reads and checks the parameters of an endpoint; `limit_max` 0 sets no cap.
     ///
     /// # Errors
     /// One is malformed or out of bounds.
-    pub fn read(params: &Params, now_ms: i64, limit_max: usize) -> Result<SearchParams, ApiError> {
-        let start_ms = params.time_ms("start", now_ms - RANGE_MS)?;
-        let end_ms = params.time_ms("end", now_ms)?;
+    pub fn read(
+        params: &Params,
+        endpoint: &str,
+        now_ms: i64,
+        limit_max: usize,
+    ) -> Result<SearchParams, ApiError> {
+        params.well_formed()?;
+        let start_ms = params.unnamed_time_ms("start", now_ms - RANGE_MS)?;
+        let end_ms = params.unnamed_time_ms("end", now_ms)?;
         if end_ms < start_ms {
             return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
         }
-        let terms: Vec<String> =
-            params.all("search[]").filter(|term| !term.is_empty()).map(str::to_owned).collect();
+        let matcher_sets = matcher_sets(params)?;
+        let mut terms: Vec<String> = params.all("search[]").map(str::to_owned).collect();
         if terms.len() > TERMS_MAX {
             return Err(ApiError::bad_data(format!(
-                "too many search[] terms: {} (maximum {TERMS_MAX})",
+                "too many search[] terms: got {}, maximum is {TERMS_MAX}",
                 terms.len()
             )));
         }
@@ -75,50 +81,58 @@ impl SearchParams {
             "" | "subsequence" => Algorithm::Subsequence,
             "jarowinkler" => Algorithm::JaroWinkler,
             other => {
-                let text = "must be \"subsequence\" or \"jarowinkler\"";
+                let text = "must be one of [subsequence jarowinkler]";
                 return Err(ApiError::bad_data(format!("unsupported fuzz_alg {}: {text}", go_quote(other))));
             }
         };
         let case_sensitive = boolean(params, "case_sensitive", true)?;
-        let sort_by = sort_by(params, terms.is_empty())?;
         let include_score = boolean(params, "include_score", false)?;
-        let limit = count(params, "limit")?;
+        let sort_by = sort_by(params, terms.is_empty())?;
+        let default = if limit_max > 0 { DEFAULT_COUNT.min(limit_max) } else { DEFAULT_COUNT };
+        let limit = count(params, "limit", default)?;
         if limit_max > 0 && limit > limit_max {
-            return Err(ApiError::bad_data(format!("limit must not exceed {limit_max}")));
+            return Err(ApiError::bad_data(format!(
+                "limit {limit} exceeds the configured maximum ({limit_max}, see --web.search.max-limit)"
+            )));
         }
+        let batch = count(params, "batch_size", DEFAULT_COUNT)?;
+        let sort_by = sort_by.ok_or_else(|| {
+            let wanted = go_quote(params.get("sort_by"));
+            let text = "must be \"alpha\" or \"score\"";
+            ApiError::bad_data(format!("invalid sort_by {wanted} for {endpoint}: {text}"))
+        })?;
+        terms.retain(|term| !term.is_empty());
         Ok(SearchParams {
-            matcher_sets: matcher_sets(params)?,
+            matcher_sets,
             filter: Filter::new(terms, algorithm, f64::from(threshold) / 100.0, case_sensitive),
             sort_by,
             include_score,
             range: TimeRange::new(start_ms, end_ms),
             limit,
-            batch: count(params, "batch_size")?,
+            batch,
         })
     }
 }
 
-fn sort_by(params: &Params, no_terms: bool) -> Result<SortBy, ApiError> {
-    let direction = params.get("sort_dir");
-    let descending = match direction {
-        "" | "asc" => false,
-        "dsc" => true,
-        other => {
-            let text = "must be \"asc\" or \"dsc\"";
-            return Err(ApiError::bad_data(format!("invalid sort_dir {}: {text}", go_quote(other))));
+/// The order; `None` where it is not known.
+fn sort_by(params: &Params, no_terms: bool) -> Result<Option<SortBy>, ApiError> {
+    let (by, direction) = (params.get("sort_by"), params.get("sort_dir"));
+    let refuse = |text: &str| Err(ApiError::bad_data(text));
+    match (by, direction) {
+        (_, "") => {}
+        ("", _) => return refuse("sort_dir is only valid when sort_by is set"),
+        ("score", _) => return refuse("sort_dir is not supported for sort_by=score"),
+        (_, "asc" | "dsc") => {}
+        (_, other) => {
+            let other = go_quote(other);
+            return refuse(&format!("invalid sort_dir {other}: must be \"asc\" or \"dsc\""));
         }
-    };
-    match params.get("sort_by") {
-        "alpha" => Ok(SortBy::Alpha { descending }),
-        _ if !direction.is_empty() => {
-            Err(ApiError::bad_data("sort_dir is only valid when sort_by is set to alpha"))
-        }
-        "" => Ok(SortBy::Alpha { descending: false }),
-        "score" if no_terms => Err(ApiError::bad_data("sort_by=score requires search[]")),
-        "score" => Ok(SortBy::Score),
-        other => {
-            Err(ApiError::bad_data(format!("invalid sort_by {}: must be alpha or score", go_quote(other))))
-        }
+    }
+    match by {
+        "score" if no_terms => refuse("sort_by=score requires search[] to be set"),
+        "score" => Ok(Some(SortBy::Score)),
+        "" | "alpha" => Ok(Some(SortBy::Alpha { descending: direction == "dsc" })),
+        _ => Ok(None),
     }
 }
 
@@ -134,16 +148,11 @@ pub fn boolean(params: &Params, name: &str, default: bool) -> Result<bool, ApiEr
     }
 }
 
-fn count(params: &Params, name: &str) -> Result<usize, ApiError> {
+fn count(params: &Params, name: &str, default: usize) -> Result<usize, ApiError> {
     match params.get(name) {
-        "" => Ok(DEFAULT_COUNT),
-        text => match text.parse::<usize>() {
-            Ok(0) => Ok(DEFAULT_COUNT),
-            Ok(count) => Ok(count),
-            Err(_) => {
-                let text = go_quote(text);
-                Err(ApiError::bad_data(format!("invalid {name} {text}: must be non-negative integer")))
-            }
-        },
+        "" => Ok(default),
+        text => text.parse::<usize>().ok().filter(|&count| count > 0).ok_or_else(|| {
+            ApiError::bad_data(format!("invalid {name} {}: must be a positive integer", go_quote(text)))
+        }),
     }
 }

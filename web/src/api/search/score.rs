@@ -52,6 +52,10 @@ impl Filter {
     }
 }
 
+/// What is left of the score of a text that is not the term itself.
+/// Source: Prometheus `util/strutil/subsequence.go`.
+const NOT_EXACT: f64 = 0.999;
+
 /// 1 at the start of the text, 0.1 at its end.
 fn substring(term: &[char], text: &[char]) -> Option<f64> {
     let at = text.windows(term.len().max(1)).position(|window| window == term)?;
@@ -61,7 +65,7 @@ fn substring(term: &[char], text: &[char]) -> Option<f64> {
 
 /// The best greedy way to find the term's characters in order: runs count by
 /// the square of their length, each skipped character takes away its share of
-/// the text, those behind the last run half of that. A perfect match is 1.
+/// the text, those behind the last run half of that. Only the term itself is 1.
 fn subsequence(term: &[char], text: &[char]) -> Option<f64> {
     let (first, share) = (*term.first()?, 1.0 / text.len().max(1) as f64);
     let last_start = text.len().checked_sub(term.len())?;
@@ -79,7 +83,7 @@ fn subsequence(term: &[char], text: &[char]) -> Option<f64> {
         score -= (text.len() - covered) as f64 * share * 0.5;
         best = Some(best.map_or(score, |best| best.max(score)));
     }
-    best.map(|best| best.max(0.0) / (term.len() * term.len()) as f64)
+    best.map(|best| best.max(0.0) / (term.len() * term.len()) as f64 * NOT_EXACT)
 }
 
 /// The runs of text, as half-open ranges, that spell the term from `start` on,
@@ -121,8 +125,9 @@ fn jaro_winkler(a: &[char], b: &[char]) -> f64 {
     let matched_long = long.iter().zip(&taken).filter(|(_, taken)| **taken).map(|(c, _)| c);
     let swapped = matched_short.iter().zip(matched_long).filter(|(a, b)| a != b).count() as f64 / 2.0;
     let matches = matched_short.len() as f64;
-    let jaro =
-        (matches / short.len() as f64 + matches / long.len() as f64 + (matches - swapped) / matches) / 3.0;
+    // Reciprocals, for the last digit is to be upstream's.
+    let (of_short, of_long) = (1.0 / short.len() as f64, 1.0 / long.len() as f64);
+    let jaro = (matches * of_short + matches * of_long + (matches - swapped) / matches) / 3.0;
     let prefix = short.iter().zip(long).take(4).take_while(|(a, b)| a == b).count() as f64;
     jaro + prefix * 0.1 * (1.0 - jaro)
 }
@@ -151,7 +156,10 @@ mod tests {
     #[test]
     fn gaps_lower_a_subsequence() {
         // "a", one skipped, "c": 1 + 1 - 1/3, of 4 at most.
-        assert!(near(score("bc", "abxc", Algorithm::Subsequence), (2.0 - 1.0 / 4.0 - 1.0 / 4.0) / 4.0));
+        assert!(near(
+            score("bc", "abxc", Algorithm::Subsequence),
+            (2.0 - 1.0 / 4.0 - 1.0 / 4.0) / 4.0 * 0.999
+        ));
         assert!(score("hrt", "http_requests_total", Algorithm::Subsequence).is_some());
         assert_eq!(score("th", "http", Algorithm::Subsequence), None);
     }

@@ -4,26 +4,35 @@ use quick_xml::Reader;
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesStart, Event};
 
-use crate::mechanism::DiscoveryError;
-
 /// Elements inside each other, at most.
 const DEPTH_MAX: usize = 64;
 
+/// The document is no XML, or too deep.
+#[derive(Debug, thiserror::Error)]
+#[error("XML: {0}")]
+pub struct XmlError(String);
+
 /// An element.
 #[derive(Debug, Default)]
-pub(crate) struct Element {
+pub struct Element {
     /// Its name without name space.
-    pub(crate) name: String,
+    pub name: String,
     /// The text right inside it.
-    pub(crate) text: String,
+    pub text: String,
+    /// The same as written, with its references.
+    pub raw: String,
     attributes: Vec<(String, String)>,
-    pub(crate) children: Vec<Element>,
+    /// The elements right inside it, in order.
+    pub children: Vec<Element>,
 }
 
 impl Element {
     /// The document's element.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Element, DiscoveryError> {
-        let malformed = |what: String| DiscoveryError::Malformed(format!("XML: {what}"));
+    ///
+    /// # Errors
+    /// The bytes are no XML document.
+    pub fn parse(bytes: &[u8]) -> Result<Element, XmlError> {
+        let malformed = |what: String| XmlError(what);
         let text = std::str::from_utf8(bytes).map_err(|error| malformed(error.to_string()))?;
         let mut reader = Reader::from_str(text);
         // The elements that are open, the document itself below them.
@@ -45,10 +54,14 @@ impl Element {
                     parent.children.push(closed);
                 }
                 Event::Text(text) => {
-                    top.text.push_str(&text.decode().map_err(|error| malformed(error.to_string()))?);
+                    let text = text.decode().map_err(|error| malformed(error.to_string()))?;
+                    top.text.push_str(&text);
+                    top.raw.push_str(&text);
                 }
                 Event::CData(text) => {
-                    top.text.push_str(&text.decode().map_err(|error| malformed(error.to_string()))?);
+                    let text = text.decode().map_err(|error| malformed(error.to_string()))?;
+                    top.text.push_str(&text);
+                    top.raw.push_str(&format!("<![CDATA[{text}]]>"));
                 }
                 Event::GeneralRef(reference) => {
                     let char = reference.resolve_char_ref().map_err(|error| malformed(error.to_string()))?;
@@ -58,6 +71,7 @@ impl Element {
                         (None, Some(text)) => top.text.push_str(text),
                         (None, None) => return Err(malformed(format!("unknown entity {name}"))),
                     }
+                    top.raw.push_str(&format!("&{name};"));
                 }
                 Event::Eof => break,
                 Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {}
@@ -79,37 +93,37 @@ impl Element {
     }
 
     /// The first element inside of that name.
-    pub(crate) fn child(&self, name: &str) -> Option<&Element> {
+    pub fn child(&self, name: &str) -> Option<&Element> {
         self.children.iter().find(|child| child.name == name)
     }
 
     /// The elements inside of that name.
-    pub(crate) fn children(&self, name: &str) -> impl Iterator<Item = &Element> {
+    pub fn children(&self, name: &str) -> impl Iterator<Item = &Element> {
         self.children.iter().filter(move |child| child.name == name)
     }
 
     /// The text of an element inside, empty where there is none.
-    pub(crate) fn text_of(&self, name: &str) -> &str {
+    pub fn text_of(&self, name: &str) -> &str {
         self.child(name).map_or("", |child| &child.text)
     }
 
     /// The element that a path of names leads to.
-    pub(crate) fn at(&self, path: &[&str]) -> Option<&Element> {
+    pub fn at(&self, path: &[&str]) -> Option<&Element> {
         path.iter().try_fold(self, |element, name| element.child(name))
     }
 
     /// The text at a path, empty where there is none.
-    pub(crate) fn text_at(&self, path: &[&str]) -> &str {
+    pub fn text_at(&self, path: &[&str]) -> &str {
         self.at(path).map_or("", |element| &element.text)
     }
 
     /// The `item` elements inside the element of that name: how AWS writes lists.
-    pub(crate) fn items(&self, name: &str) -> impl Iterator<Item = &Element> {
+    pub fn items(&self, name: &str) -> impl Iterator<Item = &Element> {
         self.child(name).into_iter().flat_map(|list| list.children("item"))
     }
 
     /// An attribute's value, empty where there is none.
-    pub(crate) fn attribute(&self, name: &str) -> &str {
+    pub fn attribute(&self, name: &str) -> &str {
         self.attributes.iter().find(|(have, _)| have == name).map_or("", |(_, value)| value)
     }
 }
@@ -123,6 +137,7 @@ mod tests {
         let root = Element::parse(b"<a x='1'><!-- c --><n:b>t&lt;&#65;</n:b><c/><b>2</b></a>").unwrap();
         assert_eq!((root.name.as_str(), root.attribute("x")), ("a", "1"));
         assert_eq!(root.text_of("b"), "t<A");
+        assert_eq!(root.child("b").unwrap().raw, "t&lt;&#65;");
         assert_eq!(root.children("b").count(), 2);
         assert!(root.child("c").is_some());
     }

@@ -1,0 +1,251 @@
+//! Many series made at once, from a log or a snapshot, before anybody queries.
+//!
+//! Series that follow each other share most of their labels, so each label is
+//! first compared with the one in the same place of the series before: that
+//! saves most look-ups. Postings are made for all series at once at the end.
+
+use std::sync::atomic::Ordering;
+
+use model::query::ChunkEncoding;
+use model::{Labels, SeriesHandle, SeriesRef, is_stale_nan};
+
+use super::Head;
+use super::labels::{self, Pairs};
+use super::lookup::labels_hash;
+use super::open::{ChunkRules, OpenFloats, buffer_size, estimate_end, first_t, range_end, span};
+use super::open_histogram::OpenHistogram;
+use super::page::{PageData, flag, generation};
+use super::postings::PostingsBuilder;
+use super::series::{Creation, Found};
+use super::symbols::Tables;
+use crate::chunk::samples::samples;
+use crate::chunk::{StartState, StoredValue, XorState, num_samples, xor, xor2};
+use crate::corruption::Damage;
+use crate::snapshot_format::SnapshotSeries;
+
+/// What is remembered from one series to the next.
+#[derive(Default)]
+pub(crate) struct Restorer {
+    /// Numbers of (name, value) of the series before, by place.
+    last: Vec<(u32, u32)>,
+}
+
+/// A series of a snapshot.
+pub(crate) struct SavedSeries {
+    pub(crate) series_ref: u64,
+    pub(crate) labels: Labels,
+    pub(crate) open: Option<SavedChunk>,
+}
+
+/// An open chunk of a snapshot, ready to be gone on with.
+pub(crate) struct SavedChunk {
+    pub(crate) min_ms: i64,
+    pub(crate) max_ms: i64,
+    encoding: ChunkEncoding,
+    bytes: Vec<u8>,
+    state: SavedState,
+}
+
+enum SavedState {
+    Floats(XorState, StartState),
+    Histogram(Box<OpenHistogram>),
+}
+
+impl SavedSeries {
+    /// Reads a series' chunk to its end, so that it can be gone on with.
+    ///
+    /// # Errors
+    /// The chunk is damaged.
+    pub(crate) fn of(series: SnapshotSeries) -> Result<SavedSeries, Damage> {
+        let open = match series.chunk {
+            Some(chunk) if num_samples(chunk.encoding, &chunk.bytes)? > 0 => {
+                let state = match chunk.encoding {
+                    ChunkEncoding::Xor => {
+                        SavedState::Floats(xor::resume(&chunk.bytes)?, StartState::default())
+                    }
+                    ChunkEncoding::Xor2 => {
+                        let (state, starts) = xor2::resume(&chunk.bytes)?;
+                        SavedState::Floats(state, starts)
+                    }
+                    encoding => {
+                        let open = OpenHistogram::resume(encoding, &chunk.bytes, chunk.min_ms)?;
+                        SavedState::Histogram(Box::new(open))
+                    }
+                };
+                let (min_ms, max_ms) = match &state {
+                    SavedState::Floats(state, _) => {
+                        let is_xor2 = chunk.encoding == ChunkEncoding::Xor2;
+                        (first_t(&chunk.bytes, is_xor2), state.last_timestamp_ms())
+                    }
+                    SavedState::Histogram(open) => (chunk.min_ms, open.last_t),
+                };
+                Some(SavedChunk { min_ms, max_ms, encoding: chunk.encoding, bytes: chunk.bytes, state })
+            }
+            _ => None,
+        };
+        Ok(SavedSeries { series_ref: series.series.0, labels: series.labels, open })
+    }
+}
+
+impl Head {
+    /// The series with these labels, made under their numbers where they do not
+    /// exist; `None` where the table is full or there are no labels. No matcher
+    /// finds them before [`Head::build_postings`].
+    pub(crate) fn restore_series<'l>(
+        &self,
+        restorer: &mut Restorer,
+        entries: impl Iterator<Item = (&'l Labels, u64)>,
+    ) -> Vec<Option<Found>> {
+        let mut creation = self.creation.lock();
+        let mut tables = self.symbols.write();
+        entries
+            .map(|(labels, series_ref)| {
+                if labels.is_empty() || series_ref == 0 {
+                    return None;
+                }
+                creation.last_ref = creation.last_ref.max(series_ref);
+                let hash = labels_hash(labels);
+                if let Some(found) = self.find_in(&tables, labels, hash) {
+                    return Some(found);
+                }
+                self.restore(restorer, &mut creation, &mut tables, labels, hash, series_ref)
+            })
+            .collect()
+    }
+
+    fn restore(
+        &self,
+        restorer: &mut Restorer,
+        creation: &mut Creation,
+        tables: &mut Tables,
+        labels: &Labels,
+        hash: u64,
+        series_ref: u64,
+    ) -> Option<Found> {
+        let slot = self.vacant_or_new(creation)?;
+        let mut pairs = Pairs::new();
+        for (n, label) in labels.iter().enumerate() {
+            let last = restorer.last.get(n).copied();
+            let name = match last {
+                Some((name, _)) if tables.names.text(name) == label.name => tables.names.acquire_again(name),
+                _ => tables.names.acquire(label.name),
+            };
+            let value = match last {
+                Some((_, value)) if tables.values.text(value) == label.value => {
+                    tables.values.acquire_again(value)
+                }
+                _ => tables.values.acquire(label.value),
+            };
+            pairs.push((name, value));
+        }
+        restorer.last.clear();
+        restorer.last.extend_from_slice(&pairs);
+        let (page, i) = self.slots.of(slot);
+        page.lock().settle(i, series_ref, &pairs);
+        self.lookup.insert(hash, slot);
+        self.counts.series.fetch_add(1, Ordering::Relaxed);
+        self.counts.series_created.fetch_add(1, Ordering::Relaxed);
+        let handle = SeriesHandle { slot, generation: generation(series_ref) };
+        Some(Found { handle, series_ref: SeriesRef(series_ref) })
+    }
+
+    /// Undoes the making of a series, before postings are built; answers its number.
+    pub(crate) fn unmake(&self, restorer: &mut Restorer, slot: u32) -> u64 {
+        restorer.last.clear();
+        let mut creation = self.creation.lock();
+        let mut tables = self.symbols.write();
+        let (page, i) = self.slots.of(slot);
+        let mut page = page.lock();
+        let series_ref = page.hot[i].series_ref;
+        let labels = labels::to_labels(&tables, page.pairs(i));
+        self.lookup.remove(labels_hash(&labels), slot);
+        let pairs: Pairs = page.pairs(i).collect();
+        page.evict(i);
+        for (name, value) in pairs {
+            tables.names.release(name, 0);
+            tables.values.release(value, 0);
+        }
+        creation.vacant.push_back((0, slot));
+        self.counts.series.fetch_sub(1, Ordering::Relaxed);
+        self.counts.series_removed.fetch_add(1, Ordering::Relaxed);
+        series_ref
+    }
+
+    /// Makes the postings of all series anew.
+    pub(crate) fn build_postings(&self) {
+        let _creation = self.creation.lock();
+        let mut builder = PostingsBuilder::default();
+        for (first, page) in self.slots.pages() {
+            let page = page.lock();
+            for i in (0..page.hot.len()).filter(|&i| page.hot[i].series_ref != 0) {
+                builder.add(first + i as u32, labels::unpack(page.packed_labels(i)));
+            }
+        }
+        self.postings.replace(builder);
+    }
+}
+
+impl PageData {
+    /// Gives series `i` the open chunk of a snapshot, unless files have its
+    /// samples already. Answers whether it did.
+    pub(crate) fn restore_open(&mut self, i: usize, saved: SavedChunk, rules: &ChunkRules) -> bool {
+        let newest = self.last_t(i);
+        if saved.max_ms <= newest {
+            return false;
+        }
+        if saved.min_ms <= newest {
+            self.restore_rest(i, &saved, newest, rules);
+            return true;
+        }
+        match saved.state {
+            SavedState::Floats(state, starts) => {
+                let is_xor2 = saved.encoding == ChunkEncoding::Xor2;
+                let mut chunk = vec![0; buffer_size(saved.bytes.len())].into_boxed_slice();
+                chunk[..saved.bytes.len()].copy_from_slice(&saved.bytes);
+                let goes_on = !is_xor2 || rules.starts || starts == StartState::default();
+                let end = range_end(saved.min_ms, rules.range_ms);
+                let done = f64::from(state.num_samples()) / f64::from(rules.samples);
+                let end = match done {
+                    // The next sample starts a new chunk.
+                    _ if !goes_on => saved.min_ms,
+                    0.25.. => estimate_end(saved.min_ms, saved.max_ms, end, 1.0 / done),
+                    _ => end,
+                };
+                self.put_open_floats(
+                    i,
+                    OpenFloats { state, chunk, xor2: is_xor2, end_after_ms: span(saved.min_ms, end) },
+                );
+                if is_xor2 && rules.starts {
+                    self.cold[i].extra_mut().starts = starts;
+                }
+                let is_stale = is_stale_nan(state.last_value());
+                self.hot[i].flags |= if is_stale { flag::STALE } else { 0 };
+            }
+            SavedState::Histogram(open) => {
+                let is_stale = open.last_sample().is_some_and(|sample| sample.is_stale());
+                self.put_open_histogram(i, open, rules);
+                self.hot[i].flags |= if is_stale { flag::STALE } else { 0 };
+            }
+        }
+        true
+    }
+
+    /// Adds those samples of a chunk that are newer than the series.
+    fn restore_rest(&mut self, i: usize, saved: &SavedChunk, newest: i64, rules: &ChunkRules) {
+        // The bytes were read to their end before.
+        let Ok(all) = samples(saved.encoding, &saved.bytes) else { return };
+        for sample in all.flatten().filter(|sample| sample.timestamp_ms > newest) {
+            let (t, start) = (sample.timestamp_ms, sample.start_timestamp_ms);
+            let closed = match sample.value {
+                StoredValue::Float(v) => self.push_float(i, t, v, start, rules),
+                StoredValue::Histogram(h) => {
+                    self.push_histogram(i, t, start, &model::HistogramValue::Integer(h), rules)
+                }
+                StoredValue::FloatHistogram(h) => {
+                    self.push_histogram(i, t, start, &model::HistogramValue::Float(h), rules)
+                }
+            };
+            self.closing.extend(closed.map(|chunk| (i as u16, std::sync::Arc::new(chunk))));
+        }
+    }
+}

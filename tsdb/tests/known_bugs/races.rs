@@ -1,0 +1,87 @@
+//! Threads that append, query, cut and collect at the same time.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use model::{Labels, Outcome, TimeRange};
+use testkit::Rng;
+
+use crate::db_support::{append_many, equal, floats, labels, select};
+use crate::life_support::{MINUTE, START, new_disk, opening, size, try_open};
+
+/// 19134: the cache of the head's chunks answered with samples of another chunk after
+/// a truncation. 15317, 9856, 7560, 7526, 9081: races of appends, series that come and
+/// go, truncation and compaction. Queries run all the time, and what they answer was
+/// given to that series at that time.
+#[test]
+fn issue_19134_queries_during_truncation_answer_what_was_given() {
+    let (disk, options) = (new_disk(), opening(false));
+    let db = try_open(&disk, &options, 1).unwrap();
+    let n_steps = size("NARTHEX_RACE_STEPS", 500) as i64;
+    // The value tells series and time.
+    let value = |n: i64, t: i64| (n * 1_000_000_000 + (t - START) / 1000) as f64;
+    let series = |n: i64, step: i64| {
+        labels("m", &[("n", &n.to_string()), ("era", &(step / 100 + n).rem_euclid(3).to_string())])
+    };
+    let now = AtomicI64::new(START);
+    let done = AtomicBool::new(false);
+    let check = |answer: BTreeMap<Labels, Vec<(i64, u64)>>| {
+        for (labels, samples) in answer {
+            let n: i64 = labels.get("n").unwrap().parse().unwrap();
+            for (t, v) in samples {
+                assert_eq!(f64::from_bits(v), value(n, t), "{labels} at {t}");
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let write = |writer: i64| {
+            let (db, now) = (&db, &now);
+            scope.spawn(move || {
+                for step in 0..n_steps {
+                    let t = START + step * 2 * MINUTE + writer;
+                    let batch: Vec<(Labels, i64, f64)> =
+                        (0..8).map(|n| n * 2 + writer).map(|n| (series(n, step), t, value(n, t))).collect();
+                    let outcomes = append_many(db, &batch);
+                    // The other writer may be hours ahead: then a sample is too old, never wrong.
+                    let fine = |o: &Outcome| matches!(o, Outcome::Accepted | Outcome::OutOfBounds);
+                    assert!(outcomes.iter().all(fine), "{outcomes:?}");
+                    now.fetch_max(t, Ordering::Relaxed);
+                }
+            })
+        };
+        let writers = [write(0), write(1)];
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                db.maintain().unwrap();
+                std::thread::yield_now();
+            }
+        });
+        for reader in 0..2u64 {
+            let (db, now, done, check) = (&db, &now, &done, &check);
+            scope.spawn(move || {
+                let mut rng = Rng::new(reader);
+                while !done.load(Ordering::Relaxed) {
+                    let end = now.load(Ordering::Relaxed);
+                    let start = end - rng.below(12 * 60) as i64 * MINUTE;
+                    check(floats(db, TimeRange::new(start, end)));
+                    let n = rng.below(16);
+                    for (labels, columns) in
+                        select(db, vec![equal("n", &n.to_string())], TimeRange::new(start, end))
+                    {
+                        assert_eq!(labels.get("n"), Some(n.to_string().as_str()));
+                        assert!(columns.timestamps_ms.iter().all(|t| (start..=end).contains(t)));
+                    }
+                }
+            });
+        }
+        // Whatever became of the writers, the others end.
+        let written = writers.map(|writer| writer.join());
+        done.store(true, Ordering::Relaxed);
+        written.into_iter().for_each(|written| written.unwrap());
+    });
+    let before = floats(&db, TimeRange::ALL);
+    check(before.clone());
+    drop(db);
+    let db = try_open(&disk, &options, 2).unwrap();
+    assert_eq!(floats(&db, TimeRange::ALL), before, "a restart answers the same");
+}
