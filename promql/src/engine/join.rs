@@ -224,9 +224,11 @@ impl Joining {
                         if batch.is_present(i * steps + step) {
                             match first[step] {
                                 None => first[step] = Some(row),
-                                Some(earlier) => {
-                                    clash[step].get_or_insert((earlier, row));
+                                // Of all groups the first row that repeats is shown.
+                                Some(earlier) if clash[step].is_none_or(|(_, have)| row < have) => {
+                                    clash[step] = Some((earlier, row));
                                 }
+                                Some(_) => {}
                             }
                         }
                     }
@@ -237,15 +239,15 @@ impl Joining {
         if clash.iter().all(Option::is_none) {
             return Ok(());
         }
-        let mut found = None;
+        let mut any_many = vec![false; steps];
         many.for_each(None, |rows, batch| {
             for cell in 0..rows.len() * steps {
-                if found.is_none() && batch.is_present(cell) {
-                    found = clash[cell % steps];
-                }
+                any_many[cell % steps] |= batch.is_present(cell);
             }
             Ok(())
         })?;
+        // The earliest step at which it is an error.
+        let found = clash.iter().zip(&any_many).find_map(|(clash, &any)| clash.filter(|_| any));
         match found {
             Some((a, b)) => Err(self.duplicate(ctx, one, a, b)),
             None => Ok(()),
