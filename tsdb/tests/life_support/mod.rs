@@ -54,8 +54,7 @@ pub fn opening(late: bool) -> DbOptions {
 }
 
 /// As [`opening`], the variant that a seed chooses: late samples or none, the
-/// compression of the log, the encoding of floats, start timestamps, the snapshot of
-/// the head at a clean stop, the short way to start.
+/// compression of the log, the encoding of floats, start timestamps.
 pub fn opening_for(seed: u64) -> DbOptions {
     let mut options = opening(!seed.is_multiple_of(4));
     options.wal_compression = match seed % 3 {
@@ -67,8 +66,6 @@ pub fn opening_for(seed: u64) -> DbOptions {
         options.runtime.float_encoding = ChunkEncoding::Xor2;
         options.start_timestamp_storage = seed % 5 == 4;
     }
-    options.memory_snapshot_on_shutdown = seed % 7 == 3;
-    options.fast_startup = seed % 7 == 4;
     options
 }
 
