@@ -51,9 +51,23 @@ impl Changes {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::error!(%error, "Failed to generate checksum during configuration reload")
+                    // The reload tells the same to all who watch it.
+                    tracing::error!(%error, "Failed to generate checksum during configuration reload");
+                    watched.seen = None;
+                    return;
                 }
             }
+        }
+    }
+
+    /// What lies there now was loaded because somebody asked for it.
+    pub fn loaded(&mut self) {
+        if let Some(watched) = &mut self.watched {
+            watched.applied = checksum(&watched.path)
+                .inspect_err(|error| {
+                    tracing::error!(%error, "Failed to generate checksum during configuration reload");
+                })
+                .ok();
         }
     }
 

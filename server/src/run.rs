@@ -319,15 +319,21 @@ impl Server {
                     changes.applied();
                 },
                 signal = signals.next() => match signal {
-                    Signal::Reload => drop(self.reload(&parts).await),
+                    Signal::Reload => if self.reload(&parts).await.is_ok() {
+                        changes.loaded();
+                    },
                     Signal::Stop(name) => {
                         tracing::warn!(signal = name, "Received an OS signal, exiting gracefully...");
                         break;
                     }
                 },
                 Some(answer) = reloads.recv() => {
-                    // Nobody waits for the answer any more: the client left.
-                    let _ = answer.send(self.reload(&parts).await);
+                    let reloaded = self.reload(&parts).await;
+                    if reloaded.is_ok() {
+                        changes.loaded();
+                    }
+                    // Where sending fails the client left: nobody waits for the answer.
+                    let _ = answer.send(reloaded);
                 }
                 Some(()) = quits.recv() => {
                     tracing::warn!("Received termination request via web service, exiting gracefully...");

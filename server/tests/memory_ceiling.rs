@@ -97,32 +97,35 @@ fn labels(n: u64) -> Vec<(String, String)> {
     pairs.map(|(name, value)| (name.to_owned(), value)).to_vec()
 }
 
-/// Sends one sample of each of the series `from..to`; statuses and the last text
-/// that was not a success. With `patience`, what is refused for want of room is
+/// Sends one sample of now of each of the series `from..to`; statuses and the last
+/// text that was not a success. With `patience`, what is refused for want of room is
 /// sent again until it is taken, as a sender does.
-fn send(sender: &mut Sender, from: u64, to: u64, timestamp_ms: i64, patience: bool) -> (Vec<u16>, String) {
+fn send(sender: &mut Sender, from: u64, to: u64, patience: bool) -> (Vec<u16>, String) {
     let (mut statuses, mut said) = (Vec::new(), String::new());
     let mut at = from;
     while at < to {
         let end = (at + 2000).min(to);
         let labels: Vec<_> = (at..end).map(labels).collect();
-        let entries: Vec<Entry<'_>> = labels
-            .iter()
-            .enumerate()
-            .map(|(i, labels)| Entry {
-                labels,
-                timestamp_ms,
-                value: (at + i as u64) as f64 + timestamp_ms as f64,
-            })
-            .collect();
-        let body = request(Version::One, &entries);
-        let (mut status, mut text) = sender.send(Version::One, &body).unwrap();
+        let body = || {
+            let timestamp_ms = now_ms();
+            let entries: Vec<Entry<'_>> = labels
+                .iter()
+                .enumerate()
+                .map(|(i, labels)| Entry {
+                    labels,
+                    timestamp_ms,
+                    value: (at + i as u64) as f64 + timestamp_ms as f64,
+                })
+                .collect();
+            request(Version::One, &entries)
+        };
+        let (mut status, mut text) = sender.send(Version::One, &body()).unwrap();
         let deadline = Instant::now() + Duration::from_secs(120);
         while patience && status == 503 {
             assert!(text.contains(" are in use"), "a refusal has numbers: {text}");
             assert!(Instant::now() < deadline, "room must come back: {text}");
             std::thread::sleep(Duration::from_millis(100));
-            (status, text) = sender.send(Version::One, &body).unwrap();
+            (status, text) = sender.send(Version::One, &body()).unwrap();
         }
         statuses.push(status);
         if status >= 300 {
@@ -159,7 +162,7 @@ fn start(dir: &Path, port: u16, ceiling_mb: u64) -> (Server, Watch) {
         "--web.enable-remote-write-receiver",
         "--query.timeout=20s",
         // Blocks come within the test's time.
-        "--storage.tsdb.min-block-duration=2m",
+        "--storage.tsdb.min-block-duration=20s",
         "--storage.tsdb.block-reload-interval=1s",
         "--log.level=warn",
     ];
@@ -187,9 +190,7 @@ fn everything_at_once_stays_below_the_ceiling() {
     let (mut server, watch) = start(dir.path(), port, ceiling_mb);
     let mut sender = Sender::connect(port, "/api/v1/write").unwrap();
 
-    // The past ten minutes, so that the head is cut into blocks on the way.
     let rounds = 20;
-    let begin_ms = now_ms() - rounds * 30_000;
     let hostile_stop = Arc::new(AtomicBool::new(false));
     let hostile = std::thread::spawn({
         let stop = hostile_stop.clone();
@@ -224,7 +225,7 @@ fn everything_at_once_stays_below_the_ceiling() {
         }
     });
     for round in 0..rounds {
-        let (statuses, said) = send(&mut sender, 0, series, begin_ms + round * 30_000, true);
+        let (statuses, said) = send(&mut sender, 0, series, true);
         assert!(statuses.iter().all(|&status| status == 204), "round {round}: {said}");
     }
     hostile_stop.store(true, Ordering::Relaxed);
@@ -243,7 +244,7 @@ fn everything_at_once_stays_below_the_ceiling() {
     let deadline = Instant::now() + Duration::from_secs(600);
     let said = loop {
         assert!(Instant::now() < deadline, "series must be refused before the ceiling");
-        let (statuses, said) = send(&mut sender, made, made + 20_000, now_ms(), false);
+        let (statuses, said) = send(&mut sender, made, made + 20_000, false);
         if statuses.contains(&503) {
             break said;
         }
@@ -252,7 +253,7 @@ fn everything_at_once_stays_below_the_ceiling() {
     };
     assert!(said.contains("no room for a new series: a new series needs"), "{said}");
     assert!(said.contains(&format!("of {} are in use", ceiling_mb << 20)), "with numbers: {said}");
-    let (statuses, said) = send(&mut sender, 0, 2000, now_ms(), false);
+    let (statuses, said) = send(&mut sender, 0, 2000, false);
     assert_eq!(statuses, [204], "a known series gets through: {said}");
     assert!(Server::metric(port, "narthex_memory_refusals_total{kind=\"series\"}") > 0.0);
     println!("new series were refused after {made}: at most {} of {ceiling_mb} MB", watch.most_mb());

@@ -22,7 +22,7 @@ use testkit::exporter::Exporter;
 use testkit::{TestClock, http};
 
 const SERIES: usize = 1000;
-const SCRAPES: i64 = 1500;
+const SCRAPES: i64 = 4000;
 const INTERVAL_MS: i64 = 100;
 const FLAGS: &[&str] = &["--scrape.discovery-reload-interval=100ms"];
 
@@ -49,7 +49,7 @@ fn write_a_long_log(dir: &Path) {
         let values: Vec<f64> = (0..SERIES).map(|n| (step as f64).sin() * n as f64).collect();
         let batch = FloatBatch {
             series: &handles,
-            timestamps: Timestamps::Same(from + step * 2000),
+            timestamps: Timestamps::Same(from + step * 750),
             start_timestamps: None,
             values: &values,
             in_order_only: false,

@@ -6,7 +6,7 @@ use crate::block::{Block, Fields, block};
 use crate::decode::Walk;
 use crate::discovery::Located;
 use crate::http_client::HttpClientConfig;
-use crate::values::{Duration, split_url};
+use crate::values::{Duration, Url};
 
 block! {
     /// Target groups from a URL.
@@ -16,7 +16,7 @@ block! {
         /// Time between two look-ups.
         refresh_interval: Duration => omit "refresh_interval",
         /// Where.
-        url: String => always "url",
+        url: Url => always "url",
     }
 }
 
@@ -32,14 +32,13 @@ impl Default for HttpSdConfig {
 
 impl Block for HttpSdConfig {
     fn finish(&mut self, walk: &mut Walk) {
-        match split_url(&self.url) {
-            _ if self.url.is_empty() => walk.invalid_field("url", "URL is missing"),
-            Ok(url) if !matches!(url.scheme.to_ascii_lowercase().as_str(), "http" | "https") => {
-                walk.invalid_field("url", "URL scheme must be 'http' or 'https'");
-            }
-            Ok(url) if url.host.is_empty() => walk.invalid_field("url", "host is missing in URL"),
-            Ok(_) => {}
-            Err(error) => walk.invalid_field("url", error.to_string()),
+        let url = self.url.parts();
+        if self.url.is_empty() {
+            walk.invalid_field("url", "URL is missing");
+        } else if !matches!(url.scheme.to_ascii_lowercase().as_str(), "http" | "https") {
+            walk.invalid_field("url", "URL scheme must be 'http' or 'https'");
+        } else if url.host.is_empty() {
+            walk.invalid_field("url", "host is missing in URL");
         }
         self.http_client.check(walk);
     }

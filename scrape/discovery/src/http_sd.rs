@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use config::Url;
 use config::discovery::HttpSdConfig;
 
 use crate::client::{Answer, Client};
@@ -33,7 +34,7 @@ impl Periodic for HttpSdConfig {
 }
 
 pub(crate) struct HttpLook {
-    url: String,
+    url: Url,
     interval: Duration,
     client: Client,
     context: Context,
@@ -53,8 +54,9 @@ impl HttpLook {
     async fn fetch(&self) -> Result<Vec<TargetGroup>, DiscoveryError> {
         let seconds = model::float::format_f(self.interval.as_secs_f64());
         let headers = [("Accept", "application/json"), ("X-Prometheus-Refresh-Interval-Seconds", &seconds)];
-        let answer = self.client.get(&self.url, &headers).await?;
-        groups_of(&answer, &self.url)
+        let answer = self.client.get(self.url.expose(), &headers).await?;
+        // A password is none of the targets' business.
+        groups_of(&answer, &self.url.redacted())
     }
 }
 
@@ -104,7 +106,7 @@ mod tests {
     }
 
     fn look(url: &str) -> HttpLook {
-        let config = HttpSdConfig { url: url.to_owned(), ..HttpSdConfig::default() };
+        let config = HttpSdConfig { url: Url::parse(url).unwrap(), ..HttpSdConfig::default() };
         config.look(&context()).unwrap()
     }
 
