@@ -232,6 +232,8 @@ fn with_fault(seed: u64, n_ops: u64, at: u64, fault: Fault, tally: &mut Tally) -
             tally.tell(format!("{what}: refused: {error}"));
         }
         Ok(db) => {
+            // What waited for the log is written now.
+            db.sync().unwrap();
             for _ in 0..3 {
                 life.step(&*db).unwrap();
             }

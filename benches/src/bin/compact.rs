@@ -5,6 +5,8 @@
 //! upkeep merges three of them into one of six hours. Printed: bytes a sample in
 //! the blocks, how fast they are merged, and by how much RssAnon rose meanwhile.
 
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the real clock")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -4,6 +4,8 @@
 //! matchers is asked for again and again, and what it finds is counted first.
 //! Selecting includes the labels of what was found, so the sets find little.
 
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the real clock")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;

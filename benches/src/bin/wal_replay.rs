@@ -6,6 +6,8 @@
 //! without head chunk files (every sample becomes a chunk again), and from the
 //! snapshot that a clean stop leaves. Each time some samples are asked for.
 
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the real clock")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -32,8 +32,9 @@ pub(super) struct Wrong {
     pub(super) torn: Vec<(WalPosition, u64)>,
     /// Damaged bytes: the segment, and what is wrong.
     pub(super) damaged: Vec<(u64, String)>,
-    /// Records that are whole and say nothing that can be understood.
-    pub(super) senseless: Vec<String>,
+    /// Records that are whole and say nothing that can be understood: the segment,
+    /// and what is wrong.
+    pub(super) senseless: Vec<(u64, String)>,
 }
 
 impl Wrong {
@@ -44,12 +45,12 @@ impl Wrong {
 
     /// What was wrong, one text each.
     pub(super) fn faults(&self) -> impl Iterator<Item = &str> {
-        self.damaged.iter().map(|(_, what)| what).chain(&self.senseless).map(String::as_str)
+        self.damaged.iter().chain(&self.senseless).map(|(_, what)| what.as_str())
     }
 
-    /// The segments with damaged bytes.
+    /// The segments with damaged bytes or senseless records.
     pub(super) fn damaged_segments(&self) -> BTreeSet<u64> {
-        self.damaged.iter().map(|(segment, _)| *segment).collect()
+        self.damaged.iter().chain(&self.senseless).map(|(segment, _)| *segment).collect()
     }
 }
 
@@ -179,7 +180,8 @@ fn apply_in_order(
             wrong.torn.append(&mut piece.torn);
             wrong.damaged.extend(piece.damaged.drain(..).map(|(segment, what)| (segment, what.to_string())));
             wrong.senseless.extend(faults.into_iter().map(|(start, damage)| {
-                format!("segment {}, offset {}: {damage}", start.segment, start.offset)
+                let what = format!("segment {}, offset {}: {damage}", start.segment, start.offset);
+                (start.segment, what)
             }));
             piece.bytes.clear();
             piece.records.clear();

@@ -65,6 +65,7 @@ pub fn opening_for(seed: u64) -> DbOptions {
     if seed % 5 >= 3 {
         options.runtime.float_encoding = ChunkEncoding::Xor2;
         options.start_timestamp_storage = seed % 5 == 4;
+        options.histogram_start_timestamps = options.start_timestamp_storage;
     }
     options
 }

@@ -51,7 +51,7 @@ scrape_configs:
       - { role: instance, region: r, password: hunter2-openstack, application_credential_secret: hunter2-application }
     outscale_sd_configs: [{ region: r, access_key: a, secret_key: hunter2-outscale }]
     ovhcloud_sd_configs: [{ endpoint: ovh-eu, service: vps, application_key: a, application_secret: hunter2-ovh, consumer_key: hunter2-consumer }]
-    scaleway_sd_configs: [{ role: instance, project_id: "11111111-1111-1111-1111-111111111112", access_key: SCWXXXXXXXXXXXXXXXXX, secret_key: hunter2-scaleway }]
+    scaleway_sd_configs: [{ role: instance, project_id: "11111111-1111-1111-1111-111111111112", access_key: SCWXXXXXXXXXXXXXXXXX, secret_key: 11111111-2222-3333-4444-555555555555 }]
     stackit_sd_configs: [{ project: p, service_account_key: hunter2-stackit, private_key: hunter2-stackitkey }]
     uyuni_sd_configs: [{ server: "http://u.example.org", username: u, password: hunter2-uyuni }]
 alerting:
@@ -87,8 +87,11 @@ fn load(text: &str) -> Result<config::Loaded, String> {
     Config::load(text, Path::new(""), &options).map_err(|error| format!("{error}\n{error:?}"))
 }
 
+/// The one secret that must have a form, which the mark does not have.
+const KEY_OF_A_FORM: &str = "11111111-2222-3333-4444-555555555555";
+
 fn clean(what: &str, text: &str) {
-    if let Some(at) = text.find(MARK) {
+    if let Some(at) = text.find(MARK).or_else(|| text.find(KEY_OF_A_FORM)) {
         let from = text[..at].char_indices().rev().nth(60).map_or(0, |(i, _)| i);
         panic!("{what} shows a secret: …{}", &text[from..text.len().min(at + 40)]);
     }
