@@ -19,7 +19,7 @@ const SHARED_TIMES_MAX: usize = 20_000;
 const ANNOTATIONS_MAX: usize = 10;
 
 /// The answer's JSON in pieces, made as they are taken. No piece is much longer
-/// than [`PIECE_BYTES`], however long a series is.
+/// than `PIECE_BYTES`, however long a series is.
 pub struct Pieces {
     output: Output,
     stats: Option<Vec<u8>>,
