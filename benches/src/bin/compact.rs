@@ -1,6 +1,6 @@
 //! Blocks merged, and what samples take on disk: `compact [series] [seconds between scrapes]`.
 //!
-//! Eight and a half hours of series like those of node_exporter are written and
+//! More than nine hours of series like those of node_exporter are written and
 //! cut into blocks of two hours, with XOR and with XOR2 chunks. Then one round of
 //! upkeep merges three of them into one of six hours. Printed: bytes a sample in
 //! the blocks, how fast they are merged, and by how much RssAnon rose meanwhile.
@@ -23,8 +23,10 @@ use tsdb::{Db, DbOptions};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const START_MS: i64 = 1_699_999_200_000;
-const HOURS: f64 = 9.1;
+/// The start of a range of six hours, so that the first three blocks are one.
+const START_MS: i64 = 1_700_006_400_000;
+/// So long that a fourth block is cut: the newest is never merged.
+const HOURS: f64 = 9.3;
 
 fn open(dir: &Path, encoding: ChunkEncoding, compaction: bool) -> Arc<Db> {
     let mut options = DbOptions { dir: dir.to_path_buf(), compaction, ..DbOptions::default() };
