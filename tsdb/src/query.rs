@@ -8,6 +8,7 @@
 //! ```
 
 pub(crate) mod block;
+pub(crate) mod block_matchers;
 mod chunks;
 pub(crate) mod head;
 

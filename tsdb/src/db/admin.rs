@@ -16,8 +16,7 @@ use crate::block::{BlockMeta, write_meta};
 use crate::corruption::FileError;
 use crate::head::HeadRules;
 use crate::head::page::NO_TIME;
-use crate::index::BlockSeriesRef;
-use crate::query::block::matching_series;
+use crate::query::block_matchers::matching_series;
 use crate::query::matchers::matching_slots;
 use crate::tombstones::write_tombstones;
 use crate::wal::record::{RefTombstone, put_tombstones};
@@ -66,12 +65,12 @@ impl Store {
         let (mut labels, mut chunks) = (Vec::new(), Vec::new());
         for set in matcher_sets {
             for series in matching_series(index, set)? {
-                index.series(BlockSeriesRef(series), &mut labels, &mut chunks)?;
+                index.series(series, &mut labels, &mut chunks)?;
                 let (Some(first), Some(last)) = (chunks.first(), chunks.last()) else { continue };
                 let touched = chunks.iter().any(|c| c.min_ms <= range.end_ms && c.max_ms >= range.start_ms);
                 if touched {
                     let (start, end) = (range.start_ms.max(first.min_ms), range.end_ms.min(last.max_ms));
-                    marked.add(u64::from(series), TimeRange::new(start, end));
+                    marked.add(u64::from(series.0), TimeRange::new(start, end));
                 }
             }
         }

@@ -64,9 +64,7 @@ impl PostingsList {
 
     /// Whether a series is in it.
     pub fn contains(&self, series: BlockSeriesRef) -> bool {
-        let mut rest = self.iter();
-        rest.seek(series);
-        rest.next() == Some(series)
+        self.iter().seek(series)
     }
 }
 
@@ -77,8 +75,8 @@ pub struct PostingsIter<'a> {
 }
 
 impl PostingsIter<'_> {
-    /// Goes on with the first series not below `series`.
-    pub fn seek(&mut self, series: BlockSeriesRef) {
+    /// Goes on with the first series not below `series`; says whether it is that one.
+    pub fn seek(&mut self, series: BlockSeriesRef) -> bool {
         // Near ones are found by doubling steps, far ones by halving the rest.
         let below = |word: &[u8; 4]| u32::from_be_bytes(*word) < series.0;
         let mut step = 1;
@@ -88,6 +86,7 @@ impl PostingsIter<'_> {
         let (near, _) = self.words.split_at(step.min(self.words.len()));
         let skip = near.partition_point(below);
         self.words = &self.words[skip..];
+        self.words.first().is_some_and(|word| u32::from_be_bytes(*word) == series.0)
     }
 }
 

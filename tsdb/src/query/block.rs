@@ -4,77 +4,19 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use model::query::{ReadOptions, ReadStats, SelectRequest};
-use model::{Columns, Dictionary, LabelTable, MatchOp, Matcher, StorageError, SymbolId, TimeRange};
-use roaring::RoaringBitmap;
+use model::{Columns, Dictionary, LabelTable, StorageError, SymbolId, TimeRange};
 
+use super::block_matchers::matching_series;
 use super::merge::drop_intervals;
 use crate::chunk;
 use crate::corruption::{Damage, FileError};
 use crate::db::Block;
 use crate::db::cut::CutChunk;
-use crate::index::{BlockSeriesRef, ChunkMeta, IndexReader, PostingsList};
+use crate::index::{BlockSeriesRef, ChunkMeta, IndexReader};
 
 /// A block as one reader sees it.
 pub(crate) struct BlockView {
     pub(crate) block: Arc<Block>,
-}
-
-fn bitmap(list: &PostingsList) -> RoaringBitmap {
-    RoaringBitmap::from_sorted_iter(list.iter().map(|series| series.0)).unwrap_or_default()
-}
-
-/// The series of an index that match.
-pub(crate) fn matching_series(index: &IndexReader, matchers: &[Matcher]) -> Result<RoaringBitmap, FileError> {
-    let mut result: Option<RoaringBitmap> = None;
-    let mut others: Vec<(&Matcher, bool)> = Vec::new();
-    for matcher in matchers {
-        let accepts_empty = matcher.matches_empty();
-        if matcher.op() == MatchOp::Equal && !accepts_empty {
-            let list = bitmap(&index.postings(matcher.name(), matcher.value())?);
-            result = Some(match result {
-                None => list,
-                Some(have) => have & list,
-            });
-        } else {
-            others.push((matcher, accepts_empty));
-        }
-    }
-    others.sort_by_key(|(_, accepts_empty)| *accepts_empty);
-    for (matcher, accepts_empty) in others {
-        if result.as_ref().is_some_and(RoaringBitmap::is_empty) {
-            break;
-        }
-        let union = union_of(index, matcher, !accepts_empty)?;
-        result = Some(match (result, accepts_empty) {
-            (None, false) => union,
-            (Some(have), false) => have & union,
-            (None, true) => bitmap(&index.all_postings()?) - union,
-            (Some(have), true) => have - union,
-        });
-    }
-    match result {
-        Some(result) => Ok(result),
-        None => Ok(bitmap(&index.all_postings()?)),
-    }
-}
-
-/// The series of all values that the matcher accepts (or refuses).
-fn union_of(index: &IndexReader, matcher: &Matcher, accepted: bool) -> Result<RoaringBitmap, FileError> {
-    if matcher.op() == MatchOp::NotEqual && !accepted && !matcher.value().is_empty() {
-        return Ok(bitmap(&index.postings(matcher.name(), matcher.value())?));
-    }
-    let mut places = Vec::new();
-    index.label_values(matcher.name(), |value, place| {
-        if matcher.matches(value) == accepted {
-            places.push(place);
-        }
-        true
-    })?;
-    let mut union = RoaringBitmap::new();
-    for place in places {
-        union |= bitmap(&index.postings_at(place)?);
-    }
-    Ok(union)
 }
 
 /// From an index's symbols to a dictionary's ids.
@@ -112,9 +54,9 @@ impl BlockView {
         let mut translation = Translation { index, dictionary, known: HashMap::default() };
         let (mut labels, mut chunks) = (Vec::new(), Vec::new());
         let mut table = LabelTable::new();
-        let mut found = Vec::with_capacity(matching.len() as usize);
+        let mut found = Vec::with_capacity(matching.len());
         let mut row = Vec::new();
-        for (n, series) in matching.into_iter().map(BlockSeriesRef).enumerate() {
+        for (n, series) in matching.into_iter().enumerate() {
             if n % 1024 == 0 {
                 request.cancel.check()?;
             }

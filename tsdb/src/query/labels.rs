@@ -6,7 +6,7 @@ use model::query::LabelList;
 use model::{Matcher, StorageError, TimeRange};
 use roaring::RoaringBitmap;
 
-use super::block::matching_series;
+use super::block_matchers::matching_series;
 use super::matchers::matching_slots;
 use crate::db::Block;
 use crate::head::Head;
@@ -115,7 +115,7 @@ pub(crate) fn block_values(
 fn matching_in_block(block: &Block, matcher_sets: &[Vec<Matcher>]) -> Result<RoaringBitmap, StorageError> {
     let mut all = RoaringBitmap::new();
     for set in matcher_sets {
-        all |= matching_series(block.reader.index(), set)?;
+        all.extend(matching_series(block.reader.index(), set)?.into_iter().map(|series| series.0));
     }
     Ok(all)
 }
