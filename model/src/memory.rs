@@ -14,6 +14,9 @@ use parking_lot::Mutex;
 /// touched seldom.
 pub const LEASE_STEP_BYTES: u64 = 64 * 1024;
 
+/// What a lease may hold without being told to stop by [`Lease::check`].
+const SPARED_BYTES: u64 = 4 * LEASE_STEP_BYTES;
+
 /// How near the ceiling the process is, mildest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pressure {
@@ -266,6 +269,27 @@ impl Lease {
         Ok(())
     }
 
+    /// Gives back what is reserved beyond `bytes`.
+    pub fn shrink_to(&self, bytes: u64) {
+        let target = bytes.next_multiple_of(LEASE_STEP_BYTES).min(self.budget);
+        let before = self.reserved.fetch_min(target, Ordering::Relaxed);
+        self.accountant.shared.leased.fetch_sub(before.saturating_sub(target), Ordering::Relaxed);
+    }
+
+    /// Whether its holder may go on: an error once the process is as near its
+    /// ceiling as `stop_from`, unless it holds no more than a few steps, as what
+    /// alerting rules ask does. For holders that grow beyond what they reserve.
+    ///
+    /// # Errors
+    /// The holder shall stop, so that others can go on.
+    pub fn check(&self, stop_from: Pressure) -> Result<(), MemoryRefused> {
+        let (used, limit) = (self.accountant.used(), self.accountant.limit());
+        if passes(used, limit, stop_from) && self.reserved() > SPARED_BYTES {
+            return Err(self.accountant.refusal(&self.by, self.refuse_from, LEASE_STEP_BYTES, used, limit));
+        }
+        Ok(())
+    }
+
     /// Bytes reserved now.
     pub fn reserved(&self) -> u64 {
         self.reserved.load(Ordering::Relaxed)
@@ -296,6 +320,37 @@ mod tests {
         assert_eq!(accountant.used(), 10 << 20);
         drop(owner);
         assert_eq!(accountant.used(), 0);
+    }
+
+    #[test]
+    fn a_lease_shrinks_to_what_is_left_to_hold() {
+        let accountant = Accountant::new(100 << 20);
+        let lease = accountant.lease("query", u64::MAX, Pressure::RefuseQueries);
+        lease.grow_to(8 << 20).unwrap();
+        lease.shrink_to(100);
+        assert_eq!((lease.reserved(), accountant.used()), (LEASE_STEP_BYTES, LEASE_STEP_BYTES));
+        lease.shrink_to(8 << 20);
+        assert_eq!(lease.reserved(), LEASE_STEP_BYTES, "it never grows this way");
+        drop(lease);
+        assert_eq!(accountant.used(), 0);
+    }
+
+    #[test]
+    fn large_holders_stop_where_others_used_the_room_up() {
+        let accountant = Accountant::new(100 << 20);
+        let (large, small) = (
+            accountant.lease("large", u64::MAX, Pressure::RefuseQueries),
+            accountant.lease("small", u64::MAX, Pressure::RefuseQueries),
+        );
+        large.grow_to(8 << 20).unwrap();
+        small.grow_to(100).unwrap();
+        let rest = accountant.owner("rest");
+        rest.set(80 << 20);
+        assert!(large.check(Pressure::RefuseSeries).is_ok());
+        rest.set(88 << 20);
+        let refused = large.check(Pressure::RefuseSeries).unwrap_err();
+        assert_eq!((refused.by.as_str(), refused.limit), ("large", 100 << 20));
+        assert!(small.check(Pressure::RefuseSeries).is_ok(), "what a rule asks goes on");
     }
 
     #[test]

@@ -38,7 +38,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use model::memory::{Accountant, Pressure};
+use model::memory::{Accountant, Lease, Pressure};
 use model::query::CancelToken;
 use model::{Clock, Dictionary, Queryable, TimeRange};
 
@@ -158,6 +158,8 @@ pub struct Output {
     pub stats: QueryStats,
     /// What it cost, by operator.
     pub explain: ExplainNode,
+    /// The value's part of the account of memory, until it is sent and dropped.
+    pub memory: Arc<Lease>,
 }
 
 /// Evaluates queries.
@@ -311,7 +313,7 @@ impl Engine {
         };
         let _room = eval.check_steps().map_err(|error| error.in_operator("steps"))?;
         let prepared = watch.elapsed();
-        let collect::Collected { value, explain, sort } =
+        let collect::Collected { value, explain, sort, memory } =
             collect::value(&eval, &plan, instant, &watch).map_err(|error| error.in_operator("the result"))?;
         let evaluated = watch.elapsed();
         context.check()?;
@@ -326,7 +328,8 @@ impl Engine {
             exec_total: watch.elapsed(),
         };
         let stats = stats(&eval.counters.totals(), &context, steps, per_step, timings);
-        Ok(Output { value, warnings, infos, stats, explain })
+        let memory = context.memory.of_answer(memory.map_or(0, |held| held.bytes()));
+        Ok(Output { value, warnings, infos, stats, explain, memory })
     }
 }
 

@@ -23,11 +23,11 @@ use std::process::ExitCode;
 
 use crate::environment::Environment;
 
-/// Returns memory to the system sooner and keeps less of it than the system's own.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::ALLOCATOR;
 
 fn main() -> ExitCode {
+    allocator::keep_free_memory_shortly();
     let mut args = std::env::args();
     let program = args.next().unwrap_or_default();
     let program = program.rsplit('/').next().unwrap_or("narthex").to_owned();

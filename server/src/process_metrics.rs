@@ -157,7 +157,12 @@ impl Stat {
 
 /// Resident memory that no file backs, in bytes.
 pub fn anonymous_bytes() -> Option<u64> {
-    status_kib("RssAnon:").map(|kib| kib as u64 * 1024)
+    // Pages: all, resident, resident and of a file. Read 50 times a second, and a
+    // tenth of the work of `status`.
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let mut pages = text.split(' ').skip(1).map(|pages| pages.parse::<u64>().ok());
+    let (resident, of_files) = (pages.next()??, pages.next()??);
+    Some(resident.saturating_sub(of_files) * rustix::param::page_size() as u64)
 }
 
 fn status_kib(key: &str) -> Option<f64> {

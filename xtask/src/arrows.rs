@@ -11,6 +11,7 @@ use serde_json::Value;
 /// Workspace crates and what each may use of the others, directly.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &[]),
+    ("allocator", &[]),
     ("config", &["model"]),
     ("net", &["model", "config"]),
     ("tsdb", &["model"]),
@@ -19,12 +20,27 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("scrape", &["model", "config", "net", "discovery"]),
     ("remote", &["model", "config", "net"]),
     ("web", &["model", "config", "net", "promql", "scrape", "discovery", "remote"]),
-    ("narthex", &["model", "config", "net", "tsdb", "promql", "scrape", "discovery", "remote", "web"]),
+    (
+        "narthex",
+        &["model", "allocator", "config", "net", "tsdb", "promql", "scrape", "discovery", "remote", "web"],
+    ),
     // For tests and measurements only: nothing that ships may use these.
     ("testkit", &["model", "promql"]),
     (
         "benches",
-        &["model", "config", "net", "tsdb", "promql", "scrape", "discovery", "remote", "web", "testkit"],
+        &[
+            "model",
+            "allocator",
+            "config",
+            "net",
+            "tsdb",
+            "promql",
+            "scrape",
+            "discovery",
+            "remote",
+            "web",
+            "testkit",
+        ],
     ),
     ("fuzz", &["model", "config", "tsdb", "promql", "scrape", "remote", "testkit"]),
     ("xtask", &[]),

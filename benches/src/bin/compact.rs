@@ -21,7 +21,7 @@ use testkit::TestClock;
 use tsdb::{Db, DbOptions};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::ALLOCATOR;
 
 /// The start of a range of six hours, so that the first three blocks are one.
 const START_MS: i64 = 1_700_006_400_000;
@@ -95,6 +95,7 @@ fn block(dir: PathBuf) -> Option<Block> {
 }
 
 fn main() {
+    allocator::keep_free_memory_shortly();
     let mut arguments = std::env::args().skip(1);
     let series: usize = arguments.next().and_then(|a| a.parse().ok()).unwrap_or(50_000);
     let seconds: i64 = arguments.next().and_then(|a| a.parse().ok()).unwrap_or(30);

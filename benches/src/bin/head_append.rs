@@ -18,7 +18,7 @@ use testkit::TestClock;
 use tsdb::{Db, DbOptions};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::ALLOCATOR;
 
 const START_MS: i64 = 1_700_000_000_000;
 
@@ -87,6 +87,7 @@ impl Bench {
 }
 
 fn main() {
+    allocator::keep_free_memory_shortly();
     let mut arguments = std::env::args().skip(1);
     let series: usize = arguments.next().and_then(|a| a.parse().ok()).unwrap_or(200_000);
     let scrapes: usize = arguments.next().and_then(|a| a.parse().ok()).unwrap_or(40);

@@ -17,11 +17,12 @@ use testkit::TestClock;
 use tsdb::{Db, DbOptions};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::ALLOCATOR;
 
 const START_MS: i64 = 1_700_000_000_000;
 
 fn main() {
+    allocator::keep_free_memory_shortly();
     let mut arguments = std::env::args().skip(1);
     let series: usize = arguments.next().and_then(|a| a.parse().ok()).unwrap_or(200_000);
     let hours: f64 = arguments.next().and_then(|a| a.parse().ok()).unwrap_or(3.0);

@@ -21,7 +21,7 @@ use testkit::TestClock;
 use tsdb::{Db, DbOptions};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::ALLOCATOR;
 
 const START_MS: i64 = 1_699_999_200_000;
 
@@ -59,6 +59,7 @@ fn found(db: &Db, matchers: &[Matcher], range: TimeRange) -> usize {
 }
 
 fn main() {
+    allocator::keep_free_memory_shortly();
     let series: usize = std::env::args().nth(1).and_then(|a| a.parse().ok()).unwrap_or(1_000_000);
     let dir = tempfile::tempdir().expect("a temporary folder");
     let db = open(dir.path());

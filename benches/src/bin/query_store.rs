@@ -22,7 +22,7 @@ use testkit::TestClock;
 use tsdb::Db;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::ALLOCATOR;
 
 /// Watches the process' memory while something runs.
 struct Peak {
@@ -170,6 +170,7 @@ fn steps(query: &Query) -> i64 {
 }
 
 fn main() {
+    allocator::keep_free_memory_shortly();
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     let mut kept = None;
     let mut only = None;

@@ -15,12 +15,13 @@ use model::SeriesHandle;
 use testkit::sender::{Entry, Sender, Version, request};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::ALLOCATOR;
 
 const PER_REQUEST: usize = 2000;
 const STEP_MS: i64 = 15_000;
 
 fn main() {
+    allocator::keep_free_memory_shortly();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |i: usize, default: u64| {
         arguments.get(i).map_or(default, |text| text.parse().expect("arguments are numbers"))

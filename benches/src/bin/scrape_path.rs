@@ -19,7 +19,7 @@ use testkit::TestClock;
 use tsdb::{Db, DbOptions};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::ALLOCATOR;
 
 const START_MS: i64 = 1_700_000_000_000;
 const FAMILIES: usize = 50;
@@ -155,6 +155,7 @@ fn run(name: &str, store: &dyn Appendable, clock: &TestClock, targets: usize, sc
 }
 
 fn main() {
+    allocator::keep_free_memory_shortly();
     let mut arguments = std::env::args().skip(1);
     let targets: usize = arguments.next().and_then(|a| a.parse().ok()).unwrap_or(200);
     let scrapes: usize = arguments.next().and_then(|a| a.parse().ok()).unwrap_or(40);

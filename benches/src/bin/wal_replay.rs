@@ -24,7 +24,7 @@ use testkit::TestClock;
 use tsdb::{Db, DbOptions};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::ALLOCATOR;
 
 const START_MS: i64 = 1_700_000_000_000;
 
@@ -91,6 +91,7 @@ fn cpu() -> Duration {
 }
 
 fn main() {
+    allocator::keep_free_memory_shortly();
     let mut arguments = std::env::args().skip(1);
     let mut number = |default| arguments.next().and_then(|a| a.parse().ok()).unwrap_or(default);
     let (series, scrapes, threads) = (number(200_000usize), number(240usize), number(2usize));

@@ -22,12 +22,14 @@ pub(crate) struct Collected {
     pub(crate) explain: ExplainNode,
     /// Seconds spent on sorting.
     pub(crate) sort: f64,
+    /// What the value holds; `None` where that is next to nothing.
+    pub(crate) memory: Option<Reservation>,
 }
 
 /// Evaluates a plan.
 pub(crate) fn value(ctx: &EvalContext, plan: &Plan, instant: bool, watch: &Watch) -> Result<Collected> {
     let timestamp_ms = ctx.steps.start_ms;
-    let done = |value, explain| Ok(Collected { value, explain, sort: 0.0 });
+    let done = |value, explain| Ok(Collected { value, explain, sort: 0.0, memory: None });
     let aside = || std::mem::take(&mut *ctx.query.aside.lock());
     match plan.value_type {
         ValueType::String => {
@@ -88,53 +90,88 @@ fn vector(ctx: &EvalContext, vectors: Vectors) -> Result<Collected> {
     })?;
     let value =
         Value::Vector(Vector { timestamp_ms: ctx.steps.start_ms, labels: label_rows(ctx, table), values });
-    Ok(Collected { value, explain: vectors.explain(), sort: 0.0 })
+    Ok(Collected { value, explain: vectors.explain(), sort: 0.0, memory: Some(memory) })
 }
 
 fn matrix(ctx: &EvalContext, vectors: Vectors, watch: &Watch) -> Result<Collected> {
     let steps = ctx.steps;
     let all_steps: Arc<[i64]> = (0..steps.count).map(|i| steps.at(i)).collect();
-    let mut series = Vec::new();
+    let mut series: Vec<Series> = Vec::new();
     let mut bytes = 0u64;
     let mut memory = Reservation::new(&ctx.query, 0)?;
     vectors.for_each(None, |rows, batch| {
         for (i, &row) in rows.iter().enumerate() {
-            let Some(one) = series_of(batch, i, row, &all_steps) else { continue };
-            bytes +=
-                (one.floats.capacity() * 8 + one.histograms.capacity() * 64 + size_of::<Series>()) as u64;
+            let before = series.last().map_or(&all_steps, |last| &last.float_timestamps_ms);
+            let Some(one) = series_of(batch, i, row, &all_steps, before) else { continue };
+            if !Arc::ptr_eq(before, &one.float_timestamps_ms) {
+                bytes += one.float_timestamps_ms.len() as u64 * 8;
+            }
+            bytes += series_bytes(&one);
             series.push(one);
         }
         memory.grow_to(bytes)
     })?;
+    // The answer has a table of its own.
+    memory.grow_to(bytes + (series.capacity() * size_of::<Series>()) as u64 + vectors.rows.label_bytes())?;
     let before = watch.elapsed();
     let value = sorted(ctx, &vectors.rows, series);
-    Ok(Collected { value, explain: vectors.explain(), sort: watch.elapsed() - before })
+    let sort = watch.elapsed() - before;
+    Ok(Collected { value, explain: vectors.explain(), sort, memory: Some(memory) })
 }
 
-/// The points of a row, `None` where there are none.
-fn series_of(batch: &Batch, at: usize, row: u32, all_steps: &Arc<[i64]>) -> Option<Series> {
+/// What the points of a series take, but for the times of its floats.
+fn series_bytes(series: &Series) -> u64 {
+    (series.floats.capacity() * 8 + series.histograms.capacity() * 64) as u64
+}
+
+/// The points of a row, `None` where there are none. Times are those of all steps
+/// or of the series before, where they are the same: the series of a target come
+/// and go together.
+fn series_of(
+    batch: &Batch,
+    at: usize,
+    row: u32,
+    all_steps: &Arc<[i64]>,
+    before: &Arc<[i64]>,
+) -> Option<Series> {
     let steps = all_steps.len();
     let count = batch.row_len(at);
     if count == 0 {
         return None;
     }
-    let mut floats = Vec::with_capacity(if batch.only_floats() { count } else { 0 });
-    let mut times = Vec::new();
+    let only_floats = batch.only_floats();
+    let mut floats = Vec::with_capacity(if only_floats { count } else { 0 });
     let mut histograms = Vec::new();
-    let dense = count == steps && batch.only_floats();
+    let mut times = Vec::new();
+    let dense = count == steps && only_floats;
+    // How many times are as before, until one is not.
+    let mut same = if dense { None } else { Some(0) };
     for step in 0..steps {
         match batch.get(at * steps + step) {
             None => {}
             Some(Point::Float(v)) => {
-                floats.push(v);
-                if !dense {
-                    times.push(all_steps[step]);
+                let at_ms = all_steps[step];
+                match same {
+                    _ if dense => {}
+                    Some(n) if before.get(n) == Some(&at_ms) => same = Some(n + 1),
+                    Some(n) => {
+                        same = None;
+                        times.extend_from_slice(&before[..n]);
+                        times.push(at_ms);
+                    }
+                    None => times.push(at_ms),
                 }
+                floats.push(v);
             }
             Some(Point::Hist(h)) => histograms.push((all_steps[step], h.clone())),
         }
     }
-    let float_timestamps_ms = if dense { all_steps.clone() } else { times.into() };
+    let float_timestamps_ms = match same {
+        _ if dense => all_steps.clone(),
+        Some(n) if n == before.len() => before.clone(),
+        Some(n) => before[..n].into(),
+        None => times.into(),
+    };
     Some(Series { row, float_timestamps_ms, floats, histograms })
 }
 
@@ -175,6 +212,7 @@ fn range_vector(ctx: &EvalContext, plan: &Plan, watch: &Watch) -> Result<Collect
     }
     let series_count = series.len() as u64;
     let before = watch.elapsed();
+    memory.grow_to(bytes + (series.capacity() * size_of::<Series>()) as u64 + rows.label_bytes())?;
     let value = sorted(ctx, &rows, series);
     let node = ExplainNode {
         series: series_count,
@@ -182,5 +220,5 @@ fn range_vector(ctx: &EvalContext, plan: &Plan, watch: &Watch) -> Result<Collect
         position: Some(plan.pos),
         ..explain("range vector", "", vec![points.input])
     };
-    Ok(Collected { value, explain: node, sort: watch.elapsed() - before })
+    Ok(Collected { value, explain: node, sort: watch.elapsed() - before, memory: Some(memory) })
 }

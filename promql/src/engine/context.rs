@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use model::memory::Lease;
+use model::memory::{Lease, Pressure};
 use model::query::CancelToken;
 use model::{Clock, Dictionary, Querier};
 use parking_lot::Mutex;
@@ -92,18 +92,25 @@ impl SampleBudget {
 
 /// Bytes that the query holds, against its lease.
 pub(crate) struct QueryMemory {
-    lease: Lease,
+    /// Shared with the query's answer, which goes on holding some of it.
+    lease: Arc<Lease>,
     bytes: AtomicU64,
     peak: AtomicU64,
 }
 
 impl QueryMemory {
     pub(crate) fn new(lease: Lease) -> QueryMemory {
-        QueryMemory { lease, bytes: AtomicU64::new(0), peak: AtomicU64::new(0) }
+        QueryMemory { lease: Arc::new(lease), bytes: AtomicU64::new(0), peak: AtomicU64::new(0) }
     }
 
     pub(crate) fn peak(&self) -> u64 {
         self.peak.load(Ordering::Relaxed)
+    }
+
+    /// What only the query needed is given back: an answer of so many bytes is left.
+    pub(crate) fn of_answer(&self, bytes: u64) -> Arc<Lease> {
+        self.lease.shrink_to(bytes);
+        self.lease.clone()
     }
 
     fn grow(&self, bytes: u64) -> Result<()> {
@@ -126,6 +133,11 @@ impl Reservation {
     pub(crate) fn new(query: &Arc<QueryContext>, bytes: u64) -> Result<Reservation> {
         query.memory.grow(bytes)?;
         Ok(Reservation { query: query.clone(), bytes })
+    }
+
+    /// How large it is.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Makes it at least so large.
@@ -181,12 +193,13 @@ impl QueryContext {
         self.check_time().map(|_| ())
     }
 
-    /// The same without a look at the clock: for loops that turn fast.
+    /// The same without a look at the clock: for loops that turn fast. Where the
+    /// process nears its ceiling of memory, queries that hold much of it end.
     pub(crate) fn check_canceled(&self) -> Result<()> {
-        match self.cancel.reason() {
-            Some(reason) => Err(QueryError::stopped(reason)),
-            None => Ok(()),
+        if let Some(reason) = self.cancel.reason() {
+            return Err(QueryError::stopped(reason));
         }
+        self.memory.lease.check(Pressure::RefuseSeries).map_err(QueryError::Memory)
     }
 
     /// Checks, and answers the clock's reading.

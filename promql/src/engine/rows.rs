@@ -76,6 +76,11 @@ impl Rows {
         self.drop_name.push(drop_name);
     }
 
+    /// Bytes of the labels, shared or not.
+    pub(crate) fn label_bytes(&self) -> u64 {
+        self.labels.heap_bytes() as u64
+    }
+
     /// Bytes that these rows alone hold: shared labels count where they were made.
     pub(crate) fn heap_bytes(&self) -> u64 {
         let shared = Arc::strong_count(&self.labels) > 1;
