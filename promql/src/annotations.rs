@@ -314,10 +314,23 @@ pub fn line_column(query: &str, offset: u32) -> String {
     format!("{line}:{column}")
 }
 
+/// One step of an operator that makes one remark a step at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct StepOf {
+    /// Where the operator stands: no other stands there.
+    pub(crate) start: u32,
+    /// And ends.
+    pub(crate) end: u32,
+    /// The step's number.
+    pub(crate) step: u32,
+}
+
 /// The annotations of an evaluation, each text once.
 #[derive(Clone, Debug, Default)]
 pub struct Annotations {
     by_text: BTreeMap<String, Annotation>,
+    /// Remarks of which the last one of a step counts, with their order in it.
+    last: BTreeMap<StepOf, (u64, Annotation)>,
 }
 
 impl Annotations {
@@ -331,23 +344,38 @@ impl Annotations {
         }
     }
 
+    /// Adds one that stands only if no other of its step comes behind it.
+    pub(crate) fn add_last(&mut self, at: StepOf, order: u64, annotation: Annotation) {
+        let slot = self.last.entry(at).or_insert_with(|| (order, annotation.clone()));
+        if slot.0 <= order {
+            *slot = (order, annotation);
+        }
+    }
+
     /// Adds all of another evaluation's.
     pub fn merge(&mut self, other: Annotations) {
         for annotation in other.by_text.into_values() {
             self.add(annotation);
         }
+        for (at, (order, annotation)) in other.last {
+            self.add_last(at, order, annotation);
+        }
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.by_text.is_empty()
+        self.by_text.is_empty() && self.last.is_empty()
     }
 
     /// Warnings and infos as the API shows them, sorted by text.
     pub fn print(&self, query: &str) -> (Vec<String>, Vec<String>) {
         let mut warnings = Vec::new();
         let mut infos = Vec::new();
-        for annotation in self.by_text.values() {
+        let mut all = Annotations { by_text: self.by_text.clone(), last: BTreeMap::new() };
+        for (_, annotation) in self.last.values() {
+            all.add(annotation.clone());
+        }
+        for annotation in all.by_text.values() {
             let list = if annotation.severity == Severity::Warning { &mut warnings } else { &mut infos };
             list.push(annotation.print(query));
         }
@@ -378,6 +406,22 @@ mod tests {
         let (warnings, infos) = all.print("a\nb c");
         assert_eq!(warnings, [r#"PromQL warning: this native histogram metric is not a gauge: "m" (2:3)"#]);
         assert!(infos.is_empty());
+    }
+
+    #[test]
+    fn of_remarks_that_count_as_last_the_last_of_each_step_stands() {
+        let at = |step| StepOf { start: 0, end: 5, step };
+        let info = |lhs| Annotation::incompatible_types(lhs, "+", "float", PositionRange::default());
+        let (mut one, mut other) = (Annotations::default(), Annotations::default());
+        one.add_last(at(0), 7, info("a"));
+        one.add_last(at(1), 1, info("b"));
+        other.add_last(at(0), 3, info("c"));
+        other.add_last(at(1), 2, info("d"));
+        one.merge(other);
+        assert!(!one.is_empty());
+        let infos = one.print("x").1;
+        assert_eq!(infos.len(), 2);
+        assert!(infos[0].contains("a + float") && infos[1].contains("d + float"), "{infos:?}");
     }
 
     #[test]

@@ -309,6 +309,7 @@ impl Engine {
         let eval = EvalContext {
             query: context.clone(),
             steps,
+            instant: query.start_ms == end_ms,
             counters: Arc::new(SampleCounters::new(steps.count, per_step)),
         };
         let _room = eval.check_steps().map_err(|error| error.in_operator("steps"))?;

@@ -165,8 +165,9 @@ pub(crate) enum Relation {
     /// Evaluated once, standing at every step.
     Invariant,
     /// Evaluated at its own steps. Where a function slides over the result, that
-    /// function counts the windows; a subquery that stands alone counts itself.
-    Subquery { steps: Steps, parent: Steps, offset_ms: i64, alone: bool },
+    /// function counts the windows, and what lies between windows of `range_ms`
+    /// counts as not read; a subquery that stands alone counts itself.
+    Subquery { steps: Steps, parent: Steps, offset_ms: i64, range_ms: i64, alone: bool },
 }
 
 /// Sample counts of one evaluation: the query's, or a subquery's.
@@ -248,8 +249,11 @@ impl SampleCounters {
                         *first += part.read;
                     }
                 }
-                Relation::Subquery { steps, parent, offset_ms, alone } => {
-                    all.read += part.read;
+                Relation::Subquery { steps, parent, offset_ms, range_ms, alone } => {
+                    let gaps = !alone && parent.count > 1 && !part.read_by_step.is_empty();
+                    if !gaps {
+                        all.read += part.read;
+                    }
                     if alone {
                         all.total += part.total;
                         if let Some(last) = all.total_by_step.last_mut() {
@@ -257,9 +261,15 @@ impl SampleCounters {
                         }
                     }
                     for (i, &read) in part.read_by_step.iter().enumerate() {
-                        if let Some(step) = first_step_seeing(steps.at(i), parent, offset_ms)
-                            && let Some(slot) = all.read_by_step.get_mut(step)
-                        {
+                        let Some(step) = first_step_seeing(steps.at(i), parent, offset_ms) else { continue };
+                        if gaps {
+                            let seen_from = parent.at(step).saturating_sub(range_ms);
+                            if steps.at(i).saturating_add(offset_ms) <= seen_from {
+                                continue;
+                            }
+                            all.read += read;
+                        }
+                        if let Some(slot) = all.read_by_step.get_mut(step) {
                             *slot += read;
                         }
                     }

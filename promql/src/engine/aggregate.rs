@@ -66,7 +66,9 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate, param: Option<Vec<f64>>)
 
 fn quantile_remarks(q: &[f64], pos: PositionRange, annotations: &mut Annotations) {
     if q.iter().any(|q| q.is_nan()) {
+        // Upstream's smallest and largest value are NaN, too.
         annotations.add(Annotation::invalid_quantile(f64::NAN, pos));
+        return;
     }
     let max = q.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let min = q.iter().copied().fold(f64::INFINITY, f64::min);

@@ -72,11 +72,15 @@ pub(crate) fn vectors(ctx: &EvalContext, input: Vectors, ask: Ask, pos: Position
     if let Ask::Quantiles { label, qs } = &ask {
         quantile_label = Some(query.dictionary.intern(label));
         label_texts.clear();
+        // The same quantile twice is an error; an instant query that drops names
+        // late finds that at its end.
+        let apart = query.delayed_name_removal && ctx.instant;
         for (q, _) in qs {
             let mut of_steps = Vec::with_capacity(q.len());
             for &q in q {
                 let text = model::float::format_open_metrics(q);
-                let at = label_texts.iter().position(|have| *have == text).unwrap_or_else(|| {
+                let known = label_texts.iter().position(|have| *have == text).filter(|_| !apart);
+                let at = known.unwrap_or_else(|| {
                     label_texts.push(text);
                     label_texts.len() - 1
                 });

@@ -12,7 +12,7 @@ use super::{
     aggregate, count_values, info, join, labels, map, presence, range, rank, repeat, scalar, selector, setops,
 };
 use crate::annotations::{Annotation, Annotations};
-use crate::ast::{AggregateOp, ValueType};
+use crate::ast::{AggregateOp, PositionRange, ValueType};
 use crate::functions::{histogram as hist, math, time};
 use crate::plan::{Aggregate, Binary, Call, Kind, Plan};
 
@@ -205,7 +205,12 @@ fn range_call(ctx: &EvalContext, e: &Call, function: range::RangeFunction) -> Re
             params.push(scalar::column(ctx, arg)?);
         }
     }
-    let input = range::vectors(ctx, e.func, function, &e.args[matrix], e.args[0].pos, params)?;
+    // Where a subquery was, upstream's remarks find a range vector of no place.
+    let pos = match e.args[0].kind {
+        Kind::Subquery(_) => PositionRange::default(),
+        _ => e.args[0].pos,
+    };
+    let input = range::vectors(ctx, e.func, function, &e.args[matrix], pos, params)?;
     if function == range::RangeFunction::Absent {
         return presence::absent(ctx, input, &e.args[matrix], true);
     }
@@ -226,15 +231,21 @@ fn timestamp(ctx: &EvalContext, e: &Call) -> Result<Vectors> {
         return Err(QueryError::execution(format!("missing argument of {}", e.func)));
     };
     let start = e.func == "start_timestamp";
-    if start && !ctx.query.use_start_timestamps {
-        return repeat::nothing(ctx, e.func);
-    }
+    // Start timestamps are those of stored samples: of anything else there are
+    // none, nor where they are not in use. Remarks on the argument stay.
+    let none = |input: Vectors| {
+        input.for_each(None, |_, _| Ok(()))?;
+        ctx.query.aside.lock().push(input.explain());
+        repeat::nothing(ctx, e.func)
+    };
     if let Kind::Selector(s) = &arg.kind {
-        let want = if start { Want::StartTimestamp } else { Want::Timestamp };
-        return map::renamed(ctx, selector::vectors(ctx, s, want, arg.pos)?.uncounted(), e.func);
+        let known = start && ctx.query.use_start_timestamps;
+        let want = if known { Want::StartTimestamp } else { Want::Timestamp };
+        let input = selector::vectors(ctx, s, want, arg.pos)?.uncounted();
+        return if start && !known { none(input) } else { map::renamed(ctx, input, e.func) };
     }
     if start {
-        return repeat::nothing(ctx, e.func);
+        return none(vectors(ctx, arg)?);
     }
     let steps = ctx.steps;
     map::samples(ctx, vectors(ctx, arg)?, e.func, move |step, _| Some(steps.at(step) as f64 / 1000.0))
@@ -246,7 +257,7 @@ fn sort(ctx: &EvalContext, plan: &Plan, e: &Call) -> Result<Vectors> {
     };
     let input = vectors(ctx, arg)?;
     let by_label = e.func.starts_with("sort_by_label");
-    if !ctx.is_instant() {
+    if !ctx.instant {
         let mut annotations = Annotations::default();
         annotations.add(Annotation::sort_in_range_query(plan.pos));
         ctx.query.annotate(annotations);

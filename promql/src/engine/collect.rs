@@ -57,15 +57,24 @@ fn text(plan: &Plan) -> String {
 }
 
 /// Drops the names that were marked to go; rows that become equal are made one.
-fn finished(ctx: &EvalContext, vectors: Vectors) -> Result<Vectors> {
-    let named = vectors.rows.clone();
-    if !ctx.query.delayed_name_removal || !named.drop_name.iter().any(|&drop| drop) {
+fn finished(ctx: &EvalContext, mut vectors: Vectors) -> Result<Vectors> {
+    if !ctx.query.delayed_name_removal {
         return Ok(vectors);
     }
-    let rows = labels::dropped_names(&ctx.query, &named);
-    let same_fate = named.drop_name.iter().all(|&drop| drop);
-    let vectors = labels::under_labels(ctx, vectors, rows, "drop names")?;
-    if same_fate { labels::merged_without_name(ctx, vectors, &named) } else { labels::merged(ctx, vectors) }
+    let named = vectors.rows.clone();
+    let any_drops = named.drop_name.iter().any(|&drop| drop);
+    if any_drops {
+        let rows = labels::dropped_names(&ctx.query, &named);
+        vectors = labels::under_labels(ctx, vectors, rows, "drop names")?;
+    }
+    // Rows that all had the same name and lose it still differ.
+    let one_name = || {
+        named.drop_name.iter().all(|&drop| drop) && named.agree_on(|name| ctx.query.names.is_metadata(name))
+    };
+    if !ctx.instant && (!any_drops || one_name()) {
+        return Ok(vectors);
+    }
+    labels::merged_always(ctx, vectors)
 }
 
 fn label_rows(ctx: &EvalContext, table: LabelTable) -> LabelRows {

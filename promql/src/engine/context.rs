@@ -229,6 +229,9 @@ impl QueryContext {
 pub(crate) struct EvalContext {
     pub(crate) query: Arc<QueryContext>,
     pub(crate) steps: Steps,
+    /// It begins and ends at one time. Of a subquery whose only step lies inside
+    /// its window this is not so.
+    pub(crate) instant: bool,
     pub(crate) counters: Arc<SampleCounters>,
 }
 
@@ -256,12 +259,8 @@ impl EvalContext {
         EvalContext {
             query: self.query.clone(),
             steps,
+            instant: steps.count <= 1,
             counters: Arc::new(SampleCounters::new(steps.count, per_step)),
         }
-    }
-
-    /// Whether it is evaluated at one time only.
-    pub(crate) fn is_instant(&self) -> bool {
-        self.steps.count <= 1
     }
 }

@@ -6,6 +6,8 @@
 //! them are there differs from step to step: such groups are evaluated whole,
 //! step by step, when the operator is built, and so are joins with `fill`.
 
+use std::collections::BTreeMap;
+
 use model::SymbolId;
 
 use super::batch::{Batch, Point};
@@ -15,7 +17,7 @@ use super::error::{QueryError, Result};
 use super::labels::merged;
 use super::node::{Node, Vectors, Worker, explain};
 use super::rows::{HashMap, HashSet, LabelFilter, Pair, Pairs, Rows, set_label, value_of};
-use crate::annotations::{Annotation, Annotations};
+use crate::annotations::{Annotation, Annotations, StepOf};
 use crate::ast::{Cardinality, PositionRange, VectorMatching};
 use crate::functions::window::Answer;
 use crate::plan::Binary;
@@ -104,14 +106,19 @@ impl Joining {
         row
     }
 
+    /// Applies the operator to a pair at a step. Of the remarks on a step's pairs
+    /// the last one stands: `order` is the pair's place among them, which is that
+    /// of its row on the "many" side.
     fn apply(
         &self,
-        many: Point<'_>,
-        one: Point<'_>,
+        (many, one): (Point<'_>, Point<'_>),
+        step: usize,
+        order: u64,
         annotations: &mut Annotations,
     ) -> Option<(Answer, bool)> {
         let (l, r) = if self.swapped { (one, many) } else { (many, one) };
-        let mut note = |annotation: Annotation| annotations.add(annotation);
+        let at = StepOf { start: self.pos.start, end: self.pos.end, step: step as u32 };
+        let mut note = |annotation: Annotation| annotations.add_last(at, order, annotation);
         match binop::elements(self.e.op, l, r, self.pos, &mut note) {
             Outcome::Dropped => None,
             Outcome::Value { keep, .. } if self.e.return_bool => {
@@ -126,12 +133,9 @@ impl Joining {
         let mut plain: Vec<(u32, u32)> = Vec::new();
         let mut rows = Rows::default();
         let mut whole: Vec<Group> = Vec::new();
-        let mut duplicates: Vec<Vec<u32>> = Vec::new();
         for group in groups {
-            if !fill && group.one.len() > 1 {
-                duplicates.push(group.one.clone());
-            }
-            if fill {
+            // Duplicates on the "one" side are an error also without a partner.
+            if fill || group.one.len() > 1 {
                 whole.push(group);
             } else if group.many.is_empty() {
                 continue;
@@ -155,12 +159,9 @@ impl Joining {
                     plain.push((m, one_row));
                     rows.push(name, self.e.return_bool);
                 }
-            } else if group.one.len() > 1 {
-                whole.push(group);
             }
         }
-        self.check_duplicates(ctx, &many, &one, &duplicates)?;
-        let held = self.evaluate_whole(ctx, &many, &one, &whole, &mut rows)?;
+        let (held, held_memory) = self.evaluate_whole(ctx, &many, &one, &whole, &mut rows)?;
         let mut needed = (vec![false; many.len()], vec![false; one.len()]);
         for &(m, o) in &plain {
             (needed.0[m as usize], needed.1[o as usize]) = (true, true);
@@ -168,9 +169,6 @@ impl Joining {
         for group in &whole {
             group.many.iter().for_each(|&row| needed.0[row as usize] = true);
             group.one.iter().for_each(|&row| needed.1[row as usize] = true);
-        }
-        for &row in duplicates.iter().flatten() {
-            needed.1[row as usize] = true;
         }
         many.drain(|row| needed.0[row as usize])?;
         one.drain(|row| needed.1[row as usize])?;
@@ -201,60 +199,12 @@ impl Joining {
             None
         };
         let chain = many.chain().max(one.chain());
-        let node = Join { joining: self, steps: ctx.steps.count, many, one, kept, pairs: plain, held };
+        let steps = ctx.steps.count;
+        let node = Join { joining: self, steps, many, one, kept, pairs: plain, held, _memory: held_memory };
         merged(ctx, Vectors::new(ctx, rows, node)?.on_top_of(chain))
     }
 
-    /// Several series of the "one" side with the same signature are an error at
-    /// each step at which the "many" side has any sample, of whatever signature.
-    fn check_duplicates(
-        &self,
-        ctx: &EvalContext,
-        many: &Vectors,
-        one: &Vectors,
-        groups: &[Vec<u32>],
-    ) -> Result<()> {
-        let steps = ctx.steps.count;
-        let mut clash: Vec<Option<(u32, u32)>> = vec![None; steps];
-        for group in groups {
-            let mut first: Vec<Option<u32>> = vec![None; steps];
-            one.for_each(Some(group), |rows, batch| {
-                for (i, &row) in rows.iter().enumerate() {
-                    for step in 0..steps {
-                        if batch.is_present(i * steps + step) {
-                            match first[step] {
-                                None => first[step] = Some(row),
-                                // Of all groups the first row that repeats is shown.
-                                Some(earlier) if clash[step].is_none_or(|(_, have)| row < have) => {
-                                    clash[step] = Some((earlier, row));
-                                }
-                                Some(_) => {}
-                            }
-                        }
-                    }
-                }
-                Ok(())
-            })?;
-        }
-        if clash.iter().all(Option::is_none) {
-            return Ok(());
-        }
-        let mut any_many = vec![false; steps];
-        many.for_each(None, |rows, batch| {
-            for cell in 0..rows.len() * steps {
-                any_many[cell % steps] |= batch.is_present(cell);
-            }
-            Ok(())
-        })?;
-        // The earliest step at which it is an error.
-        let found = clash.iter().zip(&any_many).find_map(|(clash, &any)| clash.filter(|_| any));
-        match found {
-            Some((a, b)) => Err(self.duplicate(ctx, one, a, b)),
-            None => Ok(()),
-        }
-    }
-
-    fn duplicate(&self, ctx: &EvalContext, one: &Vectors, a: u32, b: u32) -> QueryError {
+    fn duplicate(&self, ctx: &EvalContext, one: &Vectors, (a, b): (u32, u32)) -> QueryError {
         let dictionary = &ctx.query.dictionary;
         let text = |row: u32| dictionary.labels(one.rows.row(row as usize)).to_string();
         let (mut first, mut second) = (text(a), text(b));
@@ -269,6 +219,15 @@ impl Joining {
         ))
     }
 
+    fn not_unique(&self) -> QueryError {
+        QueryError::execution(match self.e.matching.card {
+            Cardinality::OneToOne => {
+                "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
+            }
+            _ => "multiple matches for labels: grouping labels must ensure unique matches",
+        })
+    }
+
     /// Evaluates groups step by step; their series are added to `rows`.
     fn evaluate_whole(
         &self,
@@ -277,13 +236,16 @@ impl Joining {
         one: &Vectors,
         groups: &[Group],
         rows: &mut Rows,
-    ) -> Result<Batch> {
+    ) -> Result<(Batch, Reservation)> {
         let steps = ctx.steps.count;
+        let mut memory = Reservation::new(&ctx.query, 0)?;
+        let mut bytes = 0u64;
         let mut results: Vec<Vec<(u32, Answer)>> = Vec::new();
         let first_row = rows.len();
-        let mut annotations = Annotations::default();
         let mut worker = Worker::default();
         let (mut many_batch, mut one_batch) = (Batch::default(), Batch::default());
+        let mut faults = Faults::default();
+        let mut annotations = Annotations::default();
         for group in groups {
             many.eval(&group.many, &mut worker, &mut many_batch)?;
             one.eval(&group.one, &mut worker, &mut one_batch)?;
@@ -295,15 +257,20 @@ impl Joining {
                         results.push(Vec::new());
                         results.len() - 1
                     });
+                    bytes += size_of::<(u32, Answer)>() as u64;
                     results[slot].push((step as u32, answer));
                 };
-                let inputs = (many, one, group, &many_batch, &one_batch);
-                self.evaluate_step(ctx, inputs, step, &mut annotations, &mut add)?;
+                let inputs = Inputs { many, one, group, many_batch: &many_batch, one_batch: &one_batch };
+                self.evaluate_step(ctx, &inputs, step, (&mut annotations, &mut faults), &mut add);
             }
+            memory.grow_to(bytes + many_batch.heap_bytes() + one_batch.heap_bytes())?;
         }
         ctx.query.annotate(worker.annotations);
         ctx.query.annotate(annotations);
+        self.check(ctx, many, one, &faults)?;
         let mut batch = Batch::default();
+        let cells = ((rows.len() - first_row) * steps) as u64;
+        memory.grow_to(bytes + cells * 9)?;
         batch.reset(rows.len() - first_row, steps);
         for (row, points) in results.into_iter().enumerate() {
             for (step, answer) in points {
@@ -313,17 +280,45 @@ impl Joining {
                 }
             }
         }
-        Ok(batch)
+        memory.grow_to(batch.heap_bytes())?;
+        Ok((batch, memory))
+    }
+
+    /// Raises the error of the earliest step that has one. At a step duplicates
+    /// come first; they are an error where the "many" side has any sample, of
+    /// whatever signature, or where what is missing is filled in.
+    fn check(&self, ctx: &EvalContext, many: &Vectors, one: &Vectors, faults: &Faults) -> Result<()> {
+        let steps = ctx.steps.count;
+        let fill = self.e.matching.fill_left.is_some() || self.e.matching.fill_right.is_some();
+        let mut duplicate = faults.duplicates.iter().next();
+        if duplicate.is_some() && !fill {
+            let mut any_many = vec![false; steps];
+            many.for_each(None, |rows, batch| {
+                for cell in 0..rows.len() * steps {
+                    any_many[cell % steps] |= batch.is_present(cell);
+                }
+                Ok(())
+            })?;
+            duplicate = faults.duplicates.iter().find(|(step, _)| any_many[**step]);
+        }
+        match (duplicate, faults.not_unique) {
+            (Some((&step, &rows)), other) if other.is_none_or(|other| step <= other) => {
+                Err(self.duplicate(ctx, one, rows))
+            }
+            (_, Some(_)) => Err(self.not_unique()),
+            (_, None) => Ok(()),
+        }
     }
 
     fn evaluate_step(
         &self,
         ctx: &EvalContext,
-        (many, one, group, many_batch, one_batch): (&Vectors, &Vectors, &Group, &Batch, &Batch),
+        inputs: &Inputs<'_>,
         step: usize,
-        annotations: &mut Annotations,
+        (annotations, faults): (&mut Annotations, &mut Faults),
         add: &mut dyn FnMut(Pairs, Answer),
-    ) -> Result<()> {
+    ) {
+        let Inputs { many, one, group, many_batch, one_batch } = *inputs;
         let steps = ctx.steps.count;
         let matching = &self.e.matching;
         let one_to_one = matching.card == Cardinality::OneToOne;
@@ -333,65 +328,80 @@ impl Joining {
             (0..count).filter(|&i| batch.is_present(i * steps + step)).collect::<Vec<_>>()
         };
         let ones = present(one_batch, group.one.len());
-        let manies = present(many_batch, group.many.len());
-        let any_many = !manies.is_empty();
-        if let [a, b, ..] = ones[..]
-            && (any_many || fill_many.is_some() || fill_one.is_some())
-        {
-            return Err(self.duplicate(ctx, one, group.one[a], group.one[b]));
+        if let [a, b, ..] = ones[..] {
+            return faults.duplicate(step, group.one[a], group.one[b]);
         }
         let row = |vectors: &Vectors, rows: &[u32], i: usize| -> Pairs {
             vectors.rows.row(rows[i] as usize).iter().copied().collect()
         };
         let mut names: HashSet<Pairs> = HashSet::default();
-        let mut pair = |many_row: &[Pair], one_row: &[Pair], m: Point<'_>, o: Point<'_>| -> Result<()> {
-            let Some((answer, keep)) = self.apply(m, o, annotations) else { return Ok(()) };
-            let name = self.labels(&ctx.query, many_row, one_row);
-            if one_to_one && !names.is_empty() {
-                return Err(QueryError::execution(
-                    "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
-                ));
-            }
-            if !names.insert(name.clone()) {
-                return Err(QueryError::execution(
-                    "multiple matches for labels: grouping labels must ensure unique matches",
-                ));
-            }
-            if keep {
+        let mut matched = |i: usize, one_row: &[Pair], points: (Point<'_>, Point<'_>)| {
+            let order = u64::from(group.many[i]);
+            let Some((answer, keep)) = self.apply(points, step, order, annotations) else { return };
+            let name = self.labels(&ctx.query, &row(many, &group.many, i), one_row);
+            if (one_to_one && !names.is_empty()) || !names.insert(name.clone()) {
+                faults.not_unique(step);
+            } else if keep {
                 add(name, answer);
             }
-            Ok(())
         };
-        for &i in &manies {
-            let many_row = row(many, &group.many, i);
+        for i in present(many_batch, group.many.len()) {
             let Some(m) = many_batch.get(i * steps + step) else { continue };
             match (ones.first(), fill_one) {
                 (Some(&o), _) => {
                     let Some(point) = one_batch.get(o * steps + step) else { continue };
-                    pair(&many_row, &row(one, &group.one, o), m, point)?;
+                    matched(i, &row(one, &group.one, o), (m, point));
                 }
                 (None, Some(fill)) => {
-                    pair(&many_row, &self.signature.apply(&many_row), m, Point::Float(fill))?;
+                    let one_row = self.signature.apply(&row(many, &group.many, i));
+                    matched(i, &one_row, (m, Point::Float(fill)));
                 }
                 (None, None) => {}
             }
         }
-        if let (Some(fill), Some(&o), true) = (fill_many, ones.first(), names.is_empty()) {
+        if let (Some(fill), Some(&o), true) = (fill_many, ones.first(), names.is_empty())
+            && let Some(point) = one_batch.get(o * steps + step)
+        {
+            // Behind all that the "many" side has.
+            let order = 1 << 32 | u64::from(group.one[o]);
             let one_row = row(one, &group.one, o);
-            if let Some(point) = one_batch.get(o * steps + step) {
-                let mut filled = |many_row: &[Pair]| -> Result<()> {
-                    let Some((answer, keep)) = self.apply(Point::Float(fill), point, annotations) else {
-                        return Ok(());
-                    };
-                    if keep {
-                        add(self.labels(&ctx.query, many_row, &one_row), answer);
-                    }
-                    Ok(())
-                };
-                filled(&self.signature.apply(&one_row))?;
+            let filled = self.apply((Point::Float(fill), point), step, order, annotations);
+            if let Some((answer, true)) = filled {
+                add(self.labels(&ctx.query, &self.signature.apply(&one_row), &one_row), answer);
             }
         }
-        Ok(())
+    }
+}
+
+/// Both sides of a group, evaluated.
+struct Inputs<'a> {
+    many: &'a Vectors,
+    one: &'a Vectors,
+    group: &'a Group,
+    many_batch: &'a Batch,
+    one_batch: &'a Batch,
+}
+
+/// What is wrong with a join, by step.
+#[derive(Default)]
+struct Faults {
+    /// Rows of the "one" side with the same signature: of all groups the pair
+    /// whose second row comes first.
+    duplicates: BTreeMap<usize, (u32, u32)>,
+    /// The earliest step at which matches are not unique.
+    not_unique: Option<usize>,
+}
+
+impl Faults {
+    fn duplicate(&mut self, step: usize, a: u32, b: u32) {
+        let rows = self.duplicates.entry(step).or_insert((a, b));
+        if b < rows.1 {
+            *rows = (a, b);
+        }
+    }
+
+    fn not_unique(&mut self, step: usize) {
+        self.not_unique = Some(self.not_unique.map_or(step, |have| have.min(step)));
     }
 }
 
@@ -406,6 +416,7 @@ struct Join {
     pairs: Vec<(u32, u32)>,
     /// Results behind those of the pairs.
     held: Batch,
+    _memory: Reservation,
 }
 
 impl Node for Join {
@@ -436,7 +447,8 @@ impl Node for Join {
                     Some((kept, _)) => (kept, one_rows[i] as usize),
                     None => (&one, i),
                 };
-                self.pair(&many, i, ones, one_row, out, place, &mut worker.annotations);
+                let order = u64::from(many_rows[i]);
+                self.pair((&many, i), (ones, one_row), (&mut *out, place), order, &mut worker.annotations);
             }
         }
         worker.put_batch(many);
@@ -452,12 +464,10 @@ impl Node for Join {
 impl Join {
     fn pair(
         &self,
-        many: &Batch,
-        many_row: usize,
-        one: &Batch,
-        one_row: usize,
-        out: &mut Batch,
-        place: usize,
+        (many, many_row): (&Batch, usize),
+        (one, one_row): (&Batch, usize),
+        (out, place): (&mut Batch, usize),
+        order: u64,
         annotations: &mut Annotations,
     ) {
         let steps = self.steps;
@@ -466,7 +476,7 @@ impl Join {
             else {
                 continue;
             };
-            match self.joining.apply(m, o, annotations) {
+            match self.joining.apply((m, o), step, order, annotations) {
                 Some((Answer::Float(v), true)) => out.set_float(place * steps + step, v),
                 Some((Answer::Hist(h), true)) => out.set_hist(place * steps + step, h),
                 _ => {}

@@ -2,7 +2,7 @@
 //! one, `label_replace` and `label_join`.
 
 use model::matcher::GoRegex;
-use model::{Label, SymbolId};
+use model::{Label, MatchOp, SymbolId};
 
 use super::batch::Batch;
 use super::context::{EvalContext, QueryContext};
@@ -34,8 +34,8 @@ pub(crate) fn dropped_names(query: &QueryContext, rows: &Rows) -> Rows {
     out
 }
 
-/// [`merged`] for rows that differed before [`without_name`] or
-/// [`dropped_names`]: where all had the same name they still do.
+/// [`merged`] for rows that differed before [`without_name`]: where all had the
+/// same name they still do.
 pub(crate) fn merged_without_name(ctx: &EvalContext, vectors: Vectors, named: &Rows) -> Result<Vectors> {
     if named.agree_on(|name| ctx.query.names.is_metadata(name)) {
         return Ok(vectors);
@@ -43,8 +43,30 @@ pub(crate) fn merged_without_name(ctx: &EvalContext, vectors: Vectors, named: &R
     merged(ctx, vectors)
 }
 
-/// Makes one row of rows with equal labels. Two samples at one step are an error.
+/// What a range function yields, whose rows were `named`. Unless names are
+/// dropped late, rows with equal labels are an error wherever their samples lie.
+pub(crate) fn distinct_without_name(ctx: &EvalContext, vectors: Vectors, named: &Rows) -> Result<Vectors> {
+    if ctx.query.delayed_name_removal || named.agree_on(|name| ctx.query.names.is_metadata(name)) {
+        return Ok(vectors);
+    }
+    one_each(ctx, vectors, false)
+}
+
+/// Makes one row of rows with equal labels. Two samples at one step are an
+/// error; an instant query that drops names late finds that at its end.
 pub(crate) fn merged(ctx: &EvalContext, vectors: Vectors) -> Result<Vectors> {
+    if ctx.query.delayed_name_removal && ctx.instant {
+        return Ok(vectors);
+    }
+    one_each(ctx, vectors, true)
+}
+
+/// [`merged`], in every query.
+pub(crate) fn merged_always(ctx: &EvalContext, vectors: Vectors) -> Result<Vectors> {
+    one_each(ctx, vectors, true)
+}
+
+fn one_each(ctx: &EvalContext, vectors: Vectors, may_take_turns: bool) -> Result<Vectors> {
     let Some(groups) = vectors.rows.duplicates() else { return Ok(vectors) };
     let mut rows = Rows::default();
     for group in &groups {
@@ -53,13 +75,16 @@ pub(crate) fn merged(ctx: &EvalContext, vectors: Vectors) -> Result<Vectors> {
     }
     let chain = vectors.chain();
     let steps = ctx.steps.count;
-    Ok(Vectors::new(ctx, rows, Merge { input: vectors, groups, steps })?.on_top_of(chain))
+    let node = Merge { input: vectors, groups, steps, may_take_turns };
+    Ok(Vectors::new(ctx, rows, node)?.on_top_of(chain))
 }
 
 struct Merge {
     input: Vectors,
     groups: Vec<Vec<u32>>,
     steps: usize,
+    /// Rows that never have a sample at the same step are no error.
+    may_take_turns: bool,
 }
 
 impl Node for Merge {
@@ -70,7 +95,11 @@ impl Node for Merge {
         let mut from = 0;
         let mut clash = false;
         for (i, &row) in rows.iter().enumerate() {
+            let mut filled = false;
             for _ in &self.groups[row as usize] {
+                let empty = batch.row_len(from) == 0;
+                clash |= filled && !empty && !self.may_take_turns;
+                filled |= !empty;
                 for step in 0..self.steps {
                     if let Some(point) = batch.get(from * self.steps + step) {
                         clash |= out.is_present(i * self.steps + step);
@@ -117,7 +146,7 @@ pub(crate) fn relabelled(
     rows: Rows,
     name: &'static str,
 ) -> Result<Vectors> {
-    merged(ctx, under_labels(ctx, input, rows, name)?)
+    merged_always(ctx, under_labels(ctx, input, rows, name)?)
 }
 
 /// The same values under other labels that all differ.
@@ -223,15 +252,22 @@ fn relabel(
 }
 
 /// The labels of `absent(…)`: those that the selector names once, with `=`.
+///
+/// Upstream's store moves the matchers that take series away behind the others
+/// before the labels are told: so `!=` has the last word on its label wherever
+/// it stands, `=~` only behind `=`.
 pub(crate) fn absent_labels(ctx: &EvalContext, matchers: &[model::Matcher]) -> Pairs {
+    let takes_away =
+        |m: &&model::Matcher| matches!(m.op(), MatchOp::NotEqual | MatchOp::NotRegex) && m.matches_empty();
+    let (last, first): (Vec<_>, Vec<_>) = matchers.iter().partition(takes_away);
     let mut seen: Vec<&str> = Vec::new();
     let mut labels = model::LabelsBuilder::new();
-    for matcher in matchers {
+    for matcher in first.into_iter().chain(last) {
         let name = matcher.name();
         if name == model::METRIC_NAME {
             continue;
         }
-        if matcher.op() == model::MatchOp::Equal && !seen.contains(&name) {
+        if matcher.op() == MatchOp::Equal && !seen.contains(&name) {
             labels.set(name, matcher.value());
             seen.push(name);
         } else {

@@ -30,6 +30,8 @@ pub(crate) struct PlainRate<'a> {
     /// Whether a fall is a reset.
     pub(crate) counter: bool,
     pub(crate) per_second: bool,
+    /// Whether samples are read from the store: those of a subquery were counted there.
+    pub(crate) stored: bool,
 }
 
 impl PlainRate<'_> {
@@ -65,7 +67,11 @@ impl PlainRate<'_> {
             }
             largest = largest.max(count);
             latest = count;
-            let read = if step == 0 { count } else { hi.saturating_sub(lo.max(seen)) as u64 };
+            let read = match step {
+                _ if !self.stored => 0,
+                0 => count,
+                _ => hi.saturating_sub(lo.max(seen)) as u64,
+            };
             seen = hi;
             tally.add(step, count, read);
             if count < 2 {

@@ -97,7 +97,8 @@ pub(crate) fn by_name(name: &str) -> Option<RangeFunction> {
 
 impl RangeFunction {
     fn keeps_name(self) -> bool {
-        matches!(self, RangeFunction::First | RangeFunction::Last)
+        // Where `absent_over_time` found samples nobody sees under which labels.
+        matches!(self, RangeFunction::First | RangeFunction::Last | RangeFunction::Absent)
     }
 
     /// What finds the extreme of its windows, if that is what it asks for.
@@ -191,12 +192,11 @@ pub(crate) fn vectors(
     let node = RangeNode { pos, ..node(ctx, name, function, arg, params)? };
     let query = &ctx.query;
     let named = node.rows.clone();
-    let mut rows = named.clone();
-    if !function.keeps_name() {
-        rows = super::labels::without_name(query, rows);
+    if function.keeps_name() {
+        return Vectors::new(ctx, named, node);
     }
-    let vectors = Vectors::new(ctx, rows, node)?;
-    super::labels::merged_without_name(ctx, vectors, &named)
+    let rows = super::labels::without_name(query, named.clone());
+    super::labels::distinct_without_name(ctx, Vectors::new(ctx, rows, node)?, &named)
 }
 
 /// `anchored` and `smoothed` go with few functions.
@@ -266,8 +266,12 @@ pub(crate) fn subquery(ctx: &EvalContext, s: &Subquery, alone: bool) -> Result<(
     if first <= lower {
         first += interval;
     }
-    let steps = Steps::new(first, end.saturating_add(shift), interval);
-    let inner = ctx.child(steps, ctx.counters.wants_steps());
+    let last = end.saturating_add(shift);
+    let steps = Steps::new(first, last, interval);
+    // Whether windows leave gaps, so that not all that is read is seen.
+    let gaps = !alone && ctx.steps.count > 1 && ctx.steps.interval_ms > s.range_ms && steps.count < 1 << 16;
+    let mut inner = ctx.child(steps, gaps || ctx.counters.wants_steps());
+    inner.instant = first == last;
     let _room = inner.check_steps()?;
     ctx.counters.adopt(
         inner.counters.clone(),
@@ -275,6 +279,7 @@ pub(crate) fn subquery(ctx: &EvalContext, s: &Subquery, alone: bool) -> Result<(
             steps,
             parent: ctx.steps,
             offset_ms: if alone { 0 } else { s.offset_ms },
+            range_ms: s.range_ms,
             alone,
         },
     );
@@ -373,6 +378,7 @@ impl RangeNode {
             offset_ms: shape.offset_ms,
             counter,
             per_second,
+            stored: matches!(self.input, Input::Selector { .. }),
         })
     }
 

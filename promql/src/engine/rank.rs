@@ -38,7 +38,7 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate, param: Vec<f64>) -> Resu
     let has_nan = param.iter().any(|p| p.is_nan());
     // Upstream's maximum is NaN where any value is, and NaN is not below 1.
     if !has_nan && max < 1.0 {
-        return empty(ctx, e);
+        return empty(ctx, e, &input);
     }
     if has_nan {
         return Err(QueryError::execution("Parameter value is NaN"));
@@ -97,8 +97,10 @@ fn heaps_bytes(heaps: usize, kept: u64) -> u64 {
     heaps as u64 * 24 + kept * size_of::<Chosen>() as u64
 }
 
-fn empty(ctx: &EvalContext, e: &Aggregate) -> Result<Vectors> {
-    held(ctx, e.op.as_str(), Rows::default(), Batch::default(), Vec::new())
+/// Nothing is chosen; remarks on the input and its samples count all the same.
+fn empty(ctx: &EvalContext, e: &Aggregate, input: &Vectors) -> Result<Vectors> {
+    input.for_each(None, |_, _| Ok(()))?;
+    held(ctx, e.op.as_str(), Rows::default(), Batch::default(), vec![input.explain()])
 }
 
 /// Whether `a` stands nearer the root than `b`: what is given up first.
@@ -242,7 +244,7 @@ impl Node for Sparse {
 /// `limit_ratio`: a series is in by its hash alone, so nothing is held.
 fn limit_ratio(ctx: &EvalContext, e: &Aggregate, param: Vec<f64>, input: Vectors) -> Result<Vectors> {
     if param.iter().all(|&p| p == 0.0) {
-        return empty(ctx, e);
+        return empty(ctx, e, &input);
     }
     if param.iter().any(|p| p.is_nan()) {
         return Err(QueryError::execution("Ratio value is NaN"));
@@ -274,6 +276,7 @@ fn limit_ratio(ctx: &EvalContext, e: &Aggregate, param: Vec<f64>, input: Vectors
     for &row in &keep {
         rows.push(input.rows.row(row as usize).iter().copied(), input.rows.drop_name[row as usize]);
     }
+    input.drain(|row| keep.binary_search(&row).is_ok())?;
     let chain = input.chain();
     let node = Ratio { input, keep, offsets, ratios };
     Ok(Vectors::new(ctx, rows, node)?.on_top_of(chain))

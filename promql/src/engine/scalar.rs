@@ -1,10 +1,13 @@
 //! Scalars: one number a step, computed when the plan is built.
 
+use model::labels::go_quote;
+
 use super::batch::Point;
 use super::binop;
 use super::context::EvalContext;
 use super::error::{QueryError, Result};
 use super::node::explain;
+use crate::ast::BinaryOp;
 use crate::functions::math::{go_max, go_min};
 use crate::plan::{Call, Kind, Plan};
 use crate::stats::{ExplainNode, Relation};
@@ -27,6 +30,12 @@ pub(crate) fn column(ctx: &EvalContext, plan: &Plan) -> Result<Vec<f64>> {
         Kind::Binary(e) => {
             let mut lhs = column(ctx, &e.lhs)?;
             let rhs = column(ctx, &e.rhs)?;
+            if matches!(e.op, BinaryOp::TrimUpper | BinaryOp::TrimLower) {
+                let op = go_quote(e.op.as_str());
+                return Err(QueryError::execution(format!(
+                    "operator {op} not allowed for Scalar operations"
+                )));
+            }
             for (l, r) in lhs.iter_mut().zip(rhs) {
                 *l = binop::scalar(e.op, *l, r);
             }

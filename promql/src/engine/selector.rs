@@ -57,7 +57,7 @@ pub(crate) fn select(
         limit: 0,
         hints: SelectHints {
             func: selector.func,
-            step_ms: if ctx.is_instant() { 0 } else { ctx.steps.interval_ms },
+            step_ms: if ctx.steps.count <= 1 { 0 } else { ctx.steps.interval_ms },
             range_ms,
             grouping: selector.grouping.clone(),
         },
@@ -187,7 +187,7 @@ impl Node for InstantSelector {
     fn eval(&self, rows: &[u32], worker: &mut Worker, out: &mut Batch) -> Result<()> {
         let mut tally = std::mem::take(&mut worker.tally);
         tally.start(&self.ctx.counters);
-        let result = if self.selector.smoothed {
+        let result = if self.is_smoothed() {
             self.smoothed(rows, worker, out)
         } else if self.ctx.steps.count == 1 && self.want != Want::StartTimestamp && !self.selector.stats_only
         {
@@ -205,11 +205,16 @@ impl Node for InstantSelector {
     }
 
     fn is_silent(&self) -> bool {
-        !self.selector.smoothed && self.want != Want::InfoTimestamp
+        !self.is_smoothed() && self.want != Want::InfoTimestamp
     }
 }
 
 impl InstantSelector {
+    /// Only values lie on a line; times are those of the newest sample.
+    fn is_smoothed(&self) -> bool {
+        self.selector.smoothed && self.want == Want::Value
+    }
+
     fn query(&self) -> &QueryContext {
         &self.ctx.query
     }

@@ -155,17 +155,13 @@ fn or(ctx: &EvalContext, lhs: Vectors, rhs: Vectors, filter: &LabelFilter) -> Re
     let mut presence = Presence::new(signatures.ids.len(), ctx.steps.count);
     let lhs = if of_left.iter().any(Option::is_some) {
         // The left is needed twice: to know where it is, and as output. It is kept.
-        let mut memory = Reservation::new(&ctx.query, presence.bits.len() as u64 * 8)?;
-        let all = lhs.collect(&mut memory)?;
-        for (row, group) in of_left.iter().enumerate() {
-            if let Some(group) = group {
-                presence.note(*group, &all, row);
+        kept(ctx, lhs, |all| {
+            for (row, group) in of_left.iter().enumerate() {
+                if let Some(group) = group {
+                    presence.note(*group, all, row);
+                }
             }
-        }
-        let rows = lhs.rows.clone();
-        let explained = vec![lhs.explain()];
-        drop(lhs);
-        held(ctx, "keep", rows, all, explained)?
+        })?
     } else {
         lhs
     };
@@ -173,14 +169,57 @@ fn or(ctx: &EvalContext, lhs: Vectors, rhs: Vectors, filter: &LabelFilter) -> Re
     for row in 0..rhs.len() {
         rows.push(rhs.rows.row(row).iter().copied(), rhs.rows.drop_name[row]);
     }
-    let kept = (0..rhs.len()).map(|row| (row as u32, Some(of_right[row]))).collect();
+    let unmatched = (0..rhs.len()).map(|row| (row as u32, Some(of_right[row]))).collect();
     let chain = lhs.chain().max(rhs.chain());
     let right_rows = rhs.rows.clone();
-    let masked = Masked { input: rhs, rows: kept, presence, keep_present: false, name: "unmatched" };
-    let right = Vectors::new(ctx, right_rows, masked)?.on_top_of(chain);
+    let masked = Masked { input: rhs, rows: unmatched, presence, keep_present: false, name: "unmatched" };
+    let mut right = Vectors::new(ctx, right_rows, masked)?.on_top_of(chain);
+    if ctx.query.delayed_name_removal
+        && let Some(groups) = rows.duplicates()
+    {
+        let differ = |group: &&Vec<u32>| {
+            group.iter().any(|&row| rows.drop_name[row as usize] != rows.drop_name[group[0] as usize])
+        };
+        let differing: Vec<Vec<u32>> = groups.iter().filter(differ).cloned().collect();
+        if !differing.is_empty() {
+            right = kept(ctx, right, |_| ())?;
+            for group in differing {
+                // Whether the name goes is what the first sample says.
+                let first = first_seen(&group, &lhs, &right, ctx.steps.count)?;
+                rows.drop_name[group[0] as usize] = rows.drop_name[first as usize];
+            }
+        }
+    }
     let node = Union { split: lhs.len() as u32, lhs, rhs: right, steps: ctx.steps.count };
     let vectors = Vectors::new(ctx, rows, node)?.on_top_of(chain.saturating_add(1));
     merged(ctx, vectors)
+}
+
+/// Evaluates everything and holds it, once `look` has seen it.
+fn kept(ctx: &EvalContext, input: Vectors, look: impl FnOnce(&Batch)) -> Result<Vectors> {
+    let mut memory = Reservation::new(&ctx.query, 0)?;
+    let all = input.collect(&mut memory)?;
+    look(&all);
+    let rows = input.rows.clone();
+    let explained = vec![input.explain()];
+    drop(input);
+    held(ctx, "keep", rows, all, explained)
+}
+
+/// Of rows of `lhs` and behind it `rhs` the one with the earliest sample.
+fn first_seen(group: &[u32], lhs: &Vectors, rhs: &Vectors, steps: usize) -> Result<u32> {
+    let split = lhs.len() as u32;
+    let mut best = (steps, group[0]);
+    for &row in group {
+        let (side, at) = if row < split { (lhs, row) } else { (rhs, row - split) };
+        side.for_each(Some(&[at]), |_, batch| {
+            if let Some(step) = (0..best.0).find(|&step| batch.is_present(step)) {
+                best = (step, row);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(best.1)
 }
 
 struct Union {

@@ -12,10 +12,10 @@ use super::lower::QueryTimes;
 ///
 /// # Errors
 /// With the expression's byte positions: no number, out of range, or not
-/// positive where it must be.
+/// positive where it must be. Such a query is malformed, it is never run.
 pub(super) fn resolve(expr: &Expr, times: &QueryTimes, may_be_negative: bool) -> Result<i64, QueryError> {
     let pos = expr.pos();
-    let fail = |text: &str| Err(QueryError::execution(format!("{}:{}: {text}", pos.start, pos.end)));
+    let fail = |text: &str| Err(QueryError::Parse(format!("{}:{}: {text}", pos.start, pos.end)));
     let value = compute(expr, times)?;
     if value.is_nan() || value.is_infinite() {
         return fail("duration is NaN or infinite");
@@ -37,10 +37,7 @@ fn compute(expr: &Expr, times: &QueryTimes) -> Result<f64, QueryError> {
         Expr::Duration(e) => compute_operator(e, times),
         other => {
             let pos = other.pos();
-            Err(QueryError::execution(format!(
-                "{}:{}: unexpected duration expression type",
-                pos.start, pos.end
-            )))
+            Err(QueryError::Parse(format!("{}:{}: unexpected duration expression type", pos.start, pos.end)))
         }
     }
 }
@@ -48,7 +45,7 @@ fn compute(expr: &Expr, times: &QueryTimes) -> Result<f64, QueryError> {
 fn compute_operator(e: &DurationExpr, times: &QueryTimes) -> Result<f64, QueryError> {
     let side = |side: &Option<Box<Expr>>| side.as_deref().map_or(Ok(0.0), |e| compute(e, times));
     let (lhs, rhs) = (side(&e.lhs)?, side(&e.rhs)?);
-    let fail = |text: &str| Err(QueryError::execution(format!("{}:{}: {text}", e.pos.start, e.pos.end)));
+    let fail = |text: &str| Err(QueryError::Parse(format!("{}:{}: {text}", e.pos.start, e.pos.end)));
     Ok(match e.op {
         DurationOp::Step => seconds(times.step_ms),
         DurationOp::Range => seconds(times.end_ms.saturating_sub(times.start_ms)),

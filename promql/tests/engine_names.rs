@@ -1,0 +1,103 @@
+//! What becomes of series that are the same once their names are gone: at once,
+//! or when the query ends.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use promql::{Engine, EngineOptions, Features};
+use testkit::MemoryStore;
+use testkit::promqltest::{Runs, ScriptStore, run_all};
+
+fn passes(delayed_name_removal: bool, script: &str) {
+    let options = EngineOptions { features: Features::all(), delayed_name_removal, ..Default::default() };
+    let make_store = || -> Box<dyn ScriptStore> { Box::new(MemoryStore::new()) };
+    let report = run_all(script, &Engine::new(options), &make_store, Runs::default()).unwrap();
+    assert!(report.failures.is_empty(), "{:#?}", report.failures);
+    assert!(report.passed > 0);
+}
+
+/// `a` and `b` take turns: their samples never meet.
+const TURNS: &str = "
+load 1m
+  a{x=\"1\"} 1 2 _ _ _
+  b{x=\"1\"} _ _ 3 4 5
+";
+
+#[test]
+fn range_functions_refuse_series_that_take_turns() {
+    let script = format!(
+        "{TURNS}
+eval range from 0 to 4m step 1m sum_over_time({{__name__=~\"a|b\"}}[1m])
+  expect fail msg: vector cannot contain metrics with the same labelset
+
+eval range from 0 to 1m step 1m sum_over_time({{__name__=~\"a|b\"}}[1m])
+  {{x=\"1\"}} 1 2
+"
+    );
+    passes(false, &script);
+}
+
+#[test]
+fn other_functions_make_one_of_them() {
+    let script = format!(
+        "{TURNS}
+eval range from 0 to 4m step 1m abs(last_over_time({{__name__=~\"a|b\"}}[1m]))
+  {{x=\"1\"}} 1 2 3 4 5
+
+eval range from 0 to 4m step 1m -last_over_time({{__name__=~\"a|b\"}}[1m])
+  {{x=\"1\"}} -1 -2 -3 -4 -5
+"
+    );
+    passes(false, &script);
+    passes(true, &script);
+}
+
+#[test]
+fn names_that_go_late_let_range_functions_take_turns() {
+    let script = format!(
+        "{TURNS}
+eval range from 0 to 4m step 1m sum_over_time({{__name__=~\"a|b\"}}[1m])
+  {{x=\"1\"}} 1 2 3 4 5
+"
+    );
+    passes(true, &script);
+}
+
+#[test]
+fn the_first_sample_of_a_union_decides_on_its_name() {
+    // `rate` of a comes first where the left side begins later.
+    let script = "
+load 1m
+  a_total{x=\"1\"} 0 60 120 180 240
+  a_total{x=\"2\"} 0 60 120 180 240
+
+eval range from 1m to 4m step 1m (a_total{x=\"1\"} > 100) or rate(a_total{x=\"1\"}[2m])
+  {x=\"1\"} 0.5 120 180 240
+
+eval range from 1m to 4m step 1m (a_total{x=\"2\"} < 200) or rate(a_total{x=\"2\"}[2m])
+  a_total{x=\"2\"} 60 120 180 1
+";
+    passes(true, script);
+}
+
+#[test]
+fn instant_queries_that_drop_names_late_find_equal_series_at_their_end() {
+    let script = "
+load 1m
+  h{x=\"1\"} {{schema:0 sum:1 count:2 buckets:[1 1]}}
+
+eval instant at 0m sum(histogram_quantiles(h, \"q\", 1, 1) * 0)
+  {} 0
+
+eval instant at 0m histogram_quantiles(h, \"q\", 1, 1) < 0
+
+eval instant at 0m histogram_quantiles(h, \"q\", 1, 1)
+  expect fail msg: vector cannot contain metrics with the same labelset
+";
+    let runs = Runs { range: false, ..Runs::default() };
+    let options =
+        EngineOptions { features: Features::all(), delayed_name_removal: true, ..Default::default() };
+    let make_store = || -> Box<dyn ScriptStore> { Box::new(MemoryStore::new()) };
+    let report = run_all(script, &Engine::new(options), &make_store, runs).unwrap();
+    assert!(report.failures.is_empty(), "{:#?}", report.failures);
+    assert_eq!(report.passed, 3);
+}
