@@ -36,8 +36,13 @@ struct Target {
 
 /// Opens a database on a simulated clock.
 pub fn open(dir: &Path, clock: Arc<TestClock>) -> Arc<Db> {
+    open_with(DbOptions { dir: dir.to_path_buf(), ..DbOptions::default() }, clock)
+}
+
+/// The same with settings.
+pub fn open_with(options: DbOptions, clock: Arc<TestClock>) -> Arc<Db> {
     Db::open(
-        DbOptions { dir: dir.to_path_buf(), ..DbOptions::default() },
+        options,
         Env { fs: tsdb::real_fs(), clock, seed: 1 },
         Accountant::unlimited(),
         &Registry::new(),

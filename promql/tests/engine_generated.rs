@@ -38,9 +38,13 @@ fn queries(seed_offset: u64, usual: u64) -> impl Iterator<Item = String> {
     functions.into_iter().chain((0..number("NARTHEX_QUERIES", usual)).map(move |_| made.query()))
 }
 
-fn memory_store() -> MemoryStore {
+fn plan(start_timestamps: bool) -> data::Plan {
+    data::Plan { start_ms: START_MS, interval_ms: INTERVAL_MS, scrapes: SCRAPES, seed: 5, start_timestamps }
+}
+
+fn memory_store(start_timestamps: bool) -> MemoryStore {
     let store = MemoryStore::new();
-    data::fill(&store, START_MS, INTERVAL_MS, SCRAPES, 5).unwrap();
+    data::fill(&store, plan(start_timestamps)).unwrap();
     store
 }
 
@@ -136,7 +140,7 @@ fn over_the_data(text: String, step_ms: i64) -> Query {
 
 #[test]
 fn threads_change_nothing() {
-    let store = memory_store();
+    let store = memory_store(true);
     let engines = [1, 2, 8].map(|threads| engine(threads, false));
     let late = [1, 2, 8].map(|threads| engine(threads, true));
     for (n, text) in queries(0, 400).enumerate() {
@@ -161,8 +165,8 @@ fn head_and_blocks_answer_as_memory_does() {
     };
     let env = Env { fs: tsdb::real_fs(), clock: clock.clone(), seed: 1 };
     let db = Db::open(options, env, Accountant::unlimited(), &Registry::new(), Arc::default()).unwrap();
-    data::fill(&*db, START_MS, INTERVAL_MS, SCRAPES, 5).unwrap();
-    let memory = memory_store();
+    data::fill(&*db, plan(false)).unwrap();
+    let memory = memory_store(false);
     let engine = engine(2, false);
     let texts: Vec<String> = queries(1, 300).collect();
     let ask_all = |store: &dyn Queryable| -> Vec<Result<Answer, String>> {
@@ -194,7 +198,7 @@ fn head_and_blocks_answer_as_memory_does() {
 
 #[test]
 fn a_step_of_a_range_query_is_the_instant_query_at_its_time() {
-    let store = memory_store();
+    let store = memory_store(true);
     let engine = engine(1, false);
     for text in queries(2, 300) {
         // What depends on the query's own times, and orders that only instant queries have.

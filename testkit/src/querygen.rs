@@ -36,10 +36,27 @@ const AGGREGATIONS: [&str; 14] = [
     "limitk",
     "limit_ratio",
 ];
-const LABELS: [&str; 6] = ["instance", "job", "code", "le", "__name__", "nothing"];
-const DURATIONS: [&str; 9] = ["1m", "90s", "5m", "7m30s", "15s", "47s", "10m", "1s", "20m"];
-const NUMBERS: [&str; 16] =
-    ["0", "1", "-1", "2", "0.5", "0.9", "1.5", "3", "10", "-0.5", "NaN", "Inf", "-Inf", "1e3", "7", "100"];
+const LABELS: [&str; 8] = ["instance", "job", "code", "le", "__name__", "nothing", "host.name", "__type__"];
+const DURATIONS: [&str; 10] = ["1m", "90s", "5m", "7m30s", "15s", "47s", "10m", "1s", "20m", "300"];
+/// Durations that are computed.
+const COMPUTED: [&str; 12] = [
+    "1m + 1m30s",
+    "max_of(step(), 2m)",
+    "min_of(range() + 1m, 7m)",
+    "2 * 90s",
+    "10m / 3",
+    "7m % 4m + 1s",
+    "2 ^ 8",
+    "-(-90s)",
+    "+step() + 47s",
+    "(1m + step()) * 2",
+    "1 * step()",
+    "5m / step()",
+];
+const NUMBERS: [&str; 20] = [
+    "0", "1", "-1", "2", "0.5", "0.9", "1.5", "3", "10", "-0.5", "NaN", "Inf", "-Inf", "1e3", "7", "100",
+    "0x10", "1_000", "1m30s", ".25",
+];
 
 /// Which queries are made.
 #[derive(Clone, Copy, Debug)]
@@ -76,8 +93,11 @@ impl QueryGen {
     /// A query for one or many times: mostly vectors.
     pub fn query(&mut self) -> String {
         let depth = 1 + self.rng.below(u64::from(self.choice.depth.max(1))) as u32;
-        match self.rng.below(20) {
-            0 => self.scalar(depth),
+        match self.rng.below(60) {
+            0..=2 => self.scalar(depth),
+            // No answer of a range query.
+            3 => self.matrix(depth, ""),
+            4 if self.chance(20) => r#"'a \\ \u00e4 text'"#.to_owned(),
             _ => self.vector(depth),
         }
     }
@@ -162,7 +182,11 @@ impl QueryGen {
     fn matchers(&mut self) -> String {
         let mut out = Vec::new();
         for _ in 0..self.rng.below(3) {
-            let matcher = match self.rng.below(7) {
+            let matcher = match self.rng.below(11) {
+                7 => "\"host.name\"=~\"x|\"",
+                8 => "__type__=\"gauge\"",
+                9 => "instance!~\"[ab]\"",
+                10 => "job=~\"o.+\"",
                 0 => "instance=\"a\"",
                 1 => "instance!=\"b\"",
                 2 => "job=~\"one|two\"",
@@ -173,14 +197,23 @@ impl QueryGen {
             };
             out.push(matcher);
         }
-        if out.is_empty() { String::new() } else { format!("{{{}}}", out.join(",")) }
+        out.join(",")
     }
 
     fn bare_selector(&mut self) -> String {
-        if self.chance(4) {
-            return "{__name__=~\"temp.*|requests_total\",instance=~\"a|b\"}".to_owned();
+        let matchers = self.matchers();
+        if self.chance(6) {
+            // Several metrics, whose series are the same without their names.
+            let names = self.pick(&[
+                "__name__=~\"temp.*|requests_total\"",
+                "__name__=~\"(temperature|strange)\"",
+                "__name__=~\".*_total\"",
+                "__name__=~\"latency|sizes\"",
+            ]);
+            let comma = if matchers.is_empty() { "" } else { "," };
+            return format!("{{{names}{comma}{matchers}}}");
         }
-        format!("{}{}", self.metric(), self.matchers())
+        selector(self.metric(), &matchers)
     }
 
     /// Offset and `@`, in either order, mostly none.
@@ -188,17 +221,20 @@ impl QueryGen {
         let mut out = String::new();
         if self.chance(15) {
             let (first, last) = self.choice.times_s;
-            let at = match self.rng.below(4) {
-                0 => "start()".to_owned(),
-                1 => "end()".to_owned(),
+            let at = match self.rng.below(8) {
+                0 | 1 => "start()".to_owned(),
+                2 | 3 => "end()".to_owned(),
+                4 => format!("{}.75", first + 700),
                 _ => (first + self.rng.below((last - first).max(1).unsigned_abs()) as i64).to_string(),
             };
             out = format!(" @ {at}");
         }
         if self.chance(20) {
-            let offset = match self.rng.below(5) {
+            let offset = match self.rng.below(7) {
                 0 => format!(" offset -{}", self.pick(&DURATIONS)),
                 1 => format!(" offset ({} + step())", self.pick(&DURATIONS)),
+                2 => format!(" offset ({})", self.pick(&COMPUTED)),
+                3 => " offset -min_of(step(), 1m)".to_owned(),
                 _ => format!(" offset {}", self.pick(&DURATIONS)),
             };
             out = if self.chance(50) { format!("{out}{offset}") } else { format!("{offset}{out}") };
@@ -213,19 +249,15 @@ impl QueryGen {
     }
 
     fn duration(&mut self) -> String {
-        match self.rng.below(12) {
-            0 => format!("{} + 1m", self.pick(&DURATIONS)),
-            1 => "max_of(step(), 2m)".to_owned(),
-            2 => "2 * 90s".to_owned(),
-            _ => self.pick(&DURATIONS).to_owned(),
-        }
+        if self.chance(25) { self.pick(&COMPUTED).to_owned() } else { self.pick(&DURATIONS).to_owned() }
     }
 
     fn matrix(&mut self, depth: u32, function: &str) -> String {
         if depth > 0 && self.chance(30) {
             let inner = self.operand(depth - 1);
-            let step = match self.rng.below(4) {
-                0 => String::new(),
+            let step = match self.rng.below(8) {
+                0 | 1 => String::new(),
+                2 => self.pick(&["step() + 30s", "2m / 3", "max_of(step(), 20s)"]).to_owned(),
                 _ => self.pick(&["30s", "1m", "47s", "2m"]).to_owned(),
             };
             return format!("{inner}[{}:{step}]{}", self.duration(), self.modifiers());
@@ -296,10 +328,13 @@ impl QueryGen {
             }
             "info" => {
                 let v = self.vector(below);
-                match self.rng.below(4) {
-                    0 => format!("info({v})"),
-                    1 => format!("info({v}, {{version=~\".+\"}})"),
-                    2 => format!("info({v}, {{__name__=~\"(target|build)_info\"}})"),
+                match self.rng.below(8) {
+                    0 | 1 => format!("info({v})"),
+                    2 => format!("info({v}, {{version=~\".+\"}})"),
+                    3 => format!("info({v}, {{__name__!=\"target_info\"}})"),
+                    4 => format!("info({v}, {{\"build_info\", revision!=\"x\"}})"),
+                    5 => format!("info({v}, {{nothing=\"\"}})"),
+                    6 => format!("info({v}, {{__name__=~\"(target|build)_info\"}})"),
                     _ => format!("info({v}, {{version=\"1.0\", os=~\".*\"}})"),
                 }
             }
@@ -344,23 +379,35 @@ impl QueryGen {
         if self.chance(30) {
             return self.vector(depth);
         }
-        let metric = self.pick(&["latency_bucket", "latency", "sizes", "nhcb", "mixed", "broken_bucket"]);
-        let matchers = self.matchers();
+        let name = self.pick(&[
+            "latency_bucket",
+            "latency",
+            "sizes",
+            "nhcb",
+            "mixed",
+            "broken_bucket",
+            "odd",
+            "durations",
+        ]);
+        let metric = selector(name, &self.matchers());
         let range = self.pick(&DURATIONS);
         let by = if self.chance(60) { "by (le, instance)" } else { "by (le)" };
         match self.rng.below(5) {
-            0 => format!("{metric}{matchers}"),
-            1 => format!("rate({metric}{matchers}[{range}])"),
-            2 => format!("sum {by} (rate({metric}{matchers}[{range}]))"),
-            3 => format!("sum {by} ({metric}{matchers})"),
-            _ => format!("increase({metric}{matchers}[{range}])"),
+            0 => metric,
+            1 => format!("rate({metric}[{range}])"),
+            2 => format!("sum {by} (rate({metric}[{range}]))"),
+            3 => format!("sum {by} ({metric})"),
+            _ => format!("increase({metric}[{range}])"),
         }
     }
 
     fn label_list(&mut self) -> String {
         let mut labels: Vec<&str> = Vec::new();
         for _ in 0..self.rng.below(4) {
-            let label = self.pick(&LABELS);
+            let label = match self.pick(&LABELS) {
+                "host.name" => "\"host.name\"",
+                plain => plain,
+            };
             if !labels.contains(&label) {
                 labels.push(label);
             }
@@ -446,12 +493,22 @@ impl QueryGen {
             let include = if labels.contains(include) { "" } else { include };
             matching = format!("{matching} {side} ({include})");
         }
-        if self.chance(10) {
-            let fill = self.pick(&["fill", "fill_left", "fill_right"]);
-            let value = self.pick(&["0", "1", "-2"]);
+        if self.chance(12) {
+            let fill = self.pick(&["fill", "fill_left", "fill_right", "fill_left (3) fill_right"]);
+            let value = self.pick(&["0", "1", "-2", "NaN", "1m"]);
             matching = format!("{matching} {fill} ({value})");
         }
         format!("{lhs} {op}{matching} {rhs}")
+    }
+}
+
+/// A selector; names with dots stand in quotes.
+fn selector(name: &str, matchers: &str) -> String {
+    match (name.contains('.'), matchers.is_empty()) {
+        (true, true) => format!("{{\"{name}\"}}"),
+        (true, false) => format!("{{\"{name}\",{matchers}}}"),
+        (false, true) => name.to_owned(),
+        (false, false) => format!("{name}{{{matchers}}}"),
     }
 }
 
@@ -480,10 +537,30 @@ mod tests {
         for op in AGGREGATIONS.iter().chain(&ARITHMETIC).chain(&COMPARISONS).chain(&SETS).chain(&TRIMS) {
             assert!(all.contains(&format!("{op} ")), "{op} never comes up");
         }
-        for word in
-            [" offset ", " @ ", "group_left", "group_right", "fill_left", " bool ", "anchored", "smoothed"]
-        {
+        let words = [
+            " offset ",
+            " @ ",
+            "group_left",
+            "group_right",
+            "fill_left",
+            "fill_right",
+            "fill (",
+            " bool ",
+            "anchored",
+            "smoothed",
+            "step()",
+            "range()",
+            "min_of(",
+            "max_of(",
+            "[5m:",
+            "{\"queue.length\"",
+            "(temperature|strange)",
+        ];
+        for word in words {
             assert!(all.contains(word), "{word} never comes up");
+        }
+        for (metric, _) in data::METRICS {
+            assert!(all.contains(metric), "{metric} never comes up");
         }
     }
 

@@ -1,15 +1,19 @@
 //! Material for comparing two servers:
-//! `query_gen data DIR SCRAPES` fills a data directory with series of every kind
-//! (15 s apart, the first at 1700000000), `query_gen list COUNT SEED [SCRAPES]`
-//! prints made-up queries for it, one a line, for `query_diff`.
+//! `query_gen data DIR SCRAPES [starts]` fills a data directory with series of
+//! every kind (15 s apart, the first at 1700000000), with start timestamps where
+//! asked for (servers need `--enable-feature=st-storage` to read them);
+//! `query_gen list COUNT SEED [SCRAPES]` prints made-up queries for it, one a
+//! line, for `query_diff`.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use benches::query_data::{INTERVAL_MS, START_MS, open};
+use benches::query_data::{INTERVAL_MS, START_MS, open_with};
+use model::query::ChunkEncoding;
 use testkit::TestClock;
 use testkit::querygen::{Choice, QueryGen, data};
+use tsdb::DbOptions;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -34,14 +38,28 @@ fn main() -> ExitCode {
         }
         (Some("data"), _, Some(scrapes)) => {
             let end_ms = START_MS + scrapes as i64 * INTERVAL_MS;
-            let db = open(Path::new(&arguments[1]), Arc::new(TestClock::new(end_ms)));
-            data::fill(&*db, START_MS, INTERVAL_MS, scrapes as usize, 5).expect("the folder can be written");
+            let start_timestamps = arguments.get(3).is_some_and(|word| word == "starts");
+            let mut options = DbOptions { dir: PathBuf::from(&arguments[1]), ..DbOptions::default() };
+            if start_timestamps {
+                options.start_timestamp_storage = true;
+                options.histogram_start_timestamps = true;
+                options.runtime.float_encoding = ChunkEncoding::Xor2;
+            }
+            let db = open_with(options, Arc::new(TestClock::new(end_ms)));
+            let plan = data::Plan {
+                start_ms: START_MS,
+                interval_ms: INTERVAL_MS,
+                scrapes: scrapes as usize,
+                seed: 5,
+                start_timestamps,
+            };
+            data::fill(&*db, plan).expect("the folder can be written");
             db.close().expect("the database closes");
             println!("{scrapes} scrapes up to {}", end_ms / 1000);
             ExitCode::SUCCESS
         }
         _ => {
-            eprintln!("usage: query_gen data DIR SCRAPES | query_gen list COUNT SEED [SCRAPES]");
+            eprintln!("usage: query_gen data DIR SCRAPES [starts] | query_gen list COUNT SEED [SCRAPES]");
             ExitCode::from(2)
         }
     }

@@ -12,6 +12,37 @@ pub struct Window {
     pub end: i64,
     /// The evaluation time.
     pub t: i64,
+    /// `samples` reach beyond the window, which ends by these rules.
+    pub extended: Option<Ends>,
+}
+
+/// How a window ends that is not extrapolated.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Ends {
+    /// At samples: the last one before it begins stands at its beginning.
+    Anchored,
+    /// On the line between the samples around each end.
+    Smoothed,
+}
+
+/// The value at `t` on the line from one sample to the next; a counter that
+/// fell began at zero.
+pub fn on_the_line((t0, v0): (i64, f64), (t1, v1): (i64, f64), t: i64, counter: bool) -> f64 {
+    let v0 = if counter && v1 < v0 { 0.0 } else { v0 };
+    v0 + (v1 - v0) * (t - t0) as f64 / (t1 - t0) as f64
+}
+
+/// What `label_replace` makes of a value, for the patterns that are made up;
+/// `None` where the pattern does not match.
+pub fn replaced(value: &str, pattern: &str, to: &str) -> Outcome<Option<String>> {
+    let mut rest = value.chars();
+    Ok(match (pattern, to) {
+        (".*", to) if !to.contains('$') => Some(to.to_owned()),
+        ("(.*)", "$1-x") => Some(format!("{value}-x")),
+        ("(.)(.*)", "$1$2") => rest.next().map(|_| value.to_owned()),
+        ("a", to) if !to.contains('$') => (value == "a").then(|| to.to_owned()),
+        _ => return Err(Fault::Unknown),
+    })
 }
 
 pub fn of_number(name: &str) -> Option<fn(f64) -> f64> {
@@ -102,6 +133,9 @@ pub fn of_time(name: &str) -> Option<fn(f64) -> f64> {
 
 /// A range function; `None` where it has no answer.
 pub fn over_time(name: &str, window: &Window, params: &[f64]) -> Outcome<Option<f64>> {
+    if let Some(ends) = window.extended {
+        return extended(name, ends, window);
+    }
     let samples = &window.samples;
     let values: Vec<f64> = samples.iter().map(|&(_, v)| v).collect();
     let n = values.len() as f64;
@@ -277,6 +311,65 @@ fn extrapolated(function: &str, window: &Window) -> Option<f64> {
     Some(if function == "rate" { moved / ((window.end - window.start) as f64 / 1000.0) } else { moved })
 }
 
+/// A window with ends of its own.
+fn extended(name: &str, ends: Ends, window: &Window) -> Outcome<Option<f64>> {
+    let known: &[&str] = match ends {
+        Ends::Anchored => &["changes", "delta", "increase", "rate", "resets"],
+        Ends::Smoothed => &["delta", "increase", "rate"],
+    };
+    if !known.contains(&name) {
+        return Err(Fault::Query);
+    }
+    let before = window.samples.iter().rev().find(|(at, _)| *at <= window.start);
+    let inside: Vec<_> =
+        window.samples.iter().copied().filter(|(at, _)| window.start < *at && *at <= window.end).collect();
+    let after = window.samples.iter().find(|(at, _)| *at > window.end);
+    let counter = matches!(name, "rate" | "increase");
+    // What the window shows from its beginning to its end.
+    let mut shown: Vec<f64> = Vec::new();
+    match ends {
+        Ends::Anchored => {
+            if inside.is_empty() {
+                return Ok(None);
+            }
+            shown.extend(before.map(|(_, v)| *v));
+            shown.extend(inside.iter().map(|(_, v)| *v));
+        }
+        Ends::Smoothed => {
+            let next = inside.first().or(after);
+            match (before, next) {
+                (Some(&(at, v)), _) if at == window.start => shown.push(v),
+                (Some(&p), Some(&q)) => shown.push(on_the_line(p, q, window.start, counter)),
+                _ => {}
+            }
+            shown.extend(inside.iter().map(|(_, v)| *v));
+            if inside.last().is_none_or(|(at, _)| *at < window.end)
+                && let Some(&q) = after
+                && let Some(&p) = inside.last().or(before)
+            {
+                shown.push(on_the_line(p, q, window.end, counter));
+            }
+            if shown.is_empty() || (inside.is_empty() && after.is_none()) {
+                return Ok(None);
+            }
+        }
+    }
+    let pairs = || shown.windows(2);
+    let resets = pairs().filter(|p| p[1] < p[0]);
+    Ok(Some(match name {
+        "changes" => pairs().filter(|p| p[0] != p[1] && !(p[0].is_nan() && p[1].is_nan())).count() as f64,
+        "resets" => resets.count() as f64,
+        _ => {
+            let mut moved = shown[shown.len() - 1] - shown[0];
+            if counter {
+                moved += resets.map(|p| p[0]).sum::<f64>();
+            }
+            let seconds = (window.end - window.start) as f64 / 1000.0;
+            if name == "rate" { moved / seconds } else { moved }
+        }
+    }))
+}
+
 /// Sorts buckets into histograms by their labels without `le` and name.
 pub fn classic(v: Vector, f: impl Fn(Vec<(f64, f64)>) -> f64) -> Outcome<Vector> {
     let mut histograms: Vec<(Labels, Vec<(f64, f64)>)> = Vec::new();
@@ -288,7 +381,7 @@ pub fn classic(v: Vector, f: impl Fn(Vec<(f64, f64)>) -> f64) -> Outcome<Vector>
             None => histograms.push((named, vec![(bound, count)])),
         }
     }
-    super::unique(histograms.into_iter().map(|(l, buckets)| (l.without_name(), f(buckets))).collect())
+    super::unique(histograms.into_iter().map(|(l, buckets)| (super::nameless(&l), f(buckets))).collect())
 }
 
 pub fn bucket_quantile(q: f64, mut buckets: Vec<(f64, f64)>) -> f64 {

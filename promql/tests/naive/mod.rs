@@ -3,14 +3,15 @@
 //! window from scratch. It knows floats only.
 
 mod functions;
+mod info;
 
 use std::collections::{BTreeMap, HashSet};
 
 use model::{Labels, Matcher, is_stale_nan};
 use promql::Expr;
 use promql::ast::{
-    AggregateExpr, AggregateOp, AtModifier, BinaryExpr, BinaryOp, CallExpr, Cardinality, SubqueryExpr,
-    ValueType, VectorMatching, VectorSelector,
+    AggregateExpr, AggregateOp, AtModifier, BinaryExpr, BinaryOp, CallExpr, Cardinality, DurationOp,
+    SubqueryExpr, ValueType, VectorMatching, VectorSelector,
 };
 
 use functions::{Window, over_time, quantile};
@@ -71,6 +72,8 @@ impl Naive<'_> {
             Expr::Binary(e) => self.binary(e, t)?,
             Expr::Aggregate(e) => Val::Vector(self.aggregate(e, t)?),
             Expr::Call(e) => self.call(e, t)?,
+            Expr::VectorSelector(e) if e.anchored => return Err(Fault::Unknown),
+            Expr::VectorSelector(e) if e.smoothed => Val::Vector(self.smoothed(e, t)?),
             Expr::VectorSelector(e) => {
                 Val::Vector(self.select(e, t)?.into_iter().map(|(l, _, v)| (l, v)).collect())
             }
@@ -94,6 +97,41 @@ impl Naive<'_> {
         }
     }
 
+    /// A duration in ms: as written, or what its expression comes to.
+    fn duration(&self, expr: Option<&Expr>, written_ms: i64, positive: bool) -> Outcome<i64> {
+        let Some(expr) = expr else { return Ok(written_ms) };
+        let seconds = self.seconds(expr)?;
+        if !seconds.is_finite() || (positive && seconds <= 0.0) || seconds.abs() > 9e9 {
+            return Err(Fault::Query);
+        }
+        Ok((seconds * 1000.0).trunc() as i64)
+    }
+
+    fn seconds(&self, expr: &Expr) -> Outcome<f64> {
+        let e = match expr {
+            Expr::Number(n) => return Ok(n.value),
+            Expr::Paren(e) => return self.seconds(&e.expr),
+            Expr::Duration(e) => e,
+            _ => return Err(Fault::Unknown),
+        };
+        let side = |side: &Option<Box<Expr>>| side.as_ref().map_or(Ok(0.0), |e| self.seconds(e));
+        let (l, r) = (side(&e.lhs)?, side(&e.rhs)?);
+        Ok(match e.op {
+            DurationOp::Step if self.start_ms == self.end_ms => 0.0,
+            DurationOp::Step => self.step_ms as f64 / 1000.0,
+            DurationOp::Range => (self.end_ms - self.start_ms) as f64 / 1000.0,
+            DurationOp::MinOf => l.min(r),
+            DurationOp::MaxOf => l.max(r),
+            DurationOp::Add => l + r,
+            DurationOp::Sub => l - r,
+            DurationOp::Mul => l * r,
+            DurationOp::Div | DurationOp::Mod if r == 0.0 => return Err(Fault::Query),
+            DurationOp::Div => l / r,
+            DurationOp::Mod => l % r,
+            DurationOp::Pow => l.powf(r),
+        })
+    }
+
     fn reference(&self, at: Option<AtModifier>, offset_ms: i64, t: i64) -> i64 {
         let base = match at {
             None => t,
@@ -111,17 +149,44 @@ impl Naive<'_> {
         if found.iter().any(|series| series.histograms) { Err(Fault::Unknown) } else { Ok(found) }
     }
 
+    /// The time that a selector looks at.
+    fn looks_at(&self, e: &VectorSelector, t: i64) -> Outcome<i64> {
+        let offset_ms = self.duration(e.offset_expr.as_deref(), e.offset_ms, false)?;
+        Ok(self.reference(e.at, offset_ms, t))
+    }
+
     /// The newest sample of each series, with its own time.
     fn select(&self, e: &VectorSelector, t: i64) -> Outcome<Vec<(Labels, i64, f64)>> {
-        if e.offset_expr.is_some() || e.anchored || e.smoothed {
-            return Err(Fault::Unknown);
-        }
-        let t = self.reference(e.at, e.offset_ms, t);
+        let t = self.looks_at(e, t)?;
+        Ok(self.newest(&self.matching(&e.matchers)?, t))
+    }
+
+    fn newest(&self, series: &[&Series], t: i64) -> Vec<(Labels, i64, f64)> {
         let newest = |series: &&Series| {
             let (at, v) = *series.samples.iter().rev().find(|(at, _)| *at <= t)?;
             (at > t - self.lookback_ms && !is_stale_nan(v)).then(|| (series.labels.clone(), at, v))
         };
-        Ok(self.matching(&e.matchers)?.iter().filter_map(newest).collect())
+        series.iter().filter_map(newest).collect()
+    }
+
+    /// The point of each series on the line between the samples around `t`; the
+    /// last one goes on.
+    fn smoothed(&self, e: &VectorSelector, t: i64) -> Outcome<Vector> {
+        let t = self.looks_at(e, t)?;
+        let (from, to) = (t - self.lookback_ms, t + self.lookback_ms);
+        let mut out = Vec::new();
+        for series in self.matching(&e.matchers)? {
+            let near = series.samples.iter().filter(|(at, v)| from < *at && *at <= to && !is_stale_nan(*v));
+            let (before, after): (Vec<_>, Vec<_>) = near.copied().partition(|(at, _)| *at < t);
+            let v = match (before.last(), after.first()) {
+                (_, Some(&(at, v))) if at == t => v,
+                (Some(&p), Some(&q)) => functions::on_the_line(p, q, t, false),
+                (Some(&(_, v)), None) => v,
+                (None, _) => continue,
+            };
+            out.push((series.labels.clone(), v));
+        }
+        Ok(out)
     }
 
     /// Every series' samples inside the window that ends at `t`.
@@ -130,21 +195,23 @@ impl Naive<'_> {
             Expr::Paren(e) => self.windows(&e.expr, t),
             Expr::MatrixSelector(e) => {
                 let selector = &e.selector;
-                let plain = e.range_expr.is_none() && selector.offset_expr.is_none();
-                if !plain || selector.anchored || selector.smoothed {
-                    return Err(Fault::Unknown);
-                }
-                let end = self.reference(selector.at, selector.offset_ms, t);
-                let start = end - e.range_ms;
+                let range_ms = self.duration(e.range_expr.as_deref(), e.range_ms, true)?;
+                let end = self.looks_at(selector, t)?;
+                let start = end - range_ms;
+                let extended = match (selector.anchored, selector.smoothed) {
+                    (true, _) => Some(functions::Ends::Anchored),
+                    (_, true) => Some(functions::Ends::Smoothed),
+                    _ => None,
+                };
+                let from = start - if extended.is_some() { self.lookback_ms } else { 0 };
+                let to = end + if selector.smoothed { self.lookback_ms } else { 0 };
                 let inside = |series: &Series| {
                     let all = series.samples.iter().copied();
-                    all.filter(|&(at, v)| start < at && at <= end && !is_stale_nan(v)).collect::<Vec<_>>()
+                    all.filter(|&(at, v)| from < at && at <= to && !is_stale_nan(v)).collect::<Vec<_>>()
                 };
                 let found = self.matching(&selector.matchers)?;
-                Ok(found
-                    .into_iter()
-                    .map(|series| (series.labels.clone(), Window { samples: inside(series), start, end, t }))
-                    .collect())
+                let window = |series: &Series| Window { samples: inside(series), start, end, t, extended };
+                Ok(found.into_iter().map(|series| (series.labels.clone(), window(series))).collect())
             }
             Expr::Subquery(e) => self.subquery(e, t),
             _ => Err(Fault::Unknown),
@@ -152,19 +219,20 @@ impl Naive<'_> {
     }
 
     fn subquery(&self, e: &SubqueryExpr, t: i64) -> Outcome<Vec<(Labels, Window)>> {
-        if e.range_expr.is_some() || e.step_expr.is_some() || e.offset_expr.is_some() {
-            return Err(Fault::Unknown);
-        }
-        let end = self.reference(e.at, e.offset_ms, t);
-        let start = end - e.range_ms;
-        let step = if e.step_ms > 0 { e.step_ms } else { self.subquery_step_ms };
+        let offset_ms = self.duration(e.offset_expr.as_deref(), e.offset_ms, false)?;
+        let range_ms = self.duration(e.range_expr.as_deref(), e.range_ms, true)?;
+        let step_ms = self.duration(e.step_expr.as_deref(), e.step_ms, true)?;
+        let end = self.reference(e.at, offset_ms, t);
+        let start = end - range_ms;
+        let step = if step_ms > 0 { step_ms } else { self.subquery_step_ms };
         let mut series: Vec<(Labels, Window)> = Vec::new();
         let mut at = (start.div_euclid(step) + 1) * step;
         while at <= end {
             for (labels, v) in self.vector(&e.expr, at)? {
                 match series.iter_mut().find(|(have, _)| *have == labels) {
                     Some((_, window)) => window.samples.push((at, v)),
-                    None => series.push((labels, Window { samples: vec![(at, v)], start, end, t })),
+                    None => series
+                        .push((labels, Window { samples: vec![(at, v)], start, end, t, extended: None })),
                 }
             }
             at += step;
@@ -271,7 +339,7 @@ impl Naive<'_> {
             for (labels, window) in windows {
                 if let Some(v) = over_time(name, &window, &params)? {
                     let keeps = matches!(name, "first_over_time" | "last_over_time");
-                    out.push((if keeps { labels } else { labels.without_name() }, v));
+                    out.push((if keeps { labels } else { nameless(&labels) }, v));
                 }
             }
             return Ok(Val::Vector(unique(out)?));
@@ -332,9 +400,9 @@ impl Naive<'_> {
                 Val::Vector(mapped(v, clamp)?)
             }
             "timestamp" => Val::Vector(match &e.args[0] {
-                Expr::VectorSelector(selector) => {
+                Expr::VectorSelector(selector) if !selector.anchored => {
                     let found = self.select(selector, t)?.into_iter();
-                    unique(found.map(|(l, at, _)| (l.without_name(), at as f64 / 1000.0)).collect())?
+                    unique(found.map(|(l, at, _)| (nameless(&l), at as f64 / 1000.0)).collect())?
                 }
                 _ => mapped(vector(0)?, |_| t as f64 / 1000.0)?,
             }),
@@ -345,21 +413,36 @@ impl Naive<'_> {
             }),
             "sort" | "sort_desc" | "sort_by_label" | "sort_by_label_desc" => Val::Vector(vector(0)?),
             "label_join" => Val::Vector(unique(self.label_join(e, vector(0)?)?)?),
+            "label_replace" => Val::Vector(unique(self.label_replace(e, vector(0)?)?)?),
+            "info" => Val::Vector(unique(self.info(e, t)?)?),
             "histogram_quantile" => {
                 let q = scalar(0)?;
                 Val::Vector(functions::classic(vector(1)?, |buckets| functions::bucket_quantile(q, buckets))?)
             }
-            // Histograms, regular expressions, start timestamps and info metrics
-            // have scripts and examples of their own.
+            // Histograms and start timestamps have scripts and examples of their own.
             _ => return Err(Fault::Unknown),
         })
     }
 
+    fn label_replace(&self, e: &CallExpr, v: Vector) -> Outcome<Vector> {
+        let (dst, to, src, pattern) = (text(e, 1)?, text(e, 2)?, text(e, 3)?, text(e, 4)?);
+        v.into_iter()
+            .map(|(labels, v)| {
+                let mut with = labels.to_builder();
+                if let Some(value) = functions::replaced(labels.value_or_empty(&src), &pattern, &to)? {
+                    if value.is_empty() {
+                        with.del(&dst)
+                    } else {
+                        with.set(&dst, &value)
+                    };
+                }
+                Ok((with.labels(), v))
+            })
+            .collect()
+    }
+
     fn label_join(&self, e: &CallExpr, v: Vector) -> Outcome<Vector> {
-        let text = |i: usize| match &e.args[i] {
-            Expr::String(text) => Ok(text.value.clone()),
-            _ => Err(Fault::Unknown),
-        };
+        let text = |i: usize| text(e, i);
         let (dst, separator) = (text(1)?, text(2)?);
         let sources = (3..e.args.len()).map(text).collect::<Outcome<Vec<String>>>()?;
         Ok(v.into_iter()
@@ -376,8 +459,20 @@ impl Naive<'_> {
     }
 }
 
+/// Labels that tell one series from another of the same metric.
+fn nameless(labels: &Labels) -> Labels {
+    labels.filter(|name| !matches!(name, "__name__" | "__type__" | "__unit__"))
+}
+
+fn text(e: &CallExpr, i: usize) -> Outcome<String> {
+    match &e.args[i] {
+        Expr::String(text) => Ok(text.value.clone()),
+        _ => Err(Fault::Unknown),
+    }
+}
+
 fn mapped(v: Vector, f: impl Fn(f64) -> f64) -> Outcome<Vector> {
-    unique(v.into_iter().map(|(labels, v)| (labels.without_name(), f(v))).collect())
+    unique(v.into_iter().map(|(labels, v)| (nameless(&labels), f(v))).collect())
 }
 
 fn absent_labels(arg: &Expr) -> Labels {
@@ -387,10 +482,22 @@ fn absent_labels(arg: &Expr) -> Labels {
         Expr::MatrixSelector(e) => &e.selector.matchers,
         _ => return Labels::empty(),
     };
-    let equal = |m: &&Matcher| m.op() == model::MatchOp::Equal && m.name() != "__name__";
-    let once = |m: &&Matcher| matchers.iter().filter(|other| other.name() == m.name()).count() == 1;
-    let kept: Vec<_> = matchers.iter().filter(equal).filter(once).collect();
-    Labels::from_pairs(kept.iter().filter(|m| !m.value().is_empty()).map(|m| (m.name(), m.value())))
+    use model::MatchOp::{Equal, NotEqual, NotRegex};
+    let mut labels = model::LabelsBuilder::new();
+    for m in matchers.iter().filter(|m| m.name() != "__name__") {
+        let of_name = || matchers.iter().enumerate().filter(|(_, other)| other.name() == m.name());
+        let first = of_name().find(|(_, other)| other.op() == Equal).map(|(at, _)| at);
+        // Whatever follows the first `=` takes the label away, and what takes
+        // series away does so from anywhere.
+        let taken = of_name().any(|(at, other)| {
+            let negative = matches!(other.op(), NotEqual | NotRegex) && other.matches_empty();
+            negative || first.is_some_and(|first| at > first)
+        });
+        if m.op() == Equal && !taken && !m.value().is_empty() {
+            labels.set(m.name(), m.value());
+        }
+    }
+    labels.labels()
 }
 
 fn group_key(e: &AggregateExpr, labels: &Labels) -> Labels {
@@ -400,7 +507,13 @@ fn group_key(e: &AggregateExpr, labels: &Labels) -> Labels {
 
 fn fold(op: AggregateOp, param: f64, values: &[f64]) -> Outcome<f64> {
     let n = values.len() as f64;
-    let window = || Window { samples: values.iter().map(|&v| (0, v)).collect(), start: 0, end: 0, t: 0 };
+    let window = || Window {
+        samples: values.iter().map(|&v| (0, v)).collect(),
+        start: 0,
+        end: 0,
+        t: 0,
+        extended: None,
+    };
     let over = |name| Ok(over_time(name, &window(), &[])?.unwrap_or(f64::NAN));
     match op {
         AggregateOp::Sum => over("sum_over_time"),
@@ -446,12 +559,12 @@ fn with_scalar(e: &BinaryExpr, v: Vector, s: f64, swapped: bool) -> Outcome<Vect
     for (labels, v) in v {
         let (l, r) = if swapped { (s, v) } else { (v, s) };
         match compare(e.op, l, r) {
-            Some(holds) if e.return_bool => out.push((labels.without_name(), f64::from(u8::from(holds)))),
+            Some(holds) if e.return_bool => out.push((nameless(&labels), f64::from(u8::from(holds)))),
             Some(true) => out.push((labels, v)),
             Some(false) => {}
             // Trimming is for histograms: floats go.
             None if matches!(e.op, BinaryOp::TrimUpper | BinaryOp::TrimLower) => {}
-            None => out.push((labels.without_name(), arithmetic(e.op, l, r)?)),
+            None => out.push((nameless(&labels), arithmetic(e.op, l, r)?)),
         }
     }
     unique(out)
@@ -478,12 +591,12 @@ fn sets(op: BinaryOp, matching: &VectorMatching, l: Vector, r: Vector) -> Outcom
 }
 
 fn join(e: &BinaryExpr, matching: &VectorMatching, l: Vector, r: Vector) -> Outcome<Vector> {
-    if matching.fill_left.is_some() || matching.fill_right.is_some() {
-        return Err(Fault::Unknown);
-    }
+    // Left and right are those after `group_right` swapped the sides.
+    let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
     let swapped = matching.card == Cardinality::OneToMany;
-    let (many, one) = if swapped { (r, l) } else { (l, r) };
-    if many.is_empty() || one.is_empty() {
+    let (mut many, one) = if swapped { (r, l) } else { (l, r) };
+    let fills = fill_many.is_some() || fill_one.is_some();
+    if (many.is_empty() && one.is_empty()) || ((many.is_empty() || one.is_empty()) && !fills) {
         return Ok(Vec::new());
     }
     let mut ones: BTreeMap<Labels, (Labels, f64)> = BTreeMap::new();
@@ -493,11 +606,17 @@ fn join(e: &BinaryExpr, matching: &VectorMatching, l: Vector, r: Vector) -> Outc
         }
     }
     let one_to_one = matching.card == Cardinality::OneToOne;
+    if let Some(fill) = fill_many {
+        let has: HashSet<Labels> = many.iter().map(|(labels, _)| signature(matching, labels)).collect();
+        let lonely = ones.keys().filter(|key| !has.contains(*key)).map(|key| (key.clone(), fill));
+        many.extend(lonely);
+    }
     let mut seen: HashSet<(Labels, Labels)> = HashSet::new();
     let mut out = Vec::new();
     for (labels, m) in many {
         let key = signature(matching, &labels);
-        let Some((one_labels, o)) = ones.get(&key) else { continue };
+        let filled = fill_one.map(|fill| (key.clone(), fill));
+        let Some((one_labels, o)) = ones.get(&key).or(filled.as_ref()) else { continue };
         let (left, right) = if swapped { (*o, m) } else { (m, *o) };
         let holds = compare(e.op, left, right);
         let value = match holds {
@@ -509,7 +628,9 @@ fn join(e: &BinaryExpr, matching: &VectorMatching, l: Vector, r: Vector) -> Outc
         let listed = |name: &str| matching.labels.iter().any(|l| l == name);
         let mut named = labels.to_builder();
         if holds.is_none() || e.return_bool {
-            named.del("__name__");
+            for name in ["__name__", "__type__", "__unit__"] {
+                named.del(name);
+            }
         }
         if one_to_one {
             named.retain(|name| listed(name) == matching.on);

@@ -29,6 +29,15 @@ pub enum Kind {
     Custom,
     /// Floats and histograms in turn.
     Mixed,
+    /// Native histograms of few samples: NaN and infinite observations, zero
+    /// buckets that widen, negative schemas and none of the usual buckets.
+    Odd,
+    /// A counter that says when it started, now and then too late.
+    Started,
+    /// Native histograms that say when they started.
+    StartedNative,
+    /// A gauge with a type, a unit, and a label of a dotted name.
+    Typed,
     /// 1, with labels that say something.
     Info,
 }
@@ -47,6 +56,10 @@ pub const METRICS: &[(&str, Kind)] = &[
     ("sizes", Kind::NativeGauge),
     ("nhcb", Kind::Custom),
     ("mixed", Kind::Mixed),
+    ("odd", Kind::Odd),
+    ("jobs_total", Kind::Started),
+    ("durations", Kind::StartedNative),
+    ("queue.length", Kind::Typed),
     ("target_info", Kind::Info),
     ("build_info", Kind::Info),
     ("no_such_metric", Kind::Info),
@@ -54,11 +67,28 @@ pub const METRICS: &[(&str, Kind)] = &[
 
 const INSTANCES: [(&str, &str); 4] = [("a", "one"), ("b", "one"), ("c", "two"), ("d", "two")];
 
+/// What is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// The first samples lie shortly behind this time.
+    pub start_ms: i64,
+    /// Time between a series' samples.
+    pub interval_ms: i64,
+    /// Samples of each series.
+    pub scrapes: usize,
+    /// The same seed makes the same data.
+    pub seed: u64,
+    /// Whether start timestamps are stored with samples that have them.
+    pub start_timestamps: bool,
+}
+
 /// One series on its way.
 struct Series {
     kind: Kind,
     rng: Rng,
     value: f64,
+    /// When it started to count, in ms.
+    started_ms: i64,
     counts: [f64; 4],
     /// Which of its siblings it is.
     nth: usize,
@@ -66,25 +96,19 @@ struct Series {
     away: u32,
 }
 
-/// Appends `scrapes` samples of each series, `interval_ms` apart, the first
-/// shortly after `start_ms`.
+/// Appends the samples of each series.
 ///
 /// # Errors
 /// The store cannot be written.
-pub fn fill(
-    store: &dyn Appendable,
-    start_ms: i64,
-    interval_ms: i64,
-    scrapes: usize,
-    seed: u64,
-) -> Result<(), StorageError> {
+pub fn fill(store: &dyn Appendable, plan: Plan) -> Result<(), StorageError> {
+    let Plan { start_ms, interval_ms, scrapes, seed, start_timestamps } = plan;
     // In label order, so that stores that sum in the order of creation sum alike.
     let mut planned: Vec<(Labels, Series)> = Vec::new();
     let mut seen: Vec<&str> = Vec::new();
     for &(name, kind) in METRICS {
         if !seen.contains(&name) && name != "no_such_metric" {
             seen.push(name);
-            plan(name, kind, seed, &mut planned);
+            series_of(name, kind, seed, &mut planned);
         }
     }
     planned.sort_by(|a, b| a.0.cmp(&b.0));
@@ -96,21 +120,25 @@ pub fn fill(
     batch.commit()?;
     for scrape in 0..scrapes {
         let mut batch = store.appender()?;
-        let (mut handles, mut times, mut values) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut handles, mut times, mut starts, mut values) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut histograms = Vec::new();
         for (n, (handle, one)) in all.iter_mut().enumerate() {
             let jitter = (n as i64 * 211 + one.rng.below(50) as i64) % (interval_ms / 2).max(1);
             let t = start_ms + scrape as i64 * interval_ms + jitter;
-            match one.next(scrape) {
+            let point = one.next(scrape, t);
+            let start = if start_timestamps { one.started_ms } else { 0 };
+            match point {
                 Some(Point::Float(v)) => {
                     handles.push(*handle);
                     times.push(t);
+                    starts.push(start);
                     values.push(v);
                 }
                 Some(Point::Histogram(h)) => histograms.push(HistogramSample {
                     series: *handle,
                     timestamp_ms: t,
-                    start_timestamp_ms: 0,
+                    start_timestamp_ms: start,
                     value: HistogramValue::Float(h),
                 }),
                 None => {}
@@ -120,7 +148,7 @@ pub fn fill(
         let floats = FloatBatch {
             series: &handles,
             timestamps: Timestamps::Each(&times),
-            start_timestamps: None,
+            start_timestamps: start_timestamps.then_some(&starts[..]),
             values: &values,
             in_order_only: false,
         };
@@ -134,7 +162,7 @@ pub fn fill(
 }
 
 /// The series of one metric.
-fn plan(name: &str, kind: Kind, seed: u64, all: &mut Vec<(Labels, Series)>) {
+fn series_of(name: &str, kind: Kind, seed: u64, all: &mut Vec<(Labels, Series)>) {
     for (i, (instance, job)) in INSTANCES.into_iter().enumerate() {
         let variants: &[&str] = match kind {
             Kind::Counter => &["200", "404", "500"],
@@ -149,6 +177,13 @@ fn plan(name: &str, kind: Kind, seed: u64, all: &mut Vec<(Labels, Series)>) {
             match kind {
                 Kind::Counter => pairs.push(("code", variant)),
                 Kind::Buckets(_) => pairs.push(("le", variant)),
+                Kind::Typed => {
+                    pairs.push(("__type__", ["gauge", "counter"][i % 2]));
+                    pairs.push(("__unit__", "items"));
+                    if i != 2 {
+                        pairs.push(("host.name", ["x", "y", "", "x"][i]));
+                    }
+                }
                 Kind::Info => {
                     pairs.push(("version", ["1.0", "1.0", "1.1", "2.0"][i]));
                     pairs.push((if name == "build_info" { "revision" } else { "os" }, ["x", "y"][i % 2]));
@@ -160,7 +195,7 @@ fn plan(name: &str, kind: Kind, seed: u64, all: &mut Vec<(Labels, Series)>) {
             let own = if matches!(kind, Kind::Buckets(_)) { 0 } else { n as u64 + 1 };
             let rng = Rng::new(siblings.wrapping_add(own * 7919));
             let nth = if matches!(kind, Kind::Buckets(_)) { n } else { i };
-            let one = Series { kind, rng, value: 0.0, counts: [0.0; 4], nth, away: 0 };
+            let one = Series { kind, rng, value: 0.0, started_ms: 0, counts: [0.0; 4], nth, away: 0 };
             all.push((Labels::from_pairs(pairs), one));
         }
     }
@@ -172,7 +207,7 @@ enum Point {
 }
 
 impl Series {
-    fn next(&mut self, scrape: usize) -> Option<Point> {
+    fn next(&mut self, scrape: usize, t: i64) -> Option<Point> {
         if self.away > 0 {
             self.away -= 1;
             return None;
@@ -181,7 +216,8 @@ impl Series {
             self.away = self.rng.below(25) as u32;
             // Half of those that go leave a marker.
             let marker = self.rng.one_in(2);
-            let histograms = matches!(self.kind, Kind::Native | Kind::NativeGauge | Kind::Custom);
+            use Kind::{Custom, Native, NativeGauge, Odd, StartedNative};
+            let histograms = matches!(self.kind, Native | NativeGauge | Custom | Odd | StartedNative);
             return match (marker, histograms) {
                 (false, _) => None,
                 (true, false) => Some(Point::Float(stale_nan())),
@@ -218,6 +254,24 @@ impl Series {
                 Point::Histogram(FloatHistogram { counter_reset_hint: hint, ..self.exponential(1, 0) })
             }
             Kind::Custom => Point::Histogram(self.custom(scrape)),
+            Kind::Odd => Point::Histogram(self.odd(scrape)),
+            Kind::Started => {
+                if self.restarts(t) {
+                    self.value = 0.0;
+                }
+                self.value += self.rng.below(7) as f64;
+                Point::Float(self.value)
+            }
+            Kind::StartedNative => {
+                if self.restarts(t) {
+                    self.counts = [0.0; 4];
+                }
+                for count in &mut self.counts {
+                    *count += self.rng.below(6) as f64;
+                }
+                Point::Histogram(self.exponential(1, 0))
+            }
+            Kind::Typed => Point::Float(self.rng.below(40) as f64),
             Kind::Mixed if scrape / 8 % 3 == self.nth % 3 => Point::Histogram(self.native(scrape)),
             Kind::Mixed => {
                 self.value += self.rng.below(5) as f64;
@@ -225,6 +279,43 @@ impl Series {
             }
             Kind::Info => Point::Float(1.0),
         })
+    }
+
+    /// Whether it starts anew before the sample at `t`: mostly it says when, now
+    /// and then as if that were before the sample before, or not at all.
+    fn restarts(&mut self, t: i64) -> bool {
+        let anew = self.started_ms == 0 || self.rng.one_in(12);
+        if anew {
+            self.started_ms = match self.rng.below(6) {
+                0 => t - 20_000,
+                1 => t - 1,
+                _ => t - 1 - self.rng.below(9_000) as i64,
+            };
+        }
+        anew
+    }
+
+    fn odd(&mut self, scrape: usize) -> FloatHistogram {
+        self.count_up();
+        let mut h = self.exponential([-1, 0, 3, 2][self.nth % 4], self.nth as i32 - 2);
+        if self.nth == 1 {
+            // Buckets below zero only.
+            (h.positive_spans, h.positive_buckets) = (Arc::from([]), Vec::new());
+            h.count = h.zero_count + h.negative_buckets.iter().sum::<f64>();
+        }
+        if scrape / 16 % 3 == 1 {
+            h.zero_threshold = 0.25;
+        }
+        match scrape / 10 % 5 {
+            1 => {
+                h.count += 2.0;
+                h.sum = f64::NAN;
+            }
+            2 => h.sum = f64::INFINITY,
+            3 if self.nth == 2 => h = FloatHistogram { zero_threshold: 0.001, ..FloatHistogram::default() },
+            _ => {}
+        }
+        h
     }
 
     fn count_up(&mut self) {
