@@ -211,6 +211,10 @@ impl Registry {
             same
         });
         families.retain(|family| !family.metrics.is_empty());
+        for family in &mut families {
+            family.metrics.iter_mut().for_each(|metric| metric.labels.sort());
+            family.metrics.sort_by(|a, b| a.labels.cmp(&b.labels));
+        }
         families
     }
 }

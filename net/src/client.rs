@@ -12,6 +12,7 @@
 mod auth;
 mod connector;
 mod dial;
+mod dials;
 pub(crate) mod jwt;
 mod oauth2;
 mod proxy;
@@ -44,6 +45,7 @@ use redirect::Hop;
 use signing::RequestSigner;
 use tls::{FileStamps, TlsSettings};
 
+pub use dials::{DialCounters, Dials};
 pub use proxy::ProxyEnvironment;
 pub use signing::Signing;
 
@@ -98,6 +100,8 @@ pub struct ClientOptions {
     pub round_robin_dns: bool,
     /// A `Host` header instead of the URL's.
     pub host: Option<String>,
+    /// What counts its connections.
+    pub dials: DialCounters,
 }
 
 impl ClientOptions {
@@ -113,6 +117,7 @@ impl ClientOptions {
             idle_timeout: Duration::from_secs(300),
             round_robin_dns: false,
             host: None,
+            dials: DialCounters::default(),
         }
     }
 

@@ -14,6 +14,6 @@ mod secrets;
 pub mod server;
 pub mod xml;
 
-pub use client::{ClientOptions, HttpClient, ProxyEnvironment, Signing, Variables};
+pub use client::{ClientOptions, DialCounters, Dials, HttpClient, ProxyEnvironment, Signing, Variables};
 pub use cloud::CloudError;
 pub use error::{BuildError, ConnectError, Fault, HttpError};

@@ -10,6 +10,7 @@
 mod body;
 mod gate;
 mod san;
+mod target;
 mod tls;
 mod web_file;
 
@@ -38,6 +39,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use tower::{Service, ServiceExt};
 
 use gate::{Gate, Verdict};
+use target::Lenient;
 
 pub use body::{BodyError, RequestBody};
 pub use web_file::{WebConfigError, WebConfigSource};
@@ -225,7 +227,7 @@ async fn connection<S, B>(
     let Some(tls) = &shared.tls else {
         let peer = Peer { address, is_tls: false };
         // Without TLS no HTTP/2, as upstream.
-        run(builder.http1_only(), stream, peer, Arc::clone(&shared), watcher).await;
+        run(builder.http1_only(), Lenient::new(stream), peer, Arc::clone(&shared), watcher).await;
         return;
     };
     let patience = HANDSHAKE_TIMEOUT.min(shared.read_timeout);
@@ -233,11 +235,16 @@ async fn connection<S, B>(
     match stream {
         Ok(stream) => {
             let peer = Peer { address, is_tls: true };
-            let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            let builder = if is_h2 { builder.http2_only() } else { builder.http1_only() };
-            run(builder, stream, peer, Arc::clone(&shared), watcher).await;
+            let shared = Arc::clone(&shared);
+            if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                run(builder.http2_only(), stream, peer, shared, watcher).await;
+            } else {
+                run(builder.http1_only(), Lenient::new(stream), peer, shared, watcher).await;
+            }
         }
-        Err(error) => tracing::debug!(%error, %address, "TLS handshake error"),
+        Err(error) => {
+            tracing::error!(component = "web", "http: TLS handshake error from {address}: {error}");
+        }
     }
 }
 

@@ -198,9 +198,45 @@ async fn clients_must_be_vouched_for_and_bear_an_allowed_name() {
 }
 
 #[tokio::test]
+async fn a_client_whose_certificate_is_its_own_authority_is_let_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = TlsFiles::new(&["localhost"]);
+    let (own, other) = (TlsFiles::self_signed("client"), TlsFiles::self_signed("client"));
+    let auth = ", client_auth_type: RequireAndVerifyClientCert, client_ca_file: ";
+    let server = with_file(dir.path(), &tls_text(&files, &format!("{auth}{}", own.cert.display()))).await;
+    let url = format!("https://localhost:{}/", server.address.port());
+    let with = |shown: &TlsFiles| {
+        let (ca, cert, key) = (files.ca.display(), shown.cert.display(), shown.key.display());
+        client(&format!("tls_config: {{ca_file: {ca}, cert_file: {cert}, key_file: {key}}}"))
+    };
+    assert_eq!(ask(&with(&own), &url).await.unwrap().0, StatusCode::OK);
+    assert!(ask(&with(&other), &url).await.is_err());
+}
+
+#[tokio::test]
+async fn targets_are_taken_as_people_type_them() {
+    let server = start(WebConfigSource::none(), 8).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let body = "\"<>\nGET / HTTP/1.1";
+    let request = format!(
+        "POST /echo?query=up{{job=\"x\"}}>0 HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}\
+         GET /?a=\"<é>\" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 2, "{answer}");
+    assert!(answer.contains(&format!("\r\n\r\n{body}HTTP/1.1")), "{answer}");
+    assert!(answer.ends_with("tls=false"), "{answer}");
+}
+
+#[tokio::test]
 async fn faulty_files_refuse_the_start() {
     let files = TlsFiles::new(&["localhost"]);
     let (cert, key) = (files.cert.display().to_string(), files.key.display().to_string());
+    let others = TlsFiles::new(&["localhost"]);
+    let other = others.key.display();
     for (text, fault) in [
         ("tls_server_config: {key_file: k}".to_owned(), "missing one of cert or cert_file"),
         ("tls_server_config: {cert_file: c}".to_owned(), "missing one of key or key_file"),
@@ -209,6 +245,14 @@ async fn faulty_files_refuse_the_start() {
         (tls_text(&files, ", client_auth_type: What"), "invalid ClientAuth: What"),
         (format!("tls_server_config: {{cert_file: {key}, key_file: {cert}}}"), "failed to load X509KeyPair"),
         ("basic_auth_users: {a: short}".to_owned(), "hashedSecret too short to be a bcrypted password"),
+        (
+            format!("basic_auth_users: {{a: '{}'}}", hash().replace("$04$", "$99$")),
+            "cost 99 is outside allowed inclusive range 4..31",
+        ),
+        (
+            format!("tls_server_config: {{cert_file: {cert}, key_file: {other}}}"),
+            "tls: private key does not match public key",
+        ),
         ("nonsense: 1".to_owned(), "yaml: unmarshal errors"),
     ] {
         let dir = tempfile::tempdir().unwrap();

@@ -57,7 +57,14 @@ pub fn labels<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> 
         return Err(LabelFault::Invalid(labels.to_string()));
     }
     match duplicate {
-        Some(name) => Err(LabelFault::Duplicate { labels: labels.to_string(), name }),
+        Some(name) => {
+            let one = |pair: &(&str, &str)| {
+                let shown = Labels::from_pairs([*pair]).to_string();
+                shown.trim_start_matches('{').trim_end_matches('}').to_owned()
+            };
+            let all: Vec<String> = text.iter().map(one).collect();
+            Err(LabelFault::Duplicate { labels: format!("{{{}}}", all.join(", ")), name })
+        }
         None => Ok(labels),
     }
 }
@@ -114,6 +121,12 @@ mod tests {
         assert!(
             matches!(of(&[("__name__", "up"), ("a", "1"), ("a", "1")]), Err(LabelFault::Duplicate { name, .. }) if name == "a")
         );
+        let Err(LabelFault::Duplicate { labels: shown, .. }) =
+            of(&[("a", "{2}"), ("__name__", "up"), ("a", "1")])
+        else {
+            panic!("a name stands twice")
+        };
+        assert_eq!(shown, r#"{__name__="up", a="{2}", a="1"}"#, "all of them are shown");
         assert!(matches!(of(&[("a", "1")]), Err(LabelFault::Invalid(_))));
         assert!(matches!(of(&[("__name__", "up"), ("", "1")]), Err(LabelFault::Invalid(_))));
         let bytes: [(&[u8], &[u8]); 2] = [(b"__name__", b"up"), (b"a", b"\xff")];

@@ -380,7 +380,7 @@ impl<'a> Request<'a, '_> {
         }
         if let Some(fault) = self.symbols.fault(&references) {
             let labels = self.shown_owner(owner);
-            self.faults.add(owner, || format!("parsing exemplar for series {labels}: {fault}"));
+            self.faults.add(self.told + owner, || format!("parsing exemplar for series {labels}: {fault}"));
             return Ok(());
         }
         let text = |bytes| std::str::from_utf8(bytes).ok();
@@ -401,7 +401,9 @@ impl<'a> Request<'a, '_> {
         let exemplar =
             Exemplar { labels: Labels::from_pairs(pairs), value, timestamp_ms, has_timestamp: true };
         match appender.append_exemplar(handle, &exemplar) {
-            Ok(()) => self.stats.exemplars += 1,
+            // As upstream: one that is there already, or that nobody keeps, is no loss
+            // that the sender should count.
+            Ok(()) | Err(ExemplarError::Duplicate | ExemplarError::Disabled) => self.stats.exemplars += 1,
             Err(error @ ExemplarError::OutOfOrder) => {
                 let labels = self.shown_owner(owner);
                 self.faults.add(self.told + owner, || format!("{error} for series {labels}"));

@@ -140,12 +140,18 @@ pub trait FetchFactory: Send + Sync {
 pub struct NetFetchFactory {
     options: ClientOptions,
     accountant: Accountant,
+    dials: Option<net::Dials>,
 }
 
 impl NetFetchFactory {
     /// A factory whose clients share options; pages are on the account.
     pub fn new(options: ClientOptions, accountant: Accountant) -> NetFetchFactory {
-        NetFetchFactory { options, accountant }
+        NetFetchFactory { options, accountant, dials: None }
+    }
+
+    /// Counts each job's connections under its name.
+    pub fn counting(self, dials: net::Dials) -> NetFetchFactory {
+        NetFetchFactory { dials: Some(dials), ..self }
     }
 }
 
@@ -159,6 +165,7 @@ impl FetchFactory for NetFetchFactory {
         let options = ClientOptions {
             unix_socket: unix_socket.map(Into::into),
             keep_alive: self.options.keep_alive && !is_slow,
+            dials: self.dials.as_ref().map(|dials| dials.of(&config.job_name)).unwrap_or_default(),
             ..self.options.clone()
         };
         let client =

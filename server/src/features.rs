@@ -65,10 +65,21 @@ const FEATURES: &[(&str, Said)] = &[
     ("otlp-deltatocumulative", WithoutEffect),
     ("otlp-native-delta-ingestion", WithoutEffect),
     ("type-and-unit-labels", Experimental),
-    ("use-uncached-io", Experimental),
+    (
+        "use-uncached-io",
+        NoOp(
+            "This option for --enable-feature is a no-op: what compaction writes never stays in the page cache.",
+        ),
+    ),
     ("fast-startup", Experimental),
     ("search-api", Experimental),
 ];
+
+/// The names that do something now, for the help text.
+pub fn names() -> String {
+    let useful = FEATURES.iter().filter(|(_, said)| !matches!(said, NoOp(_) | WithoutEffect));
+    useful.map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+}
 
 /// Says what each feature that was asked for does.
 ///

@@ -11,7 +11,8 @@ use model::Clock;
 use model::metrics::{Counter, Gauge, HistogramMetric, HistogramOptions, Registry, Summary, Vector};
 use parking_lot::Mutex;
 use promql::observer::{Origin, QueryObserver, QueryRecord};
-use serde_json::{Map, Value, json};
+use promql::stats::QueryStats;
+use serde_json::Value;
 
 use crate::active_queries::ActiveQueries;
 
@@ -53,15 +54,15 @@ impl EngineMetrics {
                 .counter("prometheus_engine_query_log_failures_total", "The number of query log failures."),
             samples: registry.counter(
                 "prometheus_engine_query_samples_total",
-                "The total number of samples loaded by all queries.",
+                "The total number of samples loaded by all queries (full window per step for range-vector).",
             ),
             samples_read: registry.counter(
                 "prometheus_engine_query_samples_read_total",
-                "The total number of samples read by all queries.",
+                "The total number of samples read by all queries (only new points per step for range-vector).",
             ),
             duration: registry.summary_vec(
                 "prometheus_engine_query_duration_seconds",
-                "Query timings.",
+                "Query timings",
                 &["slice"],
                 &[0.5, 0.9, 0.99],
             ),
@@ -124,7 +125,7 @@ impl Observer {
     fn write_log(&self, record: &QueryRecord<'_>) {
         let mut log = self.log.lock();
         let Some((path, file)) = &mut *log else { return };
-        let mut line = self.log_line(record).to_string();
+        let mut line = self.log_line(record);
         line.push('\n');
         if let Err(error) = file.write_all(line.as_bytes()) {
             self.metrics.log_failures.inc();
@@ -132,56 +133,77 @@ impl Observer {
         }
     }
 
-    fn log_line(&self, record: &QueryRecord<'_>) -> Value {
-        let time =
-            |ms: i64| jiff::Timestamp::from_millisecond(ms).map(|t| format!("{t:.3}")).unwrap_or_default();
-        let mut line = Map::new();
-        line.insert("time".to_owned(), time(self.clock.now_ms()).into());
-        line.insert("level".to_owned(), "INFO".into());
-        line.insert("source".to_owned(), "observer.rs".into());
-        line.insert("msg".to_owned(), "promql query logged".into());
-        line.insert(
-            "params".to_owned(),
-            json!({
-                "query": record.text,
-                "start": time(record.start_ms),
-                "end": time(record.end_ms),
-                "step": record.step_ms / 1000,
-            }),
-        );
+    /// The query as a line of JSON, its keys in upstream's order.
+    fn log_line(&self, record: &QueryRecord<'_>) -> String {
+        let text = |text: &str| Value::from(text).to_string();
+        let time = |ms: i64| {
+            let time = jiff::Timestamp::from_millisecond(ms).map(|t| format!("{t:.3}"));
+            text(&time.unwrap_or_default())
+        };
+        let mut fields = vec![
+            ("time", time(self.clock.now_ms())),
+            ("level", text("INFO")),
+            ("source", text("observer.rs")),
+            ("msg", text("promql query logged")),
+            (
+                "params",
+                object(&[
+                    ("end", time(record.end_ms)),
+                    ("query", text(record.text)),
+                    ("start", time(record.start_ms)),
+                    ("step", (record.step_ms / 1000).to_string()),
+                ]),
+            ),
+        ];
         if let Some(error) = record.error {
-            line.insert("error".to_owned(), error.to_string().into());
+            fields.push(("error", text(&error.to_string())));
         }
         if let Some(stats) = record.stats {
-            let timings = &stats.timings;
-            line.insert(
-                "stats".to_owned(),
-                json!({
-                    "timings": {
-                        "evalTotalTime": timings.eval_total,
-                        "resultSortTime": timings.result_sort,
-                        "queryPreparationTime": timings.query_preparation,
-                        "innerEvalTime": timings.inner_eval,
-                        "execQueueTime": timings.exec_queue,
-                        "execTotalTime": timings.exec_total,
-                    },
-                    "samples": {
-                        "totalQueryableSamples": stats.total_queryable_samples,
-                        "samplesRead": stats.samples_read,
-                        "peakSamples": stats.peak_samples,
-                    },
-                }),
-            );
+            fields.push(("stats", shown_stats(stats)));
         }
-        let (key, origin) = match record.origin {
-            Origin::Http { client_ip, method, path } => {
-                ("httpRequest", json!({ "clientIP": client_ip, "method": method, "path": path }))
+        // There are no traces yet: what upstream writes without one.
+        fields.push(("spanID", text("0000000000000000")));
+        fields.push(("traceID", text("00000000000000000000000000000000")));
+        fields.push(match record.origin {
+            Origin::Http { client_ip, method, path } => (
+                "httpRequest",
+                object(&[("clientIP", text(client_ip)), ("method", text(method)), ("path", text(path))]),
+            ),
+            Origin::RuleGroup { file, name } => {
+                ("ruleGroup", object(&[("file", text(file)), ("name", text(name))]))
             }
-            Origin::RuleGroup { file, name } => ("ruleGroup", json!({ "file": file, "name": name })),
-        };
-        line.insert(key.to_owned(), origin);
-        Value::Object(line)
+        });
+        object(&fields)
     }
+}
+
+/// A JSON object of values that are JSON already.
+fn object(fields: &[(&str, String)]) -> String {
+    let fields: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    format!("{{{}}}", fields.join(","))
+}
+
+fn shown_stats(stats: &QueryStats) -> String {
+    // Whole numbers without a fraction, as Go writes them.
+    let seconds = |seconds: f64| match seconds {
+        0.0 => "0".to_owned(),
+        seconds => Value::from(seconds).to_string(),
+    };
+    let timings = &stats.timings;
+    let timings = object(&[
+        ("evalTotalTime", seconds(timings.eval_total)),
+        ("resultSortTime", seconds(timings.result_sort)),
+        ("queryPreparationTime", seconds(timings.query_preparation)),
+        ("innerEvalTime", seconds(timings.inner_eval)),
+        ("execQueueTime", seconds(timings.exec_queue)),
+        ("execTotalTime", seconds(timings.exec_total)),
+    ]);
+    let samples = object(&[
+        ("totalQueryableSamples", stats.total_queryable_samples.to_string()),
+        ("samplesRead", stats.samples_read.to_string()),
+        ("peakSamples", stats.peak_samples.to_string()),
+    ]);
+    object(&[("timings", timings), ("samples", samples)])
 }
 
 impl QueryObserver for Observer {
@@ -213,7 +235,6 @@ impl QueryObserver for Observer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use promql::stats::QueryStats;
 
     #[test]
     fn a_logged_query_says_what_it_was_and_where_it_came_from() {
@@ -240,9 +261,21 @@ mod tests {
         assert!(!path.exists(), "there is no log yet");
         observer.set_log(&path.display().to_string()).unwrap();
         observer.ended(&record);
-        let line: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-        assert_eq!(line["msg"], "promql query logged");
-        assert_eq!(line["params"]["query"], "up");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(
+            text,
+            concat!(
+                r#"{"time":"2023-11-14T22:13:20.000Z","level":"INFO","source":"observer.rs","#,
+                r#""msg":"promql query logged","params":{"end":"1970-01-01T00:00:01.000Z","query":"up","#,
+                r#""start":"1970-01-01T00:00:01.000Z","step":0},"stats":{"timings":{"evalTotalTime":0,"#,
+                r#""resultSortTime":0,"queryPreparationTime":0,"innerEvalTime":0,"execQueueTime":0,"#,
+                r#""execTotalTime":0},"samples":{"totalQueryableSamples":7,"samplesRead":0,"peakSamples":0}},"#,
+                r#""spanID":"0000000000000000","traceID":"00000000000000000000000000000000","#,
+                r#""httpRequest":{"clientIP":"127.0.0.1","method":"GET","path":"/api/v1/query"}}"#,
+                "\n"
+            )
+        );
+        let line: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(line["httpRequest"]["path"], "/api/v1/query");
         assert_eq!(line["stats"]["samples"]["totalQueryableSamples"], 7);
         observer.set_log("").unwrap();

@@ -241,8 +241,9 @@ impl Server {
         let progress = Arc::new(ReplayCell::new());
         let opening = Arc::new(OpeningStore::default());
         let engine = Arc::new(promql::Engine::new(self.engine_options(threads, &loaded)));
+        let dials = net::Dials::new(&self.registry);
         let scrape = Arc::new(scrape::ScrapeManager::new(
-            self.scrape_options(),
+            self.scrape_options(&dials),
             opening.clone(),
             self.clock.clone(),
             &self.registry,
@@ -254,6 +255,7 @@ impl Server {
             user_agent: user_agent(),
             proxies: Arc::new(self.proxies()),
             variables: Arc::new(self.environment.variables.clone()),
+            dials: Some(dials.clone()),
         });
         let (reload, mut reloads) = mpsc::channel::<Reload>(16);
         let (quit, mut quits) = mpsc::channel(1);
@@ -396,6 +398,15 @@ impl Server {
         };
         for (_, address) in &listeners {
             tracing::info!(component = "web", address = %address, "Start listening for connections");
+        }
+        // The file was found to be good just now.
+        let web_config = source.load().unwrap_or_default();
+        let is_tls = web_config.tls_server_config.is_enabled();
+        let http2 = is_tls && web_config.http_server_config.http2;
+        for (_, address) in &listeners {
+            tracing::info!(component = "web", address = %address, "Listening on");
+            let state = if is_tls { "TLS is enabled." } else { "TLS is disabled." };
+            tracing::info!(component = "web", http2, address = %address, "{state}");
         }
         let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
         let router = web::router(web.clone())

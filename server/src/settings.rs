@@ -158,15 +158,14 @@ pub const RETENTION_MS: i64 = 15 * 24 * 3_600_000;
 /// Exemplars that are kept where the configuration does not say.
 pub const EXEMPLARS_MAX: i64 = 100_000;
 
-/// What the deprecated retention flags say; the file's own block replaces all of it.
+/// What the deprecated retention flags say, fifteen days where they say nothing;
+/// the file's own block replaces all of it, so that an empty one keeps for ever.
 pub fn retention_flags(flags: &Flags) -> RetentionConfig {
     let time_ms = flags.duration_ms("storage.tsdb.retention.time");
     let size = flags.bytes("storage.tsdb.retention.size").and_then(|bytes| i64::try_from(bytes).ok());
-    RetentionConfig {
-        time: PromDuration(time_ms),
-        size: ByteSize(size.unwrap_or(0)),
-        ..RetentionConfig::default()
-    }
+    let size = size.unwrap_or(0);
+    let time_ms = if time_ms == 0 && size == 0 { RETENTION_MS } else { time_ms };
+    RetentionConfig { time: PromDuration(time_ms), size: ByteSize(size), ..RetentionConfig::default() }
 }
 
 /// Settings of the store that a reload may change.
@@ -175,17 +174,12 @@ pub fn retention_flags(flags: &Flags) -> RetentionConfig {
 /// A value passes its range.
 pub fn runtime_settings(flags: &Flags, config: &Config) -> Result<RuntimeSettings, SettingsError> {
     let tsdb = config.storage.tsdb.as_ref();
-    let retention = tsdb.and_then(|tsdb| tsdb.retention.as_ref());
-    let time_ms = retention.map(|retention| retention.time.0).filter(|&ms| ms != 0);
-    let size = retention.map(|retention| retention.size.0).filter(|&bytes| bytes > 0);
-    let percentage = retention.map(|retention| retention.percentage).filter(|&p| p > 0.0);
-    // Nothing is said at all: upstream's fifteen days.
-    let time_ms = match (time_ms, size, percentage) {
-        (None, None, None) => Some(RETENTION_MS),
-        (time, ..) => time,
-    };
+    let retention = tsdb.and_then(|tsdb| tsdb.retention.clone()).unwrap_or_else(|| retention_flags(flags));
+    let size = Some(retention.size.0).filter(|&bytes| bytes > 0);
+    let percentage = Some(retention.percentage).filter(|&p| p > 0.0);
     const YEARS_100_MS: i64 = 100 * 365 * 24 * 3_600_000;
-    let time_ms = time_ms.map(|ms| if ms < 0 { YEARS_100_MS } else { ms });
+    // An overflow has made it negative.
+    let time_ms = if retention.time.0 < 0 { YEARS_100_MS } else { retention.time.0 };
     let millis = |ms: i64| Duration::from_millis(ms.max(0).unsigned_abs());
     let exemplars =
         config.storage.exemplars.as_ref().map_or(EXEMPLARS_MAX, |exemplars| exemplars.max_exemplars);
@@ -201,7 +195,7 @@ pub fn runtime_settings(flags: &Flags, config: &Config) -> Result<RuntimeSetting
         _ => ChunkEncoding::Xor,
     };
     Ok(RuntimeSettings {
-        retention_time: time_ms.filter(|&ms| ms > 0).map(millis),
+        retention_time: (time_ms > 0).then(|| millis(time_ms)),
         retention_bytes: size.and_then(|bytes| u64::try_from(bytes).ok()),
         retention_percentage: percentage,
         out_of_order_window: millis(tsdb.map_or(0, |tsdb| tsdb.out_of_order_time_window.0)),
@@ -326,11 +320,15 @@ mod tests {
     use super::*;
     use crate::flags::{Invocation, parse};
 
-    fn url(args: &[&str]) -> Result<(String, String), String> {
-        let flags = match parse("prometheus", args.iter().map(|&arg| arg.to_owned())) {
+    fn flags(args: &[&str]) -> Flags {
+        match parse("prometheus", args.iter().map(|&arg| arg.to_owned())) {
             Ok(Invocation::Run(flags)) => flags,
             other => panic!("{other:?}"),
-        };
+        }
+    }
+
+    fn url(args: &[&str]) -> Result<(String, String), String> {
+        let flags = flags(args);
         let environment = Environment { hostname: "host".to_owned(), ..Environment::default() };
         external_url(&flags, &environment).map_err(|error| {
             assert_eq!(error.code, 2);
@@ -350,6 +348,32 @@ mod tests {
             (&["--web.route-prefix=y/z/"], "http://host:9090", "/y/z"),
         ] {
             assert_eq!(url(args).unwrap(), (external.to_owned(), prefix.to_owned()), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn a_retention_block_replaces_the_flags_and_may_keep_for_ever() {
+        const DAY: Duration = Duration::from_secs(86_400);
+        for (args, text, time, bytes) in [
+            (&[][..], "", Some(15 * DAY), None),
+            (&[], "storage: {tsdb: {out_of_order_time_window: 1m}}", Some(15 * DAY), None),
+            (&[], "storage: {tsdb: {retention: {time: 0s}}}", None, None),
+            (&[], "storage: {tsdb: {retention: {size: 0B}}}", None, None),
+            (&[], "storage: {tsdb: {retention: {}}}", None, None),
+            (&[], "storage: {tsdb: {retention: {time: 2d}}}", Some(2 * DAY), None),
+            (&[], "storage: {tsdb: {retention: {size: 1GB}}}", None, Some(1 << 30)),
+            (&["--storage.tsdb.retention.time=3d"], "", Some(3 * DAY), None),
+            (&["--storage.tsdb.retention.time=0s"], "", Some(15 * DAY), None),
+            (&["--storage.tsdb.retention.size=1GB"], "", None, Some(1 << 30)),
+            (&["--storage.tsdb.retention.size=1GB"], "storage: {tsdb: {retention: {}}}", None, None),
+        ] {
+            let flags = flags(args);
+            let defaults = config::Defaults { retention: retention_flags(&flags), ..Default::default() };
+            let lookup = |_: &str| None;
+            let options = config::LoadOptions { agent_mode: false, lookup: &lookup, defaults };
+            let loaded = Config::load(text, std::path::Path::new(""), &options).unwrap();
+            let settings = runtime_settings(&flags, &loaded.config).unwrap();
+            assert_eq!((settings.retention_time, settings.retention_bytes), (time, bytes), "{args:?} {text}");
         }
     }
 

@@ -13,6 +13,7 @@ mod cors;
 pub mod error;
 pub mod exposition;
 pub mod federate;
+mod files;
 pub mod instrument;
 pub mod json;
 pub mod notifications;

@@ -1,14 +1,14 @@
 //! The web pages: one page for all paths, its script and style, and the files
 //! of operators.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path as UrlPath, RawQuery, State};
-use axum::http::{HeaderValue, Method, Response, StatusCode, header};
-use tokio_util::io::ReaderStream;
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
+use crate::files;
 use crate::ops::{error, not_found};
 use crate::state::Web;
 
@@ -55,7 +55,7 @@ pub async fn index(State(web): State<Arc<Web>>) -> Response<Body> {
 }
 
 /// A text as HTML shows it.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
@@ -119,81 +119,47 @@ pub fn redirect(status: StatusCode, method: &Method, target: &str) -> Response<B
     response
 }
 
-/// `/consoles/…`: console templates cannot be shown yet.
-pub async fn console() -> Response<Body> {
-    error(StatusCode::NOT_FOUND, "console templates are not supported by this server yet\n")
+/// `/consoles/…`: what is wrong with a template's path is told as upstream does;
+/// a template that is there cannot be shown yet.
+pub async fn console(State(web): State<Arc<Web>>, path: Option<UrlPath<String>>) -> Response<Body> {
+    let folder = Path::new(web.options.flag("web.console.templates"));
+    let Some(file) = files::below(folder, &rooted(path)) else { return not_found() };
+    match tokio::fs::metadata(&file).await {
+        Ok(found) if found.is_dir() => {
+            let text = format!("read {}: is a directory\n", file.display());
+            error(StatusCode::INTERNAL_SERVER_ERROR, text)
+        }
+        Ok(_) => {
+            error(StatusCode::NOT_IMPLEMENTED, "console templates are not supported by this server yet\n")
+        }
+        Err(_) => {
+            error(StatusCode::NOT_FOUND, format!("open {}: no such file or directory\n", file.display()))
+        }
+    }
 }
 
 /// `/user/…`: files below the folder of `--web.user-assets`.
-pub async fn user_asset(State(web): State<Arc<Web>>, UrlPath(path): UrlPath<String>) -> Response<Body> {
+pub async fn user_asset(
+    State(web): State<Arc<Web>>,
+    path: Option<UrlPath<String>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response<Body> {
     let folder = web.options.flag("web.user-assets");
-    let Some(file) = below(Path::new(folder), &path).filter(|_| !folder.is_empty()) else {
-        return not_found();
-    };
-    let Ok(mut metadata) = tokio::fs::metadata(&file).await else { return not_found() };
-    let mut file = file;
-    if metadata.is_dir() {
-        file.push("index.html");
-        match tokio::fs::metadata(&file).await {
-            Ok(found) => metadata = found,
-            Err(_) => return not_found(),
-        }
-    }
-    if !metadata.is_file() {
+    if folder.is_empty() {
         return not_found();
     }
-    let Ok(opened) = tokio::fs::File::open(&file).await else { return not_found() };
-    let mut response = Response::new(Body::from_stream(ReaderStream::new(opened)));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind_of(&file)));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(metadata.len()));
-    response
+    files::serve(Path::new(folder), &rooted(path), query.as_deref(), &headers).await
 }
 
-/// A path below a folder; `None` for one that would lead out of it.
-fn below(folder: &Path, path: &str) -> Option<PathBuf> {
-    let mut file = folder.to_path_buf();
-    for part in Path::new(path).components() {
-        match part {
-            Component::Normal(name) => file.push(name),
-            Component::CurDir => {}
-            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return None,
-        }
-    }
-    (!path.contains('\0')).then_some(file)
-}
-
-/// The type of a file by the end of its name.
-fn kind_of(file: &Path) -> &'static str {
-    match file.extension().and_then(|ending| ending.to_str()).unwrap_or_default() {
-        "html" | "htm" => "text/html; charset=utf-8",
-        "css" => "text/css; charset=utf-8",
-        "js" | "mjs" => "text/javascript; charset=utf-8",
-        "json" => "application/json",
-        "svg" => "image/svg+xml",
-        "png" => "image/png",
-        "jpg" | "jpeg" => "image/jpeg",
-        "gif" => "image/gif",
-        "webp" => "image/webp",
-        "ico" => "image/x-icon",
-        "txt" => "text/plain; charset=utf-8",
-        "wasm" => "application/wasm",
-        _ => "application/octet-stream",
-    }
+/// What follows a route's prefix, from its slash on.
+fn rooted(path: Option<UrlPath<String>>) -> String {
+    format!("/{}", path.map(|UrlPath(path)| path).unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn no_path_leads_out_of_the_folder() {
-        let folder = Path::new("/srv/assets");
-        assert_eq!(below(folder, "a/./b.html"), Some(PathBuf::from("/srv/assets/a/b.html")));
-        for bad in ["../x", "a/../../x", "/etc/passwd", "a\0b"] {
-            assert_eq!(below(folder, bad), None, "{bad:?}");
-        }
-    }
 
     #[test]
     fn the_page_has_no_inline_script_or_style() {

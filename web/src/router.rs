@@ -203,7 +203,9 @@ fn page_routes() -> Router<Arc<Web>> {
         .route("/favicon.svg", get(pages::icon))
         .route("/favicon.ico", get(pages::icon))
         .route("/manifest.json", get(pages::manifest))
+        .route("/user/", get(pages::user_asset))
         .route("/user/{*filepath}", get(pages::user_asset))
+        .route("/consoles/", get(pages::console))
         .route("/consoles/{*filepath}", get(pages::console))
         .route("/debug/{*subpath}", get(profiles::debug).post(profiles::debug));
     for page in pages::PAGES {
@@ -212,16 +214,25 @@ fn page_routes() -> Router<Arc<Web>> {
     routes
 }
 
-/// 404, or the way to the same path without the slash at its end.
+/// 404, or the way to the same path without the slash at its end, or with the one
+/// that it lacks.
 async fn not_found(State(web): State<Arc<Web>>, method: Method, uri: Uri) -> Response<Body> {
-    match uri.path().strip_suffix('/').filter(|path| PATTERNS.iter().any(|pattern| matches(pattern, path))) {
-        Some(target) => {
-            let status = match method {
-                Method::GET => StatusCode::MOVED_PERMANENTLY,
-                _ => StatusCode::TEMPORARY_REDIRECT,
-            };
-            redirect_within(&web, status, &method, &uri, target)
-        }
+    let path = uri.path();
+    let is_folder = match path {
+        "/consoles" | "/debug" => true,
+        "/user" => !web.options.flag("web.user-assets").is_empty(),
+        _ => false,
+    };
+    let target = match path.strip_suffix('/') {
+        Some(file) => Some(file.to_owned()).filter(|path| PATTERNS.iter().any(|it| matches(it, path))),
+        None => is_folder.then(|| format!("{path}/")),
+    };
+    let status = match method {
+        Method::GET => StatusCode::MOVED_PERMANENTLY,
+        _ => StatusCode::TEMPORARY_REDIRECT,
+    };
+    match target {
+        Some(target) => redirect_within(&web, status, &method, &uri, &target),
         None => ops::not_found(),
     }
 }

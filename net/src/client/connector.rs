@@ -20,6 +20,7 @@ use tower::Service;
 
 use super::ClientOptions;
 use super::dial;
+use super::dials::{Closing, DialCounters};
 use super::proxy::{Proxy, ProxyKind, ProxyRules};
 use super::stream::{Pooled, Raw, Stream};
 use crate::error::{ConnectError, io_text, tls_text};
@@ -41,6 +42,7 @@ struct Inner {
     proxy: Arc<ProxyRules>,
     unix_socket: Option<PathBuf>,
     round_robin_dns: bool,
+    dials: DialCounters,
 }
 
 impl Connector {
@@ -52,7 +54,9 @@ impl Connector {
     ) -> Connector {
         let unix_socket = options.unix_socket.clone();
         let round_robin_dns = options.round_robin_dns;
-        Connector { inner: Arc::new(Inner { tls, server_name, proxy, unix_socket, round_robin_dns }) }
+        let dials = options.dials.clone();
+        let inner = Inner { tls, server_name, proxy, unix_socket, round_robin_dns, dials };
+        Connector { inner: Arc::new(inner) }
     }
 }
 
@@ -67,51 +71,58 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let inner = Arc::clone(&self.inner);
-        Box::pin(async move { inner.connect(&uri).await.map(|stream| Pooled(TokioIo::new(stream))) })
+        Box::pin(async move {
+            let (stream, closing) = inner.connect(&uri).await?;
+            Ok(Pooled { stream: TokioIo::new(stream), _closing: closing })
+        })
     }
 }
 
 impl Inner {
-    async fn connect(&self, uri: &Uri) -> Result<Stream, ConnectError> {
+    async fn connect(&self, uri: &Uri) -> Result<(Stream, Closing), ConnectError> {
         let host = uri.host().filter(|host| !host.is_empty()).ok_or(ConnectError::NoHost)?;
         let is_https = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
         let mut through_proxy = false;
-        let raw = if let Some(path) = &self.unix_socket {
-            unix(path).await?
+        let (raw, closing) = if let Some(path) = &self.unix_socket {
+            self.dials.count(unix(path)).await?
         } else if let Some(proxy) = self.proxy.route(uri) {
-            let raw = self.reach_proxy(proxy).await?;
-            if proxy.kind == ProxyKind::Socks5 {
+            let (raw, closing) = self.reach_proxy(proxy).await?;
+            let raw = if proxy.kind == ProxyKind::Socks5 {
                 socks5(raw, proxy, host, port).await?
             } else if is_https {
                 self.tunnel(raw, proxy, host, port).await?
             } else {
                 through_proxy = true;
                 raw
-            }
+            };
+            (raw, closing)
         } else {
-            Raw::Tcp(dial::tcp(host, port, self.round_robin_dns).await?)
+            let (stream, closing) = self.dials.count(dial::tcp(host, port, self.round_robin_dns)).await?;
+            (Raw::Tcp(stream), closing)
         };
         if !is_https {
-            return Ok(Stream::Plain { raw, through_proxy });
+            return Ok((Stream::Plain { raw, through_proxy }, closing));
         }
         let name = match &self.server_name {
             Some(name) => name.clone(),
             None => server_name(host)?,
         };
-        Ok(Stream::Tls(Box::new(handshake(Arc::clone(&self.tls), name, raw).await?)))
+        let stream = handshake(Arc::clone(&self.tls), name, raw).await?;
+        Ok((Stream::Tls(Box::new(stream)), closing))
     }
 
-    async fn reach_proxy(&self, proxy: &Proxy) -> Result<Raw, ConnectError> {
-        let stream = dial::tcp(&proxy.host, proxy.port, false).await;
-        let raw = Raw::Tcp(stream.map_err(|error| proxy_fault(format!("proxyconnect tcp: {error}")))?);
+    async fn reach_proxy(&self, proxy: &Proxy) -> Result<(Raw, Closing), ConnectError> {
+        let dialled = self.dials.count(dial::tcp(&proxy.host, proxy.port, false)).await;
+        let (stream, closing) = dialled.map_err(|error| proxy_fault(format!("proxyconnect tcp: {error}")))?;
+        let raw = Raw::Tcp(stream);
         if proxy.kind != ProxyKind::Https {
-            return Ok(raw);
+            return Ok((raw, closing));
         }
         let mut tls = (*self.tls).clone();
         tls.alpn_protocols.clear();
         let name = server_name(&proxy.host)?;
-        Ok(Raw::Tunnel(Box::new(handshake(Arc::new(tls), name, raw).await?)))
+        Ok((Raw::Tunnel(Box::new(handshake(Arc::new(tls), name, raw).await?)), closing))
     }
 
     async fn tunnel(&self, mut raw: Raw, proxy: &Proxy, host: &str, port: u16) -> Result<Raw, ConnectError> {

@@ -9,6 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
+use super::dials::Closing;
+
 /// A connection before TLS.
 pub(super) enum Raw {
     Tcp(TcpStream),
@@ -86,11 +88,14 @@ impl AsyncWrite for Stream {
 }
 
 /// A [`Stream`] as hyper's pool wants it.
-pub(super) struct Pooled(pub(super) hyper_util::rt::TokioIo<Stream>);
+pub(super) struct Pooled {
+    pub(super) stream: hyper_util::rt::TokioIo<Stream>,
+    pub(super) _closing: Closing,
+}
 
 impl Connection for Pooled {
     fn connected(&self) -> Connected {
-        match self.0.inner() {
+        match self.stream.inner() {
             Stream::Plain { through_proxy, .. } => Connected::new().proxy(*through_proxy),
             Stream::Tls(stream) => {
                 let alpn = stream.get_ref().1.alpn_protocol();
@@ -106,20 +111,20 @@ impl hyper::rt::Read for Pooled {
         cx: &mut Context<'_>,
         buf: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_read(cx, buf)
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
     }
 }
 
 impl hyper::rt::Write for Pooled {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().0).poll_write(cx, buf)
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_flush(cx)
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_shutdown(cx)
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }

@@ -108,9 +108,12 @@ fn build(tls: &TlsServerConfig, http2: bool) -> Result<ServerConfig, String> {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
-    let mut config = builder
-        .with_single_cert(chain, key)
-        .map_err(|error| format!("failed to load X509KeyPair: tls: {error}"))?;
+    let mut config = builder.with_single_cert(chain, key).map_err(|error| match error {
+        Error::InconsistentKeys(_) => {
+            "failed to load X509KeyPair: tls: private key does not match public key".to_owned()
+        }
+        error => format!("failed to load X509KeyPair: tls: {error}"),
+    })?;
     config.ignore_client_order = tls.prefer_server_cipher_suites;
     let http1 = b"http/1.1".to_vec();
     config.alpn_protocols = if http2 { vec![b"h2".to_vec(), http1] } else { vec![http1] };
@@ -195,32 +198,36 @@ fn client_verifier(
         ClientAuth::Request => any(false),
         ClientAuth::RequireAny => any(true),
         ClientAuth::VerifyIfGiven | ClientAuth::RequireAndVerify => {
-            let builder = WebPkiClientVerifier::builder_with_provider(client_roots(tls)?, provider());
+            let (roots, pinned) = client_roots(tls)?;
+            let builder = WebPkiClientVerifier::builder_with_provider(roots, provider());
             let builder = match auth {
                 ClientAuth::VerifyIfGiven => builder.allow_unauthenticated(),
                 _ => builder,
             };
-            builder.build().map_err(|error| format!("tls_server_config: client CA: {error}"))?
+            let inner = builder.build().map_err(|error| format!("tls_server_config: client CA: {error}"))?;
+            Arc::new(NamedClient { inner, accepts: Accepts::Pinned(pinned) })
         }
     };
     Ok(Some(match &tls.client_allowed_sans {
-        Some(allowed) => Arc::new(NamedClient { inner, allowed: allowed.clone() }),
+        Some(allowed) => Arc::new(NamedClient { inner, accepts: Accepts::Named(allowed.clone()) }),
         None => inner,
     }))
 }
 
-fn client_roots(tls: &TlsServerConfig) -> Result<Arc<RootCertStore>, String> {
+/// The authorities for clients, and those of them that the file names.
+fn client_roots(tls: &TlsServerConfig) -> Result<(Arc<RootCertStore>, Vec<CertificateDer<'static>>), String> {
     let pem = if !tls.client_ca_file.is_empty() {
         let path = &tls.client_ca_file;
         std::fs::read(path).map_err(|error| format!("open {path}: {}", io_text(&error)))?
     } else if !tls.client_ca.is_empty() {
         tls.client_ca.as_bytes().to_vec()
     } else {
-        return Ok(native_roots());
+        return Ok((native_roots(), Vec::new()));
     };
+    let named = certificates(&pem).unwrap_or_default();
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(certificates(&pem).unwrap_or_default());
-    Ok(Arc::new(roots))
+    roots.add_parsable_certificates(named.iter().cloned());
+    Ok((Arc::new(roots), named))
 }
 
 /// Takes any certificate whose key the client holds.
@@ -271,11 +278,21 @@ impl ClientCertVerifier for AnyClient {
     }
 }
 
-/// As the one inside, and the certificate must bear one of the names.
+/// As the one inside, with more to say on a certificate.
 #[derive(Debug)]
 struct NamedClient {
     inner: Arc<dyn ClientCertVerifier>,
-    allowed: Vec<String>,
+    accepts: Accepts,
+}
+
+/// What is said beyond the verdict inside.
+#[derive(Debug)]
+enum Accepts {
+    /// The certificate must bear one of the names.
+    Named(Vec<String>),
+    /// One of the authorities itself is good too: people sign a client's
+    /// certificate by itself and name it as its authority.
+    Pinned(Vec<CertificateDer<'static>>),
 }
 
 impl ClientCertVerifier for NamedClient {
@@ -297,12 +314,28 @@ impl ClientCertVerifier for NamedClient {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.inner.verify_client_cert(end_entity, intermediates, now)?;
-        let names = san::names(end_entity).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
-        if names.iter().any(|name| self.allowed.contains(name)) {
-            return Ok(verified);
+        let verdict = self.inner.verify_client_cert(end_entity, intermediates, now);
+        match &self.accepts {
+            Accepts::Named(allowed) => {
+                let verified = verdict?;
+                let names =
+                    san::names(end_entity).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
+                if names.iter().any(|name| allowed.contains(name)) {
+                    return Ok(verified);
+                }
+                Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+            }
+            // Dates are checked before what a certificate may be used for:
+            // `Other` is left for an authority that stands for itself.
+            Accepts::Pinned(pinned) => match &verdict {
+                Err(Error::InvalidCertificate(CertificateError::Other(_)))
+                    if pinned.iter().any(|own| own == end_entity) =>
+                {
+                    Ok(ClientCertVerified::assertion())
+                }
+                _ => verdict,
+            },
         }
-        Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
     }
 
     fn verify_tls12_signature(

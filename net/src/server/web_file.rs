@@ -27,6 +27,9 @@ pub enum WebConfigError {
     /// A user's hash is none of bcrypt.
     #[error("{0}")]
     Hash(&'static str),
+    /// A user's hash would take too little or too much work.
+    #[error("crypto/bcrypt: cost {0} is outside allowed inclusive range 4..31")]
+    Cost(u32),
     /// TLS cannot be spoken as it says.
     #[error("{0}")]
     Tls(String),
@@ -118,7 +121,10 @@ fn check_hash(hash: &str) -> Result<(), WebConfigError> {
     if !hash.starts_with('$') {
         return Err(WebConfigError::Hash("crypto/bcrypt: bcrypt hashes must start with '$'"));
     }
-    bcrypt::HashParts::from_str(hash)
-        .map(drop)
-        .map_err(|_| WebConfigError::Hash("crypto/bcrypt: a hash of basic_auth_users is malformed"))
+    let parts = bcrypt::HashParts::from_str(hash)
+        .map_err(|_| WebConfigError::Hash("crypto/bcrypt: a hash of basic_auth_users is malformed"))?;
+    match parts.get_cost() {
+        4..=31 => Ok(()),
+        cost => Err(WebConfigError::Cost(cost)),
+    }
 }

@@ -233,6 +233,19 @@ impl TlsFiles {
         TlsFiles { _dir: dir, ca, cert, key }
     }
 
+    /// A certificate that is its own authority.
+    pub fn self_signed(name: &str) -> TlsFiles {
+        let dir = tempfile::tempdir().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let cert = params.self_signed(&key).unwrap();
+        let (cert_path, key_path) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+        std::fs::write(&cert_path, cert.pem()).unwrap();
+        std::fs::write(&key_path, key.serialize_pem()).unwrap();
+        TlsFiles { _dir: dir, ca: cert_path.clone(), cert: cert_path, key: key_path }
+    }
+
     fn server_config(&self, client_auth: bool) -> rustls::ServerConfig {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let chain = CertificateDer::pem_file_iter(&self.cert).unwrap().collect::<Result<_, _>>().unwrap();

@@ -163,6 +163,19 @@ fn samples_of_the_future_are_out_of_bounds() {
 }
 
 #[test]
+fn an_exemplar_that_is_there_already_counts_as_written() {
+    let store = Store::default();
+    let receiver = receiver(&store);
+    let exemplar = Wire::default().number(1, 2).number(1, 3).double(2, 1.0).number(3, 9);
+    for at in [100, 200] {
+        let series = series2(&[1, 2], &[(at, 0, 1.0)]).message(4, &exemplar);
+        let reply = send(&receiver, Message::V2, &request2(&["", "__name__", "a", "b"], &[series]));
+        assert_eq!((reply.status, reply.stats.unwrap().exemplars), (204, 1), "at {at}");
+    }
+    assert_eq!(store.series()[r#"{__name__="a"}"#].exemplars.len(), 1);
+}
+
+#[test]
 fn version_2_keeps_what_is_good_and_names_the_rest_in_order() {
     let store = Store::default();
     let receiver = receiver(&store);
@@ -187,7 +200,7 @@ fn version_2_keeps_what_is_good_and_names_the_rest_in_order() {
         "parsing labels for series [1 2 4]: invalid labelRefs length 3",
         "parsing labels for series [1 99]: labelRefs 1 (name) = 99 (value) outside of symbols table (size 6)",
         r#"invalid metric name or labels, got {x="b"}"#,
-        r#"invalid labels for series, labels {__name__="b", x="a"}, duplicated label x"#,
+        r#"invalid labels for series, labels {__name__="b", x="b", x="a"}, duplicated label x"#,
         r#"TimeSeries must contain at least one sample or histogram for series {__name__="b"}"#,
     ];
     assert_eq!((reply.status, reply.body), (400, text.join("\n")));

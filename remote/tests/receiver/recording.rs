@@ -183,6 +183,9 @@ impl Appender for Batch {
         if recorded.exemplars.last().is_some_and(|last| last.timestamp_ms > exemplar.timestamp_ms) {
             return Err(ExemplarError::OutOfOrder);
         }
+        if recorded.exemplars.last() == Some(exemplar) {
+            return Err(ExemplarError::Duplicate);
+        }
         recorded.exemplars.push(exemplar.clone());
         Ok(())
     }

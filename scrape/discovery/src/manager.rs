@@ -179,6 +179,7 @@ impl Manager {
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),
             surroundings: self.surroundings.lock().clone(),
+            mechanism: mechanism.name(),
             set: job.to_owned(),
             stop: stop.clone(),
         };

@@ -28,6 +28,8 @@ pub struct Surroundings {
     /// Environment variables: where a cluster's API, a cloud's credentials and
     /// the like are named.
     pub variables: Arc<BTreeMap<String, String>>,
+    /// What counts the connections of mechanisms, by their names.
+    pub dials: Option<net::Dials>,
 }
 
 impl Default for Surroundings {
@@ -36,6 +38,7 @@ impl Default for Surroundings {
             user_agent: "Prometheus/3.14.0".to_owned(),
             proxies: Arc::default(),
             variables: Arc::default(),
+            dials: None,
         }
     }
 }
@@ -63,6 +66,8 @@ pub struct Context {
     pub metrics: Arc<DiscoveryMetrics>,
     /// What lies around the process.
     pub surroundings: Surroundings,
+    /// The mechanism's name.
+    pub mechanism: &'static str,
     /// The set that the mechanism belongs to, as a label of metrics: a job's name.
     pub set: String,
     /// Cancelled when the mechanism is to end.
@@ -73,7 +78,13 @@ impl Context {
     /// How HTTP clients of mechanisms are built.
     pub(crate) fn client_options(&self) -> ClientOptions {
         let surroundings = &self.surroundings;
+        // Upstream's names: two mechanisms share one without an ending.
+        let dialer = match self.mechanism {
+            "http" | "puppetdb" => "http".to_owned(),
+            name => format!("{name}_sd"),
+        };
         ClientOptions {
+            dials: surroundings.dials.as_ref().map(|dials| dials.of(&dialer)).unwrap_or_default(),
             proxies: surroundings.proxies.clone(),
             variables: surroundings.variables.clone().into(),
             ..ClientOptions::new(surroundings.user_agent.clone(), self.clock.clone())

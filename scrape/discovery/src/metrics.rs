@@ -76,12 +76,12 @@ impl DiscoveryMetrics {
             ),
             delayed_updates: registry.counter_vec(
                 "prometheus_sd_updates_delayed_total",
-                "Total number of update events that could not be sent immediately.",
+                "Total number of update events that couldn't be sent immediately.",
                 &["name"],
             ),
             last_update: registry.gauge_vec(
                 "prometheus_sd_last_update_timestamp_seconds",
-                "Time of the last update from a service discovery configuration.",
+                "Timestamp of the last update sent to the SD consumers.",
                 &["name", "config"],
             ),
             refresh_failures: registry.counter_vec(

@@ -28,6 +28,7 @@ pub(crate) fn context_with(variables: &[(&str, &str)]) -> Context {
         clock: Arc::new(testkit::TestClock::new(1_700_000_000_000)),
         metrics: Arc::new(DiscoveryMetrics::new(&Registry::new())),
         surroundings: Surroundings { variables: Arc::new(variables), ..Surroundings::default() },
+        mechanism: "test",
         set: "job".to_owned(),
         stop: CancellationToken::new(),
     }

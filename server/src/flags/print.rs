@@ -66,7 +66,11 @@ fn text_of(flag: &Flag) -> String {
         Mode::Agent => " Use with agent mode only.",
         Mode::Both => "",
     };
-    format!("{}{mode}", flag.help)
+    let names = match flag.name {
+        "enable-feature" => format!(" Known: {}.", crate::features::names()),
+        _ => String::new(),
+    };
+    format!("{}{names}{mode}", flag.help)
 }
 
 /// One flag: its head, and its text in the second column.

@@ -35,13 +35,13 @@ impl Server {
         }
     }
 
-    pub(super) fn scrape_options(&self) -> scrape::ManagerOptions {
+    pub(super) fn scrape_options(&self, dials: &net::Dials) -> scrape::ManagerOptions {
         let flags = &self.flags;
         let client = net::ClientOptions {
             proxies: Arc::new(self.proxies()),
             ..net::ClientOptions::new(user_agent(), self.clock.clone())
         };
-        let fetchers = Arc::new(scrape::NetFetchFactory::new(client, self.memory.clone()));
+        let fetchers = scrape::NetFetchFactory::new(client, self.memory.clone()).counting(dials.clone());
         let start_timestamps = flags.has_feature("created-timestamp-zero-ingestion");
         let st_storage = flags.has_feature("st-storage");
         scrape::ManagerOptions {
@@ -61,7 +61,7 @@ impl Server {
             ),
             host_name: self.environment.hostname.clone(),
             accountant: self.memory.clone(),
-            ..scrape::ManagerOptions::new(fetchers)
+            ..scrape::ManagerOptions::new(Arc::new(fetchers))
         }
     }
 

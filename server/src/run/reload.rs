@@ -161,7 +161,7 @@ impl Server {
     }
 
     /// The configuration in force as text, with what the server fills in:
-    /// exemplars where their feature is on, retention where nothing limits it.
+    /// exemplars where their feature is on.
     fn shown(&self, config: &config::Config) -> String {
         let mut shown = config.clone();
         if self.flags.has_feature("exemplar-storage") {
@@ -169,13 +169,6 @@ impl Server {
                 .storage
                 .exemplars
                 .get_or_insert(config::storage::ExemplarsConfig { max_exemplars: settings::EXEMPLARS_MAX });
-        }
-        if let Some(retention) = shown.storage.tsdb.as_mut().and_then(|tsdb| tsdb.retention.as_mut())
-            && retention.time.0 == 0
-            && retention.size.0 <= 0
-            && retention.percentage <= 0.0
-        {
-            retention.time.0 = settings::RETENTION_MS;
         }
         shown.to_yaml()
     }

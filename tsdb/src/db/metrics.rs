@@ -78,15 +78,15 @@ impl Instruments {
         // Known under these names; what they count does not happen here yet.
         counter(
             "selected_series_compactions_triggered_total",
-            "Total number of triggered selected series compactions.",
+            "Total number of compactions triggered for an explicit caller-provided list of series references.",
         );
         counter(
             "selected_series_compactions_failed_total",
-            "Total number of selected series compactions that failed.",
+            "Total number of compactions triggered for an explicit caller-provided list of series references that failed.",
         );
         histogram(
             "selected_series_compaction_duration_seconds",
-            "Duration of selected series compaction runs.",
+            "Duration of compactions triggered for an explicit caller-provided list of series references.",
             durations.clone(),
         );
         Instruments {
@@ -318,12 +318,12 @@ fn head_gauges(gauge: Single<'_>) {
     });
     gauge(
         "head_native_histogram_series",
-        "Number of series in the head whose newest sample is a native histogram.",
+        "Number of series whose most recent in-order sample is a native histogram.",
         |s| load(&s.head.counts.histogram_series),
     );
     gauge(
         "head_native_histogram_buckets",
-        "Number of native histogram buckets of the newest samples in the head.",
+        "Number of positive and negative bucket entries in the most recent in-order native histogram sample of each series, including entries carried by staleness markers.",
         |s| load(&s.head.counts.histogram_buckets),
     );
     gauge("head_chunks", "Total number of chunks in the head block.", |s| load_signed(&s.head.counts.chunks));
@@ -332,17 +332,13 @@ fn head_gauges(gauge: Single<'_>) {
         "Minimum time bound of the head block. The unit is decided by the library consumer.",
         |s| s.head.times.min() as f64,
     );
-    gauge("head_min_time_seconds", "Minimum time bound of the head block in seconds.", |s| {
-        seconds(s.head.times.min())
-    });
+    gauge("head_min_time_seconds", "Minimum time bound of the head block.", |s| seconds(s.head.times.min()));
     gauge(
         "head_max_time",
         "Maximum timestamp of the head block. The unit is decided by the library consumer.",
         |s| s.head.times.max() as f64,
     );
-    gauge("head_max_time_seconds", "Maximum timestamp of the head block in seconds.", |s| {
-        seconds(s.head.times.max())
-    });
+    gauge("head_max_time_seconds", "Maximum timestamp of the head block.", |s| seconds(s.head.times.max()));
     gauge("head_active_appenders", "Number of currently active appender transactions", |s| {
         s.head.isolation.active_appenders() as f64
     });
@@ -378,7 +374,7 @@ fn head_gauges(gauge: Single<'_>) {
     );
     gauge(
         "exemplar_last_exemplars_timestamp_seconds",
-        "The timestamp of the oldest exemplar stored in circular storage. Useful to check for what time range the current exemplar buffer limit allows. This usually means the last timestamp for all exemplars for a typical setup. This is not true though if one of the series timestamp is in future compared to rest series.",
+        "The timestamp of the oldest exemplar stored in circular storage. Useful to check for what timerange the current exemplar buffer limit allows. This usually means the last timestampfor all exemplars for a typical setup. This is not true though if one of the series timestamp is in future compared to rest series.",
         |s| s.exemplars.oldest_ms().map_or(0.0, |ms| ms as f64 / 1000.0),
     );
     gauge("blocks_loaded", "Number of currently loaded data blocks", |s| s.blocks.load().len() as f64);
@@ -421,11 +417,9 @@ fn head_counters(counter: Single<'_>, typed: Typed<'_>) {
     counter("head_chunks_removed_total", "Total number of chunks removed in the head", |s| {
         load(&s.head.counts.chunks_removed)
     });
-    counter(
-        "head_appenders_created_total",
-        "Total number of appender transactions created in the head.",
-        |s| load(&s.head.counts.appenders_created),
-    );
+    counter("head_appenders_created_total", "Total number of appender transactions created.", |s| {
+        load(&s.head.counts.appenders_created)
+    });
     counter("mmap_chunks_total", "Total number of chunks that were memory-mapped.", |s| {
         load(&s.head.counts.mmap_chunks)
     });

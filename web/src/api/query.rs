@@ -138,7 +138,8 @@ fn origin(request: &Request<Body>) -> Origin {
     Origin::Http {
         client_ip: peer.map(|peer| peer.address.ip().to_string()).unwrap_or_default(),
         method: request.method().to_string(),
-        path: request.uri().path().to_owned(),
+        // The routes of the API do not see its prefix.
+        path: format!("/api/v1{}", request.uri().path()),
     }
 }
 
@@ -161,7 +162,9 @@ fn observed(
         output.stats.timings.exec_queue = queued;
         output.stats.timings.exec_total += queued;
     }
-    if let Some(observer) = observer {
+    // What is no expression was never run.
+    let was_run = !matches!(&outcome, Err(QueryError::Parse(_)));
+    if let Some(observer) = observer.filter(|_| was_run) {
         observer.ended(&QueryRecord {
             text: &query.text,
             start_ms: query.start_ms,

@@ -82,7 +82,7 @@ pub async fn runtime_info(State(web): State<Arc<Web>>) -> Answer {
             hostname: &options.hostname,
             server_time: rfc3339(web.clock.now_ms()),
             reload_config_success: web.reload_successful.load(Ordering::Relaxed),
-            last_config_time: rfc3339(web.last_config_time_ms.load(Ordering::Relaxed)),
+            last_config_time: rfc3339(web.last_config_time_ms.load(Ordering::Relaxed) / 1000 * 1000),
             corruption_count: storage.status.corruption_count(),
             tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),

@@ -68,9 +68,9 @@ async fn requests_are_counted_by_route_when_their_answer_has_left() {
     server.get("/nothing").await;
     let page = server.get("/metrics").await.text();
     for line in [
-        r#"prometheus_http_requests_total{handler="/api/v1/label/:name/values",code="200"} 2"#,
-        r#"prometheus_http_requests_total{handler="/api/v1/query",code="400"} 1"#,
-        r#"prometheus_http_requests_total{handler="/api/v1/query",code="200"} 0"#,
+        r#"prometheus_http_requests_total{code="200",handler="/api/v1/label/:name/values"} 2"#,
+        r#"prometheus_http_requests_total{code="400",handler="/api/v1/query"} 1"#,
+        r#"prometheus_http_requests_total{code="200",handler="/api/v1/query"} 0"#,
         r#"prometheus_http_request_duration_seconds_count{handler="/api/v1/query"} 1"#,
         r#"promhttp_metric_handler_requests_in_flight 1"#,
     ] {
@@ -87,7 +87,7 @@ async fn a_client_that_leaves_is_counted_as_such() {
     let waiting = server.open(asked.body(body).unwrap());
     assert!(tokio::time::timeout(std::time::Duration::from_millis(20), waiting).await.is_err());
     let page = server.get("/metrics").await.text();
-    assert!(page.contains(r#"prometheus_http_requests_total{handler="/api/v1/query",code="499"} 1"#));
+    assert!(page.contains(r#"prometheus_http_requests_total{code="499",handler="/api/v1/query"} 1"#));
 }
 
 /// A body that never comes.
@@ -213,7 +213,7 @@ async fn everything_lies_below_the_route_prefix() {
     assert_eq!(server.get("/prom/nothing").await.text(), "404 page not found\n");
     assert_eq!(server.get("/prom/metrics/").await.header("location"), "/prom/metrics");
     let page = server.get("/prom/metrics").await.text();
-    assert!(page.contains(r#"{handler="/api/v1/query",code="200"} 1"#), "{page}");
+    assert!(page.contains(r#"{code="200",handler="/api/v1/query"} 1"#), "{page}");
 }
 
 #[tokio::test]
@@ -231,6 +231,60 @@ async fn files_of_operators_are_served_but_none_outside() {
     for path in ["/user/%2e%2e/secret", "/user/..%2fsecret", "/user/b.css", "/user/%00"] {
         assert_eq!(server.get(path).await.status, StatusCode::NOT_FOUND, "{path}");
     }
+    assert_eq!(Server::new(all_on()).get("/user").await.status, StatusCode::NOT_FOUND, "no folder is named");
+}
+
+#[tokio::test]
+async fn folders_of_operators_have_index_pages_or_listings() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("sub/deep")).unwrap();
+    std::fs::write(dir.path().join("index.html"), "<p>").unwrap();
+    std::fs::write(dir.path().join("sub/a<b.css"), "a {}").unwrap();
+    let mut options = all_on();
+    options.flags.insert("web.user-assets".to_owned(), dir.path().display().to_string());
+    let server = Server::new(options);
+    for (path, location) in [
+        ("/user", "/user/"),
+        ("/user/index.html", "./"),
+        ("/user/sub", "sub/"),
+        ("/user/sub?x=1", "sub/?x=1"),
+        ("/user/sub/a%3Cb.css/", "../a<b.css"),
+        ("/consoles", "/consoles/"),
+        ("/debug", "/debug/"),
+    ] {
+        let reply = server.get(path).await;
+        assert_eq!(reply.status, StatusCode::MOVED_PERMANENTLY, "{path}");
+        assert_eq!(reply.header("location"), location, "{path}");
+    }
+    let index = server.get("/user/").await;
+    assert_eq!((index.text().as_str(), index.header("content-type")), ("<p>", "text/html; charset=utf-8"));
+    assert_eq!(
+        server.get("/user/sub/").await.text(),
+        "<!doctype html>\n<meta name=\"viewport\" content=\"width=device-width\">\n<pre>\n\
+         <a href=\"a%3Cb.css\">a&lt;b.css</a>\n<a href=\"deep/\">deep/</a>\n</pre>\n"
+    );
+    let part = request("/user/sub/a%3Cb.css").header("range", "bytes=2-2").body(Body::empty()).unwrap();
+    let part = server.send(part).await;
+    assert_eq!((part.status, part.text().as_str()), (StatusCode::PARTIAL_CONTENT, "{"));
+    assert_eq!(part.header("content-range"), "bytes 2-2/4");
+    let seen = part.header("last-modified").to_owned();
+    let again = request("/user/").header("if-modified-since", &seen).body(Body::empty()).unwrap();
+    assert_eq!(server.send(again).await.status, StatusCode::NOT_MODIFIED);
+}
+
+#[tokio::test]
+async fn paths_of_console_templates_are_judged_as_upstream_does() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.html"), "{{ 1 }}").unwrap();
+    let folder = dir.path().display().to_string();
+    let mut options = all_on();
+    options.flags.insert("web.console.templates".to_owned(), folder.clone());
+    let server = Server::new(options);
+    let missing = server.get("/consoles/b.html").await;
+    assert_eq!(missing.status, StatusCode::NOT_FOUND);
+    assert_eq!(missing.text(), format!("open {folder}/b.html: no such file or directory\n"));
+    assert_eq!(server.get("/consoles/a.html").await.status, StatusCode::NOT_IMPLEMENTED);
+    assert_eq!(server.get("/consoles/%2e%2e/x").await.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
