@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! send ─▶ headers, authorization ─▶ pool ─▶ connector: proxy │ unix │ tcp, TLS
-//!   ▲                                              │
+//!   ▲                                 ▲              │
+//!   │                                 └── exchange ◀─┘
 //!   └── redirect (credentials stay behind when the host changes)
 //! ```
 //!
@@ -11,10 +12,14 @@
 
 mod auth;
 mod connector;
+mod destination;
 mod dial;
 mod dials;
+mod exchange;
+mod head;
 pub(crate) mod jwt;
 mod oauth2;
+mod pool;
 mod proxy;
 mod redirect;
 mod signing;
@@ -30,22 +35,23 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use config::HttpClientConfig;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::{Request, Response, Uri};
+use http::{Method, Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper_util::client::legacy::{self, Client};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use model::Clock;
 use parking_lot::Mutex;
 
-use crate::error::{BuildError, ConnectError, Fault, HttpError};
+use crate::error::{BuildError, Fault, HttpError};
+use crate::go_url::GoUrl;
 use auth::Authenticator;
 use connector::Connector;
+use destination::Destination;
+use pool::{Connection, Pool};
 use redirect::Hop;
 use signing::RequestSigner;
 use tls::{FileStamps, TlsSettings};
 
 pub use dials::{DialCounters, Dials};
+pub use exchange::Body;
 pub use proxy::ProxyEnvironment;
 pub use signing::Signing;
 
@@ -145,8 +151,6 @@ pub struct HttpClient {
     inner: Arc<Inner>,
 }
 
-type Pool = Client<Connector, Full<Bytes>>;
-
 struct Inner {
     options: ClientOptions,
     follow_redirects: bool,
@@ -172,11 +176,6 @@ struct Watch {
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// How long an unused connection for tokens is kept.
 const SIDE_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Upstream's limit of unused connections to one host.
-const IDLE_PER_HOST_MAX: usize = 1000;
-/// A connection's read buffer: what an idle target costs most.
-const READ_BUFFER_BYTES: usize = 8 * 1024;
-
 enum HeaderSource {
     Fixed(HeaderValue),
     File(PathBuf),
@@ -226,7 +225,7 @@ impl HttpClient {
                 headers: configured_headers(config),
                 tls,
                 proxy,
-                pool: ArcSwap::from_pointee(pool),
+                pool: ArcSwap::new(pool),
                 watch: Mutex::new(watch),
                 options,
             }),
@@ -238,29 +237,47 @@ impl HttpClient {
     ///
     /// # Errors
     /// No answer came. Any status is an answer.
-    pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Incoming>, HttpError> {
-        let (mut parts, body) = request.into_parts();
-        auth::take_userinfo(&mut parts);
-        let mut hop = Hop::new(parts.method, parts.uri, parts.headers, body);
+    pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>, HttpError> {
+        let (parts, body) = request.into_parts();
+        self.send_to(parts.method, &parts.uri.to_string(), parts.headers, body).await
+    }
+
+    /// The same with a URL as people write it, read as Go reads URLs.
+    ///
+    /// # Errors
+    /// As [`HttpClient::send`]; or the URL is none.
+    pub async fn send_to(
+        &self,
+        method: Method,
+        url: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Body>, HttpError> {
+        let parsed = match GoUrl::parse(url) {
+            Ok(parsed) => parsed.without_empty_port(),
+            Err(fault) => return Err(HttpError { method, url: url.to_owned(), fault: fault.into() }),
+        };
+        let mut hop = Hop::new(method, parsed, headers, body);
         loop {
             let outcome = self.send_hop(&hop).await;
             let response = outcome.map_err(|fault| hop.error(fault))?;
             if !self.inner.follow_redirects {
                 return Ok(response);
             }
-            let next = hop.next(&response).map_err(|fault| hop.error(fault))?;
-            match next {
+            match hop.next(&response)? {
                 Some(next) => hop = next,
                 None => return Ok(response),
             }
+            response.into_body().discard().await;
         }
     }
 
-    async fn send_hop(&self, hop: &Hop) -> Result<Response<Incoming>, Fault> {
+    async fn send_hop(&self, hop: &Hop) -> Result<Response<Body>, Fault> {
         let inner = &self.inner;
-        check_uri(&hop.uri)?;
+        let to = Destination::new(&hop.url)?;
         self.reload_changed_files()?;
         let mut headers = hop.headers.clone();
+        auth::add_userinfo(&hop.url, &mut headers);
         headers.insert(http::header::USER_AGENT, inner.user_agent.clone());
         if let Some(host) = &inner.host {
             headers.insert(http::header::HOST, host.clone());
@@ -276,34 +293,48 @@ impl HttpClient {
         if let Some(signer) = &inner.signer
             && !hop.left_host
         {
-            signer.sign(hop, &mut headers).await?;
+            signer.sign(hop, &to.uri, &mut headers).await?;
         }
-        if let Some(value) = inner.proxy.authorization_for(&hop.uri) {
+        if let Some(value) = inner.proxy.authorization_for(&to.uri) {
             headers.insert(http::header::PROXY_AUTHORIZATION, value);
         }
         if !inner.options.keep_alive {
             headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
         }
-        self.exchange(hop, headers).await
+        self.exchange(hop, &to, headers).await
     }
 
     /// A connection that was kept may have ended just now: what may be repeated
-    /// is tried once more.
-    async fn exchange(&self, hop: &Hop, headers: HeaderMap) -> Result<Response<Incoming>, Fault> {
-        let first = self.attempt(hop, headers.clone()).await;
-        match first {
-            Err(Fault::Closed) if hop.method.is_idempotent() => self.attempt(hop, headers).await,
-            outcome => outcome,
-        }
-    }
-
-    async fn attempt(&self, hop: &Hop, headers: HeaderMap) -> Result<Response<Incoming>, Fault> {
-        let mut request = Request::new(Full::new(hop.body.clone()));
-        *request.method_mut() = hop.method.clone();
-        *request.uri_mut() = hop.uri.clone();
-        *request.headers_mut() = headers;
+    /// is sent again, over another.
+    async fn exchange(
+        &self,
+        hop: &Hop,
+        to: &Destination,
+        headers: HeaderMap,
+    ) -> Result<Response<Body>, Fault> {
         let pool = self.inner.pool.load_full();
-        pool.request(request).await.map_err(|error| fault_of(&error))
+        let key = to.pool_key();
+        loop {
+            let mut request = Request::new(Full::new(hop.body.clone()));
+            *request.method_mut() = hop.method.clone();
+            *request.uri_mut() = to.uri.clone();
+            *request.headers_mut() = headers.clone();
+            let acquired = pool.acquire(to, &key).await?;
+            let (outcome, is_shared) = match acquired.connection {
+                Connection::Http1(stream) => {
+                    (exchange::over_http1(stream, request, &pool, key.clone()).await, false)
+                }
+                Connection::Http2(sender) => (exchange::over_http2(sender, request).await, true),
+            };
+            match outcome {
+                Err(Fault::Closed | Fault::Io(_)) if acquired.is_reused && hop.method.is_idempotent() => {
+                    if is_shared {
+                        pool.forget_shared(&key);
+                    }
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     fn add_configured_headers(&self, headers: &mut HeaderMap) -> Result<(), Fault> {
@@ -311,9 +342,9 @@ impl HttpClient {
             let value = match source {
                 HeaderSource::Fixed(value) => value.clone(),
                 HeaderSource::File(path) => {
-                    let text = std::fs::read_to_string(path).map_err(|error| Fault::Secret {
-                        what: "headers file",
-                        why: format!("open {}: {}", path.display(), crate::error::io_text(&error)),
+                    let text = std::fs::read_to_string(path).map_err(|error| Fault::HeaderFile {
+                        path: path.clone(),
+                        why: crate::error::io_text(&error),
                     })?;
                     let value = HeaderValue::from_str(text.trim());
                     value.map_err(|_| Fault::HeaderValue(name.to_string()))?
@@ -341,7 +372,7 @@ impl HttpClient {
             return Ok(());
         }
         let pool = new_pool(&inner.tls, &inner.proxy, &inner.options, inner.http2)?;
-        inner.pool.store(Arc::new(pool));
+        inner.pool.store(pool);
         watch.stamps = stamps;
         Ok(())
     }
@@ -352,19 +383,10 @@ fn new_pool(
     proxy: &Arc<proxy::ProxyRules>,
     options: &ClientOptions,
     http2: bool,
-) -> Result<Pool, BuildError> {
-    let connector = Connector::new(tls.client_config(http2)?, tls.server_name(), Arc::clone(proxy), options);
-    let idle = if options.keep_alive { IDLE_PER_HOST_MAX } else { 0 };
-    Ok(Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .timer(TokioTimer::new())
-        .pool_idle_timeout(options.idle_timeout)
-        .pool_max_idle_per_host(idle)
-        .http1_read_buf_exact_size(READ_BUFFER_BYTES)
-        .http1_title_case_headers(true)
-        .http2_adaptive_window(false)
-        .http2_keep_alive_interval(Duration::from_secs(60))
-        .build(connector))
+) -> Result<Arc<Pool>, BuildError> {
+    let tls_config = tls.client_config(http2)?;
+    let connector = Connector::new(tls_config, tls.server_name(), Arc::clone(proxy), options);
+    Ok(Arc::new(Pool::new(connector, options.keep_alive.then_some(options.idle_timeout))))
 }
 
 fn configured_headers(config: &HttpClientConfig) -> Vec<(HeaderName, HeaderSource)> {
@@ -378,46 +400,4 @@ fn configured_headers(config: &HttpClientConfig) -> Vec<(HeaderName, HeaderSourc
         out.extend(header.files.iter().map(|file| (name.clone(), HeaderSource::File(PathBuf::from(file)))));
     }
     out
-}
-
-fn check_uri(uri: &Uri) -> Result<(), Fault> {
-    match uri.scheme_str() {
-        Some("http" | "https") => {}
-        other => return Err(ConnectError::Scheme(other.unwrap_or("").to_owned()).into()),
-    }
-    if uri.host().unwrap_or("").is_empty() {
-        return Err(ConnectError::NoHost.into());
-    }
-    Ok(())
-}
-
-/// What a failed exchange comes down to.
-fn fault_of(error: &legacy::Error) -> Fault {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
-    let mut deepest = String::new();
-    while let Some(inner) = source {
-        if let Some(connect) = inner.downcast_ref::<ConnectError>() {
-            return Fault::Connect(connect.clone());
-        }
-        if let Some(hyper) = inner.downcast_ref::<hyper::Error>() {
-            if hyper.is_incomplete_message() || hyper.is_canceled() || hyper.is_closed() {
-                return Fault::Closed;
-            }
-            if hyper.is_parse() {
-                return Fault::Malformed;
-            }
-        }
-        if let Some(io) = inner.downcast_ref::<std::io::Error>() {
-            return match io.kind() {
-                std::io::ErrorKind::UnexpectedEof => Fault::Closed,
-                std::io::ErrorKind::ConnectionReset => {
-                    Fault::Exchange("read: connection reset by peer".to_owned())
-                }
-                _ => Fault::Exchange(crate::error::io_text(io)),
-            };
-        }
-        deepest = inner.to_string();
-        source = inner.source();
-    }
-    Fault::Exchange(if deepest.is_empty() { error.to_string() } else { deepest })
 }

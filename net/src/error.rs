@@ -3,7 +3,10 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+
+use crate::go_url::UrlFault;
 
 /// A client cannot be built from its block.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +61,7 @@ pub enum BuildError {
 #[derive(Debug)]
 pub struct HttpError {
     pub(crate) method: http::Method,
-    /// Without password.
+    /// Without password; what was asked for, or what a redirect said.
     pub(crate) url: String,
     /// Why.
     pub fault: Fault,
@@ -66,6 +69,9 @@ pub struct HttpError {
 
 impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Fault::Url(fault) = &self.fault {
+            return write!(f, "parse {}: {fault}", model::labels::go_quote(&self.url));
+        }
         let method = self.method.as_str();
         let (first, rest) = method.split_at(method.len().min(1));
         let url = model::labels::go_quote(&self.url);
@@ -88,9 +94,12 @@ pub enum Fault {
     /// The connection ended before an answer.
     #[error("EOF")]
     Closed,
-    /// The answer is no HTTP.
-    #[error("net/http: HTTP/1.x transport connection broken: malformed HTTP response")]
-    Malformed,
+    /// The answer is no HTTP, and what is wrong with it.
+    #[error("net/http: HTTP/1.x transport connection broken: {0}")]
+    Broken(String),
+    /// The connection broke off.
+    #[error(transparent)]
+    Io(#[from] IoFault),
     /// Any other fault of the exchange.
     #[error("{0}")]
     Exchange(String),
@@ -98,8 +107,17 @@ pub enum Fault {
     #[error("stopped after {0} redirects")]
     Redirects(usize),
     /// A redirect leads nowhere.
-    #[error("failed to parse Location header: {0}")]
-    Location(String),
+    #[error(
+        "failed to parse Location header {}: parse {}: {why}",
+        model::labels::go_quote(location),
+        model::labels::go_quote(location)
+    )]
+    Location {
+        /// What the header says.
+        location: String,
+        /// Why that is no URL.
+        why: UrlFault,
+    },
     /// A secret cannot be had.
     #[error("unable to read {what}: {why}")]
     Secret {
@@ -108,15 +126,23 @@ pub enum Fault {
         /// The reason.
         why: String,
     },
+    /// A header's file cannot be read.
+    #[error("unable to read headers file {}: open {}: {why}", path.display(), path.display())]
+    HeaderFile {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        why: String,
+    },
     /// No token or credentials came from their server.
     #[error("{0}")]
     Token(String),
     /// The client cannot be rebuilt from its changed files.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// The URL cannot be asked for.
-    #[error("{0}")]
-    Url(&'static str),
+    /// The URL is none.
+    #[error(transparent)]
+    Url(#[from] UrlFault),
     /// A header's value has characters that headers cannot have.
     #[error("net/http: invalid header field value for {0}")]
     HeaderValue(String),
@@ -126,20 +152,31 @@ pub enum Fault {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The host has no address.
-    #[error("dial tcp: lookup {host}: {why}")]
+    #[error("dial tcp: lookup {host}{}: {why}", server.as_ref().map(|server| format!(" on {server}")).unwrap_or_default())]
     Lookup {
         /// The host.
         host: String,
+        /// The resolver that was asked, where one was.
+        server: Option<String>,
         /// The resolver's reason.
         why: String,
     },
-    /// The address refuses or does not answer.
+    /// The port is above all ports.
+    #[error("dial tcp: address {0}: invalid port")]
+    Port(String),
+    /// The address refuses.
     #[error("dial tcp {address}: connect: {why}")]
     Tcp {
         /// Address and port.
         address: String,
         /// The system's reason.
         why: String,
+    },
+    /// The address does not answer.
+    #[error("dial tcp {address}: i/o timeout")]
+    TcpTimeout {
+        /// Address and port.
+        address: String,
     },
     /// The socket refuses.
     #[error("dial unix {}: connect: {why}", path.display())]
@@ -166,6 +203,35 @@ pub enum ConnectError {
     Scheme(String),
 }
 
+/// A connection broke off under a request or an answer.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{what}{}: {what}: {why}", ends.as_ref().map(|(local, peer)| format!(" tcp {local}->{peer}")).unwrap_or_default())]
+pub struct IoFault {
+    /// `read` or `write`.
+    pub what: &'static str,
+    /// Both ends of a TCP connection.
+    pub ends: Option<(SocketAddr, SocketAddr)>,
+    /// The system's reason.
+    pub why: String,
+}
+
+/// An answer's body did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The connection ended early.
+    #[error("unexpected EOF")]
+    Cut,
+    /// A chunk has no length.
+    #[error("invalid byte in chunk length")]
+    ChunkLength,
+    /// The connection broke off.
+    #[error(transparent)]
+    Io(#[from] IoFault),
+    /// The other side, speaking HTTP/2, broke off.
+    #[error("{0}")]
+    Stream(String),
+}
+
 /// An I/O error's text as Go has it: lower case, without the number.
 pub fn io_text(error: &io::Error) -> String {
     let text = error.to_string();
@@ -176,7 +242,7 @@ pub fn io_text(error: &io::Error) -> String {
 
 /// What Go says to a failed handshake.
 pub(crate) fn tls_text(error: &io::Error) -> String {
-    use rustls::{CertificateError as Cert, Error as Tls};
+    use rustls::Error as Tls;
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Tls>());
     let Some(tls) = inner else {
         return match error.kind() {
@@ -184,32 +250,70 @@ pub(crate) fn tls_text(error: &io::Error) -> String {
             _ => io_text(error),
         };
     };
-    let verify = "tls: failed to verify certificate: x509: ";
     match tls {
-        Tls::InvalidCertificate(cert) => match cert {
-            // Go does not say more when a namesake of the issuer did not sign.
-            Cert::UnknownIssuer | Cert::BadSignature => {
-                format!("{verify}certificate signed by unknown authority")
-            }
-            Cert::Expired
-            | Cert::ExpiredContext { .. }
-            | Cert::NotValidYet
-            | Cert::NotValidYetContext { .. } => {
-                format!("{verify}certificate has expired or is not yet valid")
-            }
-            Cert::NotValidForName => format!("{verify}certificate is not valid for the requested name"),
-            Cert::NotValidForNameContext { expected, presented } => {
-                let shown: Vec<&str> = presented.iter().map(|name| bare_name(name)).collect();
-                format!("{verify}certificate is valid for {}, not {}", shown.join(", "), expected.to_str())
-            }
-            other => format!("{verify}{other}"),
-        },
+        Tls::InvalidCertificate(cert) => {
+            format!("tls: failed to verify certificate: x509: {}", certificate_text(cert))
+        }
         Tls::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => {
             "http: server gave HTTP response to HTTPS client".to_owned()
         }
         Tls::AlertReceived(alert) => format!("remote error: tls: {}", alert_text(*alert)),
         other => format!("tls: {other}"),
     }
+}
+
+fn certificate_text(error: &rustls::CertificateError) -> String {
+    use rustls::CertificateError as Cert;
+    let dates = "certificate has expired or is not yet valid";
+    match error {
+        // Go does not say more when a namesake of the issuer did not sign.
+        Cert::UnknownIssuer | Cert::BadSignature => "certificate signed by unknown authority".to_owned(),
+        Cert::Expired | Cert::NotValidYet => dates.to_owned(),
+        Cert::ExpiredContext { time, not_after } => {
+            format!("{dates}: current time {} is after {}", rfc3339(*time), rfc3339(*not_after))
+        }
+        Cert::NotValidYetContext { time, not_before } => {
+            format!("{dates}: current time {} is before {}", rfc3339(*time), rfc3339(*not_before))
+        }
+        Cert::NotValidForNameContext { expected, presented } => name_text(expected, presented),
+        Cert::Other(other) => match other.0.downcast_ref::<LegacyName>() {
+            Some(legacy) => legacy.to_string(),
+            // An authority that was shown as a server and is not configured.
+            None => "certificate signed by unknown authority".to_owned(),
+        },
+        other => other.to_string(),
+    }
+}
+
+/// A certificate that names its host where only old programs look.
+#[derive(Debug, thiserror::Error)]
+#[error("certificate relies on legacy Common Name field, use SANs instead")]
+pub(crate) struct LegacyName;
+
+/// A certificate for other hosts: Go tells of names of the kind that was wanted.
+fn name_text(expected: &rustls::pki_types::ServerName<'_>, presented: &[String]) -> String {
+    /// Names that are told at most.
+    const SHOWN_MAX: usize = 100;
+    let wants_ip = matches!(expected, rustls::pki_types::ServerName::IpAddress(_));
+    let kind = if wants_ip { "IpAddress(" } else { "DnsName(" };
+    let names: Vec<&str> =
+        presented.iter().filter(|name| name.starts_with(kind)).map(|name| bare_name(name)).collect();
+    let expected = expected.to_str();
+    match names.len() {
+        0 if wants_ip => {
+            format!("cannot validate certificate for {expected} because it doesn't contain any IP SANs")
+        }
+        0 => format!("certificate is not valid for any names, but wanted to match {expected}"),
+        many if many > SHOWN_MAX => {
+            format!("certificate is valid for {many} names, but none matched {expected}")
+        }
+        _ => format!("certificate is valid for {}, not {expected}", names.join(", ")),
+    }
+}
+
+fn rfc3339(time: rustls::pki_types::UnixTime) -> String {
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds).map(|time| time.to_string()).unwrap_or_default()
 }
 
 /// `DnsName("a")` without its frame.

@@ -10,10 +10,13 @@
 pub mod client;
 pub mod cloud;
 pub mod error;
+pub mod go_url;
 mod secrets;
 pub mod server;
 pub mod xml;
 
-pub use client::{ClientOptions, DialCounters, Dials, HttpClient, ProxyEnvironment, Signing, Variables};
+pub use client::{
+    Body, ClientOptions, DialCounters, Dials, HttpClient, ProxyEnvironment, Signing, Variables,
+};
 pub use cloud::CloudError;
-pub use error::{BuildError, ConnectError, Fault, HttpError};
+pub use error::{BodyError, BuildError, ConnectError, Fault, HttpError, IoFault};

@@ -9,7 +9,7 @@
 
 mod body;
 mod gate;
-mod san;
+pub(crate) mod san;
 mod target;
 mod tls;
 mod web_file;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use config::HttpClientConfig;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use net::{ClientOptions, HttpClient, ProxyEnvironment};
 use servers::{Seen, Server, TlsFiles};
@@ -31,7 +31,7 @@ fn get(url: &str) -> Request<Bytes> {
     Request::get(url).body(Bytes::new()).unwrap()
 }
 
-async fn body(response: Response<hyper::body::Incoming>) -> String {
+async fn body(response: Response<net::Body>) -> String {
     String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
 }
 
@@ -99,8 +99,9 @@ async fn endless_redirects_end() {
     })
     .await;
     let error = client("{}").send(get(&server.url("/"))).await.unwrap_err().to_string();
-    assert!(error.ends_with("stopped after 10 redirects"), "{error}");
-    assert_eq!(server.seen().len(), 10);
+    // The last one is told of as the server wrote it.
+    assert_eq!(error, "Get \"/xxxxxxxxxx\": stopped after 10 redirects");
+    assert_eq!((server.seen().len(), server.n_connections()), (10, 1));
 }
 
 #[tokio::test]
@@ -120,7 +121,68 @@ async fn faults_read_as_go_says_them() {
     assert!(error.ends_with(": EOF"), "{error}");
     let babble = Server::raw(b"no http\r\n\r\n").await;
     let error = client("{}").send(get(&babble.url("/"))).await.unwrap_err().to_string();
-    assert!(error.ends_with("malformed HTTP response"), "{error}");
+    assert!(error.ends_with("transport connection broken: malformed HTTP status code \"http\""), "{error}");
+    let cut = Server::raw(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n").await;
+    let error = client("{}").send(get(&cut.url("/"))).await.unwrap_err().to_string();
+    assert!(error.ends_with("transport connection broken: unexpected EOF"), "{error}");
+    let packed = Server::raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nx").await;
+    let error = client("{}").send(get(&packed.url("/"))).await.unwrap_err().to_string();
+    assert!(error.ends_with("broken: unsupported transfer encoding: \"gzip\""), "{error}");
+}
+
+#[tokio::test]
+async fn urls_are_read_as_go_reads_them() {
+    let sent = async |url: &str| {
+        let answer = client("{}").send_to(Method::GET, url, HeaderMap::new(), Bytes::new()).await;
+        answer.map(|answer| answer.status().as_u16()).map_err(|error| error.to_string())
+    };
+    for (url, wanted) in [
+        ("http://a:port/x", "parse \"http://a:port/x\": invalid port \":port\" after host"),
+        ("http://[::1/x", "parse \"http://[::1/x\": missing ']' in host"),
+        (
+            "http://127.0.0.1:99999/x",
+            "Get \"http://127.0.0.1:99999/x\": dial tcp: address 99999: invalid port",
+        ),
+        ("http://127.1:1/x", "Get \"http://127.1:1/x\": dial tcp: lookup 127.1: no such host"),
+        ("//a/x", "Get \"//a/x\": unsupported protocol scheme \"\""),
+        ("http:///x", "Get \"http:///x\": http: no Host in request URL"),
+    ] {
+        assert_eq!(sent(url).await, Err(wanted.to_owned()));
+    }
+    // Without a host it is this machine.
+    let server = Server::http(|_| ok("")).await;
+    let port = server.url("").rsplit_once(':').unwrap().1.to_owned();
+    assert_eq!(sent(&format!("http://:{port}/x")).await, Ok(200));
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let wanted = format!("Get \"http://:{free}/x\": dial tcp :{free}: connect: connection refused");
+    assert_eq!(sent(&format!("http://:{free}/x")).await, Err(wanted));
+}
+
+#[tokio::test]
+async fn redirects_lead_where_go_follows_them() {
+    let sent = async |location: &'static str| {
+        let server = Server::http(move |seen| match seen.path.as_str() {
+            "/" => Response::builder().status(302).header("location", location).body(String::new()).unwrap(),
+            _ => ok(""),
+        })
+        .await;
+        let answer = client("{}").send(get(&server.url("/"))).await;
+        let seen = server.seen();
+        let text = answer.map(|answer| answer.status().as_u16()).map_err(|error| error.to_string());
+        (text.map_err(|text| text.replace(&server.url("/"), "/")), seen.last().unwrap().path.clone())
+    };
+    assert_eq!(sent("a/../b?c").await, (Ok(200), "/b?c".to_owned()));
+    assert_eq!(sent("").await, (Ok(302), "/".to_owned()));
+    for (location, wanted) in [
+        ("/%zz", "parse \"/%zz\": invalid URL escape \"%zz\""),
+        ("http://[", "parse \"http://[\": missing ']' in host"),
+        (":x", "parse \":x\": missing protocol scheme"),
+    ] {
+        let wanted = format!("Get \"/\": failed to parse Location header {location:?}: {wanted}");
+        assert_eq!(sent(location).await.0, Err(wanted));
+    }
+    let scheme = "Get \"mailto:x\": unsupported protocol scheme \"mailto\"";
+    assert_eq!(sent("mailto:x").await.0, Err(scheme.to_owned()));
 }
 
 #[tokio::test]
@@ -138,13 +200,56 @@ async fn certificates_are_verified_by_the_configured_authority_and_name() {
     assert_eq!(old.send(get(&server.url("/"))).await.unwrap().version(), http::Version::HTTP_11);
     let error = client(&format!("tls_config: {{ca_file: {ca}}}")).send(get(&server.url("/"))).await;
     let error = error.unwrap_err().to_string();
-    assert!(error.contains("x509: certificate is valid for metrics.example, not 127.0.0.1"), "{error}");
+    let wanted = "x509: cannot validate certificate for 127.0.0.1 because it doesn't contain any IP SANs";
+    assert!(error.ends_with(wanted), "{error}");
+    let text = format!("tls_config: {{ca_file: {ca}, server_name: other.example}}");
+    let error = client(&text).send(get(&server.url("/"))).await.unwrap_err().to_string();
+    assert!(error.ends_with("x509: certificate is valid for metrics.example, not other.example"), "{error}");
     let other = TlsFiles::new(&["x"]);
     let text = format!("tls_config: {{ca_file: {}, server_name: metrics.example}}", other.ca.display());
     let error = client(&text).send(get(&server.url("/"))).await.unwrap_err().to_string();
     assert!(error.ends_with("x509: certificate signed by unknown authority"), "{error}");
     let blind = client("tls_config: {insecure_skip_verify: true}");
     assert_eq!(body(blind.send(get(&server.url("/"))).await.unwrap()).await, "safe");
+}
+
+#[tokio::test]
+async fn refused_certificates_are_told_of_in_gos_words() {
+    let refusal = async |params: rcgen::CertificateParams, name: &str| {
+        let files = TlsFiles::of(params);
+        let server = Server::https(&files, |_| ok("")).await;
+        let text = format!("tls_config: {{ca_file: {}, server_name: '{name}'}}", files.ca.display());
+        let error = client(&text).send(get(&server.url("/"))).await.unwrap_err().to_string();
+        error.split_once("x509: ").unwrap().1.to_owned()
+    };
+    let params = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "*.example");
+        params
+    };
+    assert_eq!(
+        refusal(params(&[]), "a.example").await,
+        "certificate relies on legacy Common Name field, use SANs instead"
+    );
+    assert_eq!(
+        refusal(params(&[]), "a.other").await,
+        "certificate is not valid for any names, but wanted to match a.other"
+    );
+    assert_eq!(
+        refusal(params(&["10.0.0.1", "a.example"]), "127.0.0.1").await,
+        "certificate is valid for 10.0.0.1, not 127.0.0.1"
+    );
+    let mut old = params(&["a.example"]);
+    old.not_after = rcgen::date_time_ymd(2020, 1, 2);
+    let error = refusal(old, "a.example").await;
+    let (now, end) = error.split_once("Z is after ").unwrap();
+    assert!(now.starts_with("certificate has expired or is not yet valid: current time 2"), "{error}");
+    assert_eq!(end, "2020-01-02T00:00:00Z");
+    let mut early = params(&["a.example"]);
+    early.not_before = rcgen::date_time_ymd(4000, 1, 2);
+    assert!(refusal(early, "a.example").await.ends_with("Z is before 4000-01-02T00:00:00Z"));
 }
 
 #[tokio::test]
@@ -250,7 +355,7 @@ async fn oauth2_tokens_are_kept_until_shortly_before_they_end() {
     let text = text.replace("scopes: [a, b], ", "");
     let refused = HttpClient::new(&HttpClientConfig::load(&text).unwrap(), options(&clock)).unwrap();
     let error = refused.send(get(&server.url("/"))).await.unwrap_err().to_string();
-    assert!(error.contains("oauth2: cannot fetch token: 401 Unauthorized\nResponse: who?"), "{error}");
+    assert!(error.contains(": oauth2: cannot fetch token: 401 Unauthorized\nResponse: who?"), "{error}");
 }
 
 #[tokio::test]

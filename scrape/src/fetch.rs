@@ -15,11 +15,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use model::memory::{Accountant, MemoryRefused};
-use net::{ClientOptions, HttpClient, HttpError};
+use net::{BodyError, ClientOptions, HttpClient, HttpError};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -28,10 +28,8 @@ use self::page::Page;
 
 const TIMEOUT_HEADER: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 
-/// From so long an interval on, plain connections are not kept between scrapes:
-/// their buffers cost more than a connection now and then. With TLS a
-/// handshake is what costs.
-const KEPT_BELOW_MS: i64 = 60_000;
+/// Headers of a request, those of its client among them.
+const HEADERS_SENT: usize = 8;
 
 /// Unpackers that are kept for the next bodies.
 const GUNZIPS_KEPT: usize = 4;
@@ -40,9 +38,9 @@ const GUNZIPS_KEPT: usize = 4;
 #[derive(Clone, Debug)]
 pub struct FetchRequest {
     /// Where.
-    pub url: String,
+    pub url: Arc<str>,
     /// The `Accept` header.
-    pub accept: String,
+    pub accept: Arc<str>,
     /// The `Accept-Encoding` header.
     pub accept_encoding: &'static str,
     /// How long all of it may take.
@@ -61,9 +59,9 @@ pub struct Fetched {
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The URL is none.
+    /// A header cannot be sent.
     #[error("{0}")]
-    Url(String),
+    Header(String),
     /// No answer came.
     #[error(transparent)]
     Http(#[from] HttpError),
@@ -79,15 +77,9 @@ pub enum FetchError {
     /// The answer is not 200.
     #[error("server returned HTTP status {0}")]
     Status(String),
-    /// The body ended early.
-    #[error("unexpected EOF")]
-    BodyCut,
-    /// A chunk of the body has no length.
-    #[error("invalid byte in chunk length")]
-    ChunkLength,
-    /// The connection was broken off.
-    #[error("read: connection reset by peer")]
-    BodyReset,
+    /// The body did not come to its end.
+    #[error(transparent)]
+    Body(#[from] BodyError),
     /// The body should be gzip, and is empty.
     #[error("EOF")]
     GzipEmpty,
@@ -161,10 +153,8 @@ impl FetchFactory for NetFetchFactory {
         config: &config::ScrapeConfig,
         unix_socket: Option<&str>,
     ) -> Result<Arc<dyn Fetch>, FetchError> {
-        let is_slow = config.scheme == "http" && config.scrape_interval.0 >= KEPT_BELOW_MS;
         let options = ClientOptions {
             unix_socket: unix_socket.map(Into::into),
-            keep_alive: self.options.keep_alive && !is_slow,
             dials: self.dials.as_ref().map(|dials| dials.of(&config.job_name)).unwrap_or_default(),
             ..self.options.clone()
         };
@@ -185,11 +175,17 @@ impl Fetch for NetFetch {
     fn fetch<'a>(&'a self, request: &'a FetchRequest, page: &'a mut Vec<u8>) -> Fetching<'a> {
         Box::pin(async move {
             let deadline = Instant::now() + request.timeout;
-            let sent = tokio::time::timeout_at(deadline, self.client.send(http_request(request)?)).await;
-            let response = match sent {
+            let sending = self.client.send_to(Method::GET, &request.url, headers(request)?, Bytes::new());
+            let response = match tokio::time::timeout_at(deadline, sending).await {
                 Ok(response) => response?,
-                Err(_) => return Err(FetchError::Timeout { url: request.url.clone() }),
+                Err(_) => return Err(FetchError::Timeout { url: request.url.to_string() }),
             };
+            if response.status() != StatusCode::OK {
+                let status = status_line(&response);
+                // The answer is known: what comes of the rest does not matter.
+                let _late = tokio::time::timeout_at(deadline, response.into_body().discard()).await;
+                return Err(FetchError::Status(status));
+            }
             let read = tokio::time::timeout_at(deadline, self.read(request, response, page)).await;
             read.unwrap_or(Err(FetchError::BodyTimeout))
         })
@@ -200,13 +196,9 @@ impl NetFetch {
     async fn read(
         &self,
         request: &FetchRequest,
-        response: http::Response<hyper::body::Incoming>,
+        response: http::Response<net::Body>,
         page: &mut Vec<u8>,
     ) -> Result<Fetched, FetchError> {
-        let status = response.status();
-        if status != StatusCode::OK {
-            return Err(FetchError::Status(status_line(&response)));
-        }
         let fetched = Fetched { content_type: text_of(response.headers(), &CONTENT_TYPE) };
         let gzip = response.headers().get(CONTENT_ENCODING).is_some_and(|value| value == "gzip");
         let mut arriving = Page::new(std::mem::take(page), request.body_size_limit, &self.accountant);
@@ -216,8 +208,7 @@ impl NetFetch {
             arriving.expect(bytes)?;
         }
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| body_error(&error))?;
-            let Ok(bytes) = frame.into_data() else { continue };
+            let Ok(bytes) = frame?.into_data() else { continue };
             match &mut gunzip {
                 Some(gunzip) => gunzip.push(&bytes, &mut arriving)?,
                 None => arriving.push(&bytes)?,
@@ -245,25 +236,15 @@ impl NetFetch {
     }
 }
 
-fn http_request(request: &FetchRequest) -> Result<Request<Bytes>, FetchError> {
+fn headers(request: &FetchRequest) -> Result<HeaderMap, FetchError> {
+    let value =
+        |text: &str| HeaderValue::from_str(text).map_err(|error| FetchError::Header(error.to_string()));
     let seconds = model::float::format_f(request.timeout.as_secs_f64());
-    let header = |text: &str| HeaderValue::from_str(text).map_err(|error| FetchError::Url(error.to_string()));
-    Request::get(&request.url)
-        .header(ACCEPT, header(&request.accept)?)
-        .header(ACCEPT_ENCODING, request.accept_encoding)
-        .header(TIMEOUT_HEADER, header(&seconds)?)
-        .body(Bytes::new())
-        .map_err(|error| FetchError::Url(format!("parse {}: {error}", model::labels::go_quote(&request.url))))
-}
-
-/// Why a body did not come to its end.
-fn body_error(error: &hyper::Error) -> FetchError {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    match cause.map(std::io::Error::kind) {
-        Some(std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData) => FetchError::ChunkLength,
-        Some(std::io::ErrorKind::ConnectionReset) => FetchError::BodyReset,
-        _ => FetchError::BodyCut,
-    }
+    let mut headers = HeaderMap::with_capacity(HEADERS_SENT);
+    headers.insert(ACCEPT, value(&request.accept)?);
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(request.accept_encoding));
+    headers.insert(TIMEOUT_HEADER, value(&seconds)?);
+    Ok(headers)
 }
 
 fn status_line<B>(response: &http::Response<B>) -> String {

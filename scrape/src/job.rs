@@ -18,6 +18,8 @@ pub struct Job {
     pub relabel_rules: Vec<RelabelConfig>,
     /// Rules for samples, compiled.
     pub metric_relabel_rules: Vec<RelabelConfig>,
+    /// The `Accept` header, see `accept_header`.
+    pub(crate) accept: Arc<str>,
 }
 
 impl Job {
@@ -25,7 +27,8 @@ impl Job {
     pub fn new(config: Arc<config::ScrapeConfig>) -> Job {
         let relabel_rules = config.relabel_rules();
         let metric_relabel_rules = config.metric_relabel_rules();
-        Job { config, relabel_rules, metric_relabel_rules }
+        let accept = accept_header(&config).into();
+        Job { config, relabel_rules, metric_relabel_rules, accept }
     }
 
     /// The job's name.
@@ -41,27 +44,6 @@ impl Job {
     /// How long a scrape may take where a target does not say otherwise.
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(self.config.scrape_timeout.0.unsigned_abs())
-    }
-
-    /// The `Accept` header: what is asked for, best first, with falling weights.
-    ///
-    /// The first of at most five protocols weighs 0.6, each further 0.1 less,
-    /// and anything else is taken last.
-    pub fn accept_header(&self) -> String {
-        let mut weight = config::scrape::PROTO_FIRST_PROTOCOLS.len() + 1;
-        let mut header = String::new();
-        for protocol in self.config.protocols() {
-            header.push_str(protocol.media_type());
-            if matches!(protocol, ScrapeProtocol::PrometheusText1_0_0 | ScrapeProtocol::OpenMetricsText1_0_0)
-            {
-                header.push_str(";escaping=");
-                header.push_str(escaping_parameter(self.config.name_escaping()));
-            }
-            header.push_str(&format!(";q=0.{weight},"));
-            weight = weight.saturating_sub(1);
-        }
-        header.push_str(&format!("*/*;q=0.{weight}"));
-        header
     }
 
     /// The `Accept-Encoding` header.
@@ -100,6 +82,26 @@ impl Job {
     }
 }
 
+/// The `Accept` header: what is asked for, best first, with falling weights.
+///
+/// The first of at most five protocols weighs 0.6, each further 0.1 less,
+/// and anything else is taken last.
+fn accept_header(config: &config::ScrapeConfig) -> String {
+    let mut weight = config::scrape::PROTO_FIRST_PROTOCOLS.len() + 1;
+    let mut header = String::new();
+    for protocol in config.protocols() {
+        header.push_str(protocol.media_type());
+        if matches!(protocol, ScrapeProtocol::PrometheusText1_0_0 | ScrapeProtocol::OpenMetricsText1_0_0) {
+            header.push_str(";escaping=");
+            header.push_str(escaping_parameter(config.name_escaping()));
+        }
+        header.push_str(&format!(";q=0.{weight},"));
+        weight = weight.saturating_sub(1);
+    }
+    header.push_str(&format!("*/*;q=0.{weight}"));
+    header
+}
+
 fn escaping_parameter(scheme: EscapingScheme) -> &'static str {
     scheme.as_str()
 }
@@ -121,7 +123,7 @@ mod tests {
     fn default_accept_header_is_upstreams() {
         let job = Job::new(Arc::new(config::ScrapeConfig::default()));
         assert_eq!(
-            job.accept_header(),
+            &*job.accept,
             "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
              application/openmetrics-text;version=0.0.1;q=0.5,\
              text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"

@@ -204,7 +204,7 @@ mod tests {
         let target = Target::new(
             &job,
             Labels::from_pairs([("__address__", "a:1"), ("job", "j"), ("instance", "a:1")]),
-            Labels::empty(),
+            None,
         );
         let mut buf = LabelBuf::new();
         for (name, value) in exposed {
@@ -234,7 +234,7 @@ mod tests {
     fn labels_that_make_room_for_another_make_room_in_turn() {
         let job = Job::new(Arc::new(config::ScrapeConfig::default()));
         let labelled = |of_target: &[(&str, &str)], exposed: &[(&str, &str)]| {
-            let target = Target::new(&job, Labels::from_pairs(of_target.iter().copied()), Labels::empty());
+            let target = Target::new(&job, Labels::from_pairs(of_target.iter().copied()), None);
             let mut buf = LabelBuf::new();
             buf.push("__name__", "m");
             for (name, value) in exposed {

@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use discovery::TargetGroup;
-use model::Labels;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +12,7 @@ use crate::fetch::{Fetch, FetchError, FetchFactory};
 use crate::job::Job;
 use crate::metrics::go_duration;
 use crate::scrape_loop::{LoopHandle, LoopSettings, Shared};
-use crate::target::{Discovered, Target};
+use crate::target::{Discovered, Origin, Target};
 
 /// One job.
 pub(crate) struct Pool {
@@ -32,7 +31,7 @@ struct Inner {
     /// Fetchers of targets behind a socket: connections of one must not serve another.
     socket_fetches: HashMap<String, Arc<dyn Fetch>>,
     running: HashMap<u64, Running>,
-    dropped: Vec<Labels>,
+    dropped: Arc<Vec<Origin>>,
     dropped_count: usize,
     failure_log: Option<Arc<FailureLog>>,
 }
@@ -49,8 +48,8 @@ pub struct PoolTargets {
     pub job: String,
     /// Targets that are scraped, in order of their URLs.
     pub active: Vec<Arc<Target>>,
-    /// Discovered labels of targets that relabelling dropped, as many as are remembered.
-    pub dropped: Vec<Labels>,
+    /// Targets that relabelling dropped, as many as are remembered.
+    pub dropped: Arc<Vec<Origin>>,
     /// How many were dropped.
     pub dropped_count: usize,
 }
@@ -74,7 +73,7 @@ impl Pool {
             fetch,
             socket_fetches: HashMap::new(),
             running: HashMap::new(),
-            dropped: Vec::new(),
+            dropped: Arc::default(),
             dropped_count: 0,
             failure_log,
         };
@@ -197,7 +196,7 @@ impl Pool {
         }
     }
 
-    fn discover(&self, job: &Job, groups: &[TargetGroup]) -> Vec<Target> {
+    fn discover(&self, job: &Arc<Job>, groups: &[TargetGroup]) -> Vec<Target> {
         let mut kept = Vec::new();
         let mut dropped = Vec::new();
         let mut dropped_count = 0;
@@ -207,10 +206,10 @@ impl Pool {
             for (i, labels) in group.targets.iter().enumerate() {
                 match Target::discover(job, labels, &group.labels) {
                     Ok(Discovered::Kept(target)) => kept.push(target),
-                    Ok(Discovered::Dropped(labels)) => {
+                    Ok(Discovered::Dropped(origin)) => {
                         dropped_count += 1;
                         if remembered == 0 || dropped.len() < remembered {
-                            dropped.push(labels);
+                            dropped.push(origin);
                         }
                     }
                     Err(error) => {
@@ -226,7 +225,7 @@ impl Pool {
         }
         self.shared.metrics.sync_failed.with(&[job.name()]).add(failed);
         let mut inner = self.inner.lock();
-        inner.dropped = dropped;
+        inner.dropped = Arc::new(dropped);
         inner.dropped_count = dropped_count;
         kept
     }
@@ -236,17 +235,17 @@ impl Pool {
         let mut inner = self.inner.lock();
         let mut wanted = HashSet::with_capacity(targets.len());
         let mut sockets = HashSet::new();
-        let mut started = Vec::new();
+        let mut started: HashMap<u64, Arc<Target>> = HashMap::new();
         for target in targets {
             if let Some(socket) = target.unix_socket() {
                 sockets.insert(socket.to_owned());
             }
-            if !wanted.insert(target.hash()) {
-                continue;
-            }
-            match inner.running.get(&target.hash()) {
-                Some(running) => running.target.set_discovered_labels(target.discovered_labels()),
-                None => started.push(Arc::new(target)),
+            wanted.insert(target.hash());
+            let known = inner.running.get(&target.hash()).map(|running| &running.target);
+            match known.or_else(|| started.get(&target.hash())) {
+                // Of targets that come to the same the last one is shown.
+                Some(known) => known.take_origin(&target),
+                None => drop(started.insert(target.hash(), Arc::new(target))),
             }
         }
         let gone: Vec<u64> = inner.running.keys().filter(|hash| !wanted.contains(hash)).copied().collect();
@@ -256,8 +255,7 @@ impl Pool {
         for running in inner.running.values() {
             running.handle.set_forced_error(forced.clone());
         }
-        for target in started {
-            let hash = target.hash();
+        for (hash, target) in started {
             let running = self.start(&mut inner, target, None, forced.clone());
             inner.running.insert(hash, running);
         }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use model::memory::{Accountant, Owner};
 use model::{Appendable, Appender, Clock};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -100,7 +100,7 @@ pub(crate) struct LoopSettings {
 /// A running loop, from outside.
 pub(crate) struct LoopHandle {
     control: Arc<Control>,
-    stopped: watch::Receiver<bool>,
+    stopped: oneshot::Receiver<()>,
 }
 
 struct Control {
@@ -129,7 +129,7 @@ impl LoopHandle {
             failure_log: Mutex::new(failure_log),
             state,
         });
-        let (stopped_sender, stopped) = watch::channel(false);
+        let (stopped_sender, stopped) = oneshot::channel();
         let scrape_loop = ScrapeLoop::new(settings, control.clone());
         tokio::spawn(scrape_loop.run(stopped_sender));
         LoopHandle { control, stopped }
@@ -142,10 +142,10 @@ impl LoopHandle {
 
     /// Ends the loop and waits until its last scrape is stored. Markers may
     /// follow later.
-    pub(crate) async fn stop(mut self) {
+    pub(crate) async fn stop(self) {
         self.control.stop.cancel();
         // An error means that the task is gone: so it has stopped.
-        let _gone = self.stopped.wait_for(|stopped| *stopped).await;
+        let _gone = self.stopped.await;
     }
 
     /// No markers follow the loop's end: somebody else goes on with its state.
@@ -193,8 +193,8 @@ impl ScrapeLoop {
     fn new(settings: LoopSettings, control: Arc<Control>) -> ScrapeLoop {
         let job = &settings.job;
         let request = FetchRequest {
-            url: settings.target.url().to_owned(),
-            accept: job.accept_header(),
+            url: settings.target.shared_url(),
+            accept: job.accept.clone(),
             accept_encoding: job.accept_encoding(),
             timeout: settings.target.timeout(),
             body_size_limit: u64::try_from(job.config.body_size_limit.0).unwrap_or(0),
@@ -204,10 +204,10 @@ impl ScrapeLoop {
         ScrapeLoop { settings, control, interval, request, last_start: None, last_page_bytes: 0, cache_share }
     }
 
-    async fn run(mut self, stopped: watch::Sender<bool>) {
+    async fn run(mut self, stopped: oneshot::Sender<()>) {
         let mut ticker = self.scrape_until_stopped().await;
         // Nobody may be waiting.
-        let _unheard = stopped.send(true);
+        let _unheard = stopped.send(());
         if let Some(ticker) = &mut ticker {
             self.mark_end(ticker).await;
         }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use model::labels::Label;
 use model::{Labels, LabelsBuilder, relabel};
+use net::go_url::{escaped_host, escaped_path};
 use parking_lot::Mutex;
 
 use crate::job::Job;
@@ -75,11 +76,27 @@ pub struct TargetStatus {
     pub last_duration: Duration,
 }
 
+/// What discovery said of a target: kept in its parts, which many targets share.
+#[derive(Clone)]
+pub struct Origin {
+    job: Arc<Job>,
+    target: Labels,
+    group: Labels,
+}
+
+impl Origin {
+    /// The labels before relabelling.
+    pub fn labels(&self) -> Labels {
+        discovered_labels(&self.job, &self.target, &self.group).labels()
+    }
+}
+
 /// A target as it came out of discovery and relabelling.
 pub struct Target {
     labels: Labels,
-    discovered: Mutex<Labels>,
-    url: String,
+    /// `None` where it was not discovered.
+    origin: Mutex<Option<Origin>>,
+    url: Arc<str>,
     hash: u64,
     status: Mutex<TargetStatus>,
     metadata: Mutex<Arc<Mutex<MetadataCache>>>,
@@ -131,8 +148,8 @@ pub enum TargetError {
 pub enum Discovered {
     /// It is to be scraped.
     Kept(Target),
-    /// Relabelling dropped it; these were its labels before.
-    Dropped(Labels),
+    /// Relabelling dropped it.
+    Dropped(Origin),
 }
 
 impl Target {
@@ -140,11 +157,11 @@ impl Target {
     ///
     /// # Errors
     /// It was kept but cannot be scraped.
-    pub fn discover(job: &Job, target: &Labels, group: &Labels) -> Result<Discovered, TargetError> {
+    pub fn discover(job: &Arc<Job>, target: &Labels, group: &Labels) -> Result<Discovered, TargetError> {
         let mut builder = discovered_labels(job, target, group);
-        let discovered = builder.labels();
+        let origin = Origin { job: job.clone(), target: target.clone(), group: group.clone() };
         if !relabel::process(&mut builder, &job.relabel_rules) {
-            return Ok(Discovered::Dropped(discovered));
+            return Ok(Discovered::Dropped(origin));
         }
         check(&builder)?;
         builder.retain(|name| !name.starts_with(META_PREFIX));
@@ -154,18 +171,18 @@ impl Target {
         }
         let labels = builder.labels();
         if labels.iter().all(|label| label.name.starts_with(RESERVED_PREFIX)) {
-            return Ok(Discovered::Dropped(discovered));
+            return Ok(Discovered::Dropped(origin));
         }
-        Ok(Discovered::Kept(Target::new(job, labels, discovered)))
+        Ok(Discovered::Kept(Target::new(job, labels, Some(origin))))
     }
 
     /// A target of final labels.
-    pub fn new(job: &Job, labels: Labels, discovered: Labels) -> Target {
-        let url = url_of(job, &labels);
+    pub fn new(job: &Job, labels: Labels, origin: Option<Origin>) -> Target {
+        let url: Arc<str> = url_of(job, &labels).into();
         let hash = fnv64a(format!("{:016}", labels.stable_hash()).bytes().chain(url.bytes()));
         Target {
             labels,
-            discovered: Mutex::new(discovered),
+            origin: Mutex::new(origin),
             url,
             hash,
             status: Mutex::default(),
@@ -190,17 +207,23 @@ impl Target {
 
     /// The labels before relabelling.
     pub fn discovered_labels(&self) -> Labels {
-        self.discovered.lock().clone()
+        let origin = self.origin.lock().clone();
+        origin.map_or_else(Labels::empty, |origin| origin.labels())
     }
 
-    /// Takes over what is known newer of the same target.
-    pub fn set_discovered_labels(&self, discovered: Labels) {
-        *self.discovered.lock() = discovered;
+    /// Takes over what was discovered newer of the same target.
+    pub(crate) fn take_origin(&self, newer: &Target) {
+        let origin = newer.origin.lock().clone();
+        *self.origin.lock() = origin;
     }
 
     /// Where it is.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    pub(crate) fn shared_url(&self) -> Arc<str> {
+        self.url.clone()
     }
 
     /// Tells targets apart by labels and URL.
@@ -375,7 +398,11 @@ fn url_of(job: &Job, labels: &Labels) -> String {
     };
     let path = labels.value_or_empty(METRICS_PATH_LABEL);
     let slash = if path.is_empty() || path.starts_with('/') { "" } else { "/" };
-    let mut url = format!("{}://{host}{slash}{}", labels.value_or_empty(SCHEME_LABEL), escaped_path(path));
+    let scheme = match labels.value_or_empty(SCHEME_LABEL) {
+        "" => String::new(),
+        scheme => format!("{scheme}:"),
+    };
+    let mut url = format!("{scheme}//{}{slash}{}", escaped_host(host), escaped_path(path));
     let mut query = String::new();
     for (name, values) in &params {
         for value in values {
@@ -392,21 +419,6 @@ fn url_of(job: &Job, labels: &Labels) -> String {
         url.push_str(&query);
     }
     url
-}
-
-/// A path as it goes onto the wire: what may not stand in a path is encoded.
-fn escaped_path(path: &str) -> String {
-    let mut escaped = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' => escaped.push(byte as char),
-            b'-' | b'_' | b'.' | b'~' | b'$' | b'&' | b'+' | b',' | b'/' | b':' | b';' | b'=' | b'@' => {
-                escaped.push(byte as char);
-            }
-            _ => escaped.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    escaped
 }
 
 /// A name or value of a URL parameter.
@@ -433,7 +445,7 @@ mod tests {
 
     use super::*;
 
-    fn job(change: impl FnOnce(&mut config::ScrapeConfig)) -> Job {
+    fn job(change: impl FnOnce(&mut config::ScrapeConfig)) -> Arc<Job> {
         let mut config = config::ScrapeConfig {
             job_name: "j".to_owned(),
             scrape_interval: PromDuration(60_000),
@@ -441,10 +453,10 @@ mod tests {
             ..config::ScrapeConfig::default()
         };
         change(&mut config);
-        Job::new(Arc::new(config))
+        Arc::new(Job::new(Arc::new(config)))
     }
 
-    fn discover(job: &Job, labels: &[(&str, &str)]) -> Result<Target, String> {
+    fn discover(job: &Arc<Job>, labels: &[(&str, &str)]) -> Result<Target, String> {
         let labels = Labels::from_pairs(labels.iter().copied());
         match Target::discover(job, &labels, &Labels::empty()) {
             Ok(Discovered::Kept(target)) => Ok(target),
@@ -494,6 +506,20 @@ mod tests {
             target.url(),
             "http://a/probe%20it/%C3%A9?a=x+y~%2A&module=icmp&module=b%26c&target=http%3A%2F%2Fb%2F%3Fq%3D1"
         );
+    }
+
+    #[test]
+    fn hosts_are_escaped_as_urls_have_them() {
+        for (address, url) in [
+            ("[::1]:80", "http://[::1]:80/metrics"),
+            ("b\u{fc}cher:80", "http://b%C3%BCcher:80/metrics"),
+            ("user:pw@a:80", "http://user:pw%40a:80/metrics"),
+            ("a?b#c", "http://a%3Fb%23c/metrics"),
+        ] {
+            assert_eq!(discover(&job(|_| {}), &[("__address__", address)]).unwrap().url(), url);
+        }
+        let without_scheme = job(|config| config.scheme = String::new());
+        assert_eq!(discover(&without_scheme, &[("__address__", "a")]).unwrap().url(), "//a/metrics");
     }
 
     #[test]

@@ -163,7 +163,7 @@ fn appending(change: impl FnOnce(&mut config::ScrapeConfig)) -> Appending {
     let mut config = config::ScrapeConfig { job_name: "j".to_owned(), ..config::ScrapeConfig::default() };
     change(&mut config);
     let job = Arc::new(Job::new(Arc::new(config)));
-    let target = Target::new(&job, Labels::from_pairs([("__address__", "t"), ("job", "j")]), Labels::empty());
+    let target = Target::new(&job, Labels::from_pairs([("__address__", "t"), ("job", "j")]), None);
     let registry = Registry::new();
     let appender = PageAppender::new(job, target, AppendOptions::default(), &registry);
     Appending { appender, store: Recorder::new(), registry, time_ms: 1_700_000_000_000 }

@@ -7,6 +7,7 @@ mod support;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -50,8 +51,8 @@ async fn raw(head: &'static [u8], endless: bool) -> SocketAddr {
 
 fn request(url: String) -> FetchRequest {
     FetchRequest {
-        url,
-        accept: "text/plain".to_owned(),
+        url: url.into(),
+        accept: "text/plain".into(),
         accept_encoding: "gzip",
         timeout: Duration::from_secs(5),
         body_size_limit: 0,
@@ -110,28 +111,33 @@ async fn a_page_comes_with_its_type_and_the_headers_went_out() {
 }
 
 #[tokio::test]
-async fn plain_connections_are_kept_between_scrapes_unless_these_are_far_apart() {
-    let router =
-        Router::new().route(
-            "/metrics",
-            get(|headers: HeaderMap| async move {
-                headers.get("connection").map_or("kept", |_| "closed").to_owned()
-            }),
-        );
-    let address = serve(router).await;
-    for (interval_ms, expected) in [(15_000, "kept"), (60_000, "closed")] {
-        let options = net::ClientOptions::new("x", Arc::new(TestClock::new(0)));
-        let config = config::ScrapeConfig {
-            scrape_interval: model::time::PromDuration(interval_ms),
-            ..config::ScrapeConfig::default()
-        };
-        let fetch = NetFetchFactory::new(options, Accountant::unlimited()).fetcher(&config, None).unwrap();
-        for _ in 0..2 {
-            let mut page = Vec::new();
-            fetch.fetch(&request(format!("http://{address}/metrics")), &mut page).await.unwrap();
-            assert_eq!(page, expected.as_bytes());
+async fn a_connection_serves_all_scrapes_even_refused_ones() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = connections.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                while stream.read(&mut request).await.is_ok_and(|n| n > 0) {
+                    let status = if request.starts_with(b"GET /metrics") { "200 OK" } else { "503 Busy" };
+                    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 4\r\n\r\na 1\n");
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            });
         }
+    });
+    let options = net::ClientOptions::new("x", Arc::new(TestClock::new(0)));
+    let config = config::ScrapeConfig::default();
+    let fetch = NetFetchFactory::new(options, Accountant::unlimited()).fetcher(&config, None).unwrap();
+    for path in ["metrics", "busy", "metrics"] {
+        let mut page = Vec::new();
+        let fetched = fetch.fetch(&request(format!("http://{address}/{path}")), &mut page).await;
+        assert_eq!(fetched.is_ok(), path == "metrics", "{fetched:?}");
     }
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

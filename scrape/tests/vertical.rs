@@ -412,10 +412,27 @@ async fn dropped_targets_are_remembered_up_to_a_number() {
     world.manager.sync().await;
     let targets = &world.manager.targets()[0];
     assert_eq!((targets.active.len(), targets.dropped.len(), targets.dropped_count), (1, 2, 4));
-    assert_eq!(targets.dropped[0].get("__address__"), Some("u:1"));
+    assert_eq!(targets.dropped[0].labels().get("__address__"), Some("u:1"));
     assert_eq!(world.metric("prometheus_target_scrape_pool_targets"), 1.0);
     assert_eq!(world.metric("prometheus_target_sync_failed_total"), 1.0);
     assert_eq!(world.manager.scrape_pools(), ["j"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_targets_that_come_to_the_same_the_last_one_is_shown() {
+    let world = World::new(job(|_| {}), AppendOptions::default()).await;
+    let seen = |from: &str| TargetGroup {
+        source: from.to_owned(),
+        targets: vec![Labels::from_pairs([("__address__", "t:1"), ("__meta_from", from)])],
+        labels: Labels::empty(),
+    };
+    for _ in 0..2 {
+        world.manager.update_groups("j", vec![seen("first"), seen("last")]);
+        world.manager.sync().await;
+        let targets = &world.manager.targets()[0];
+        assert_eq!(targets.active.len(), 1);
+        assert_eq!(targets.active[0].discovered_labels().get("__meta_from"), Some("last"));
+    }
 }
 
 #[tokio::test(start_paused = true)]

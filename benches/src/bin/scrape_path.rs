@@ -115,7 +115,7 @@ fn appenders(targets: usize) -> Vec<PageAppender> {
             let address = format!("10.0.{}.{}:9100", i >> 8, i & 255);
             let labels =
                 Labels::from_pairs([("__address__", &*address), ("instance", &address), ("job", "node")]);
-            let target = Target::new(&job, labels, Labels::empty());
+            let target = Target::new(&job, labels, None);
             PageAppender::new(job.clone(), target, AppendOptions::default(), &registry)
         })
         .collect()

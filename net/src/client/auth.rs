@@ -3,12 +3,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use config::{HttpClientConfig, Secret};
-use http::HeaderValue;
-use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
 
 use super::ClientOptions;
 use super::oauth2::TokenSource;
 use crate::error::{BuildError, Fault};
+use crate::go_url::GoUrl;
 use crate::secrets::SecretSource;
 
 /// How requests say who sends them.
@@ -84,21 +84,13 @@ fn sensitive(text: &str) -> Result<HeaderValue, Fault> {
 }
 
 /// Turns `user:password@` of the URL into a header, unless there is one.
-pub(super) fn take_userinfo(parts: &mut Parts) {
-    let Some(authority) = parts.uri.authority() else { return };
-    let Some((userinfo, host)) = authority.as_str().rsplit_once('@') else { return };
+pub(super) fn add_userinfo(url: &GoUrl, headers: &mut HeaderMap) {
+    let Some(userinfo) = url.userinfo() else { return };
     let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
-    let header = sensitive(&basic(&unescaped(user), &unescaped(password)));
-    let Ok(bare) = host.parse() else { return };
-    let mut uri = std::mem::take(&mut parts.uri).into_parts();
-    uri.authority = Some(bare);
-    if let Ok(uri) = http::Uri::from_parts(uri) {
-        parts.uri = uri;
-    }
-    if let Ok(value) = header
-        && !parts.headers.contains_key(http::header::AUTHORIZATION)
+    if let Ok(value) = sensitive(&basic(&unescaped(user), &unescaped(password)))
+        && !headers.contains_key(http::header::AUTHORIZATION)
     {
-        parts.headers.insert(http::header::AUTHORIZATION, value);
+        headers.insert(http::header::AUTHORIZATION, value);
     }
 }
 
@@ -129,10 +121,10 @@ mod tests {
 
     #[test]
     fn a_urls_user_becomes_a_header() {
-        let request = http::Request::get("http://us%65r:p%40ss@host:1/p").body(()).unwrap();
-        let (mut parts, ()) = request.into_parts();
-        take_userinfo(&mut parts);
-        assert_eq!(parts.uri.to_string(), "http://host:1/p");
-        assert_eq!(parts.headers["authorization"], basic("user", "p@ss"));
+        let url = GoUrl::parse("http://us%65r:p%40ss@host:1/p").unwrap();
+        let mut headers = HeaderMap::new();
+        add_userinfo(&url, &mut headers);
+        assert_eq!(headers["authorization"], basic("user", "p@ss"));
+        assert_eq!(url.host(), "host:1");
     }
 }

@@ -1,41 +1,31 @@
 //! From a URL to a connection: directly, by a unix socket, or through a proxy;
 //! then TLS where the URL asks for it.
 
-use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Uri;
-use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tower::Service;
 
 use super::ClientOptions;
+use super::destination::Destination;
 use super::dial;
-use super::dials::{Closing, DialCounters};
+use super::dials::DialCounters;
 use super::proxy::{Proxy, ProxyKind, ProxyRules};
-use super::stream::{Pooled, Raw, Stream};
+use super::stream::{Raw, Stream, Tcp};
 use crate::error::{ConnectError, io_text, tls_text};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a proxy's answer to `CONNECT`, head only.
 const CONNECT_ANSWER_MAX: usize = 16 * 1024;
 
-/// Makes the connections of one pool. Clones share it.
-#[derive(Clone)]
+/// Makes the connections of one pool.
 pub(super) struct Connector {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
     tls: Arc<ClientConfig>,
     /// The name that certificates must bear, instead of the URL's host.
     server_name: Option<ServerName<'static>>,
@@ -52,81 +42,67 @@ impl Connector {
         proxy: Arc<ProxyRules>,
         options: &ClientOptions,
     ) -> Connector {
-        let unix_socket = options.unix_socket.clone();
-        let round_robin_dns = options.round_robin_dns;
-        let dials = options.dials.clone();
-        let inner = Inner { tls, server_name, proxy, unix_socket, round_robin_dns, dials };
-        Connector { inner: Arc::new(inner) }
-    }
-}
-
-impl Service<Uri> for Connector {
-    type Response = Pooled;
-    type Error = ConnectError;
-    type Future = Pin<Box<dyn Future<Output = Result<Pooled, ConnectError>> + Send>>;
-
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
-        Poll::Ready(Ok(()))
+        Connector {
+            tls,
+            server_name,
+            proxy,
+            unix_socket: options.unix_socket.clone(),
+            round_robin_dns: options.round_robin_dns,
+            dials: options.dials.clone(),
+        }
     }
 
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let inner = Arc::clone(&self.inner);
-        Box::pin(async move {
-            let (stream, closing) = inner.connect(&uri).await?;
-            Ok(Pooled { stream: TokioIo::new(stream), _closing: closing })
-        })
-    }
-}
-
-impl Inner {
-    async fn connect(&self, uri: &Uri) -> Result<(Stream, Closing), ConnectError> {
-        let host = uri.host().filter(|host| !host.is_empty()).ok_or(ConnectError::NoHost)?;
-        let is_https = uri.scheme_str() == Some("https");
-        let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
+    pub(super) async fn connect(&self, to: &Destination) -> Result<Stream, ConnectError> {
+        let (host, port) = (to.host.as_str(), to.port.as_str());
         let mut through_proxy = false;
-        let (raw, closing) = if let Some(path) = &self.unix_socket {
-            self.dials.count(unix(path)).await?
-        } else if let Some(proxy) = self.proxy.route(uri) {
-            let (raw, closing) = self.reach_proxy(proxy).await?;
-            let raw = if proxy.kind == ProxyKind::Socks5 {
+        let raw = if let Some(path) = &self.unix_socket {
+            let (stream, closing) = self.dials.count(unix(path)).await?;
+            Raw::Unix(stream, closing)
+        } else if let Some(proxy) = self.proxy.route(&to.uri) {
+            let raw = self.reach_proxy(proxy).await?;
+            if proxy.kind == ProxyKind::Socks5 {
+                let port = port.parse().map_err(|_| ConnectError::Port(port.to_owned()))?;
                 socks5(raw, proxy, host, port).await?
-            } else if is_https {
-                self.tunnel(raw, proxy, host, port).await?
+            } else if to.is_https {
+                self.tunnel(raw, proxy, to).await?
             } else {
                 through_proxy = true;
                 raw
-            };
-            (raw, closing)
+            }
         } else {
-            let (stream, closing) = self.dials.count(dial::tcp(host, port, self.round_robin_dns)).await?;
-            (Raw::Tcp(stream), closing)
+            self.tcp(host, port, self.round_robin_dns).await?
         };
-        if !is_https {
-            return Ok((Stream::Plain { raw, through_proxy }, closing));
+        if !to.is_https {
+            return Ok(Stream::Plain { raw, through_proxy });
         }
         let name = match &self.server_name {
             Some(name) => name.clone(),
             None => server_name(host)?,
         };
-        let stream = handshake(Arc::clone(&self.tls), name, raw).await?;
-        Ok((Stream::Tls(Box::new(stream)), closing))
+        Ok(Stream::Tls(Box::new(handshake(Arc::clone(&self.tls), name, raw).await?)))
     }
 
-    async fn reach_proxy(&self, proxy: &Proxy) -> Result<(Raw, Closing), ConnectError> {
-        let dialled = self.dials.count(dial::tcp(&proxy.host, proxy.port, false)).await;
-        let (stream, closing) = dialled.map_err(|error| proxy_fault(format!("proxyconnect tcp: {error}")))?;
-        let raw = Raw::Tcp(stream);
+    async fn tcp(&self, host: &str, port: &str, round_robin: bool) -> Result<Raw, ConnectError> {
+        let (stream, closing) = self.dials.count(dial::tcp(host, port, round_robin)).await?;
+        Ok(Raw::Tcp(Tcp::new(stream, closing)))
+    }
+
+    async fn reach_proxy(&self, proxy: &Proxy) -> Result<Raw, ConnectError> {
+        let bare = proxy.host.trim_matches(['[', ']']);
+        let raw = self.tcp(bare, &proxy.port.to_string(), false).await;
+        let raw = raw.map_err(|error| proxy_fault(format!("proxyconnect tcp: {error}")))?;
         if proxy.kind != ProxyKind::Https {
-            return Ok((raw, closing));
+            return Ok(raw);
         }
         let mut tls = (*self.tls).clone();
         tls.alpn_protocols.clear();
         let name = server_name(&proxy.host)?;
-        Ok((Raw::Tunnel(Box::new(handshake(Arc::new(tls), name, raw).await?)), closing))
+        Ok(Raw::Tunnel(Box::new(handshake(Arc::new(tls), name, raw).await?)))
     }
 
-    async fn tunnel(&self, mut raw: Raw, proxy: &Proxy, host: &str, port: u16) -> Result<Raw, ConnectError> {
-        let mut request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n").into_bytes();
+    async fn tunnel(&self, mut raw: Raw, proxy: &Proxy, to: &Destination) -> Result<Raw, ConnectError> {
+        let place = to.host_and_port();
+        let mut request = format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n").into_bytes();
         let authorization = proxy.authorization().map(|value| (http::header::PROXY_AUTHORIZATION, value));
         for (name, value) in self.proxy.connect_headers.iter().cloned().chain(authorization) {
             request.extend_from_slice(name.as_str().as_bytes());
@@ -169,10 +145,10 @@ async fn connect_answer(raw: &mut Raw) -> Result<String, ConnectError> {
     Ok(String::from_utf8_lossy(line).into_owned())
 }
 
-async fn unix(path: &Path) -> Result<Raw, ConnectError> {
+async fn unix(path: &Path) -> Result<UnixStream, ConnectError> {
     let stream = UnixStream::connect(path).await;
     let failed = |error: std::io::Error| ConnectError::Unix { path: path.to_owned(), why: io_text(&error) };
-    stream.map(Raw::Unix).map_err(failed)
+    stream.map_err(failed)
 }
 
 fn server_name(host: &str) -> Result<ServerName<'static>, ConnectError> {

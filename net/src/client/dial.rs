@@ -1,6 +1,6 @@
 //! From a host and port to a TCP connection.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -17,11 +17,14 @@ const ADDRESS_TIMEOUT: Duration = Duration::from_secs(30);
 static TURN: AtomicUsize = AtomicUsize::new(0);
 
 /// Connects to a host; where `round_robin`, to one of its addresses by turns.
-pub(super) async fn tcp(host: &str, port: u16, round_robin: bool) -> Result<TcpStream, ConnectError> {
+pub(super) async fn tcp(host: &str, port: &str, round_robin: bool) -> Result<TcpStream, ConnectError> {
     let addresses = lookup(host, port).await?;
     if round_robin {
         let turn = TURN.fetch_add(1, Ordering::Relaxed);
-        return connect(addresses[turn % addresses.len()]).await;
+        return connect(addresses[turn % addresses.len()], host.is_empty()).await;
+    }
+    if host.is_empty() {
+        return connect(addresses[0], true).await;
     }
     let prefers_v6 = addresses[0].is_ipv6();
     let (first, second): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|a| a.is_ipv6() == prefers_v6);
@@ -31,22 +34,65 @@ pub(super) async fn tcp(host: &str, port: u16, round_robin: bool) -> Result<TcpS
     race(&first, &second).await
 }
 
-async fn lookup(host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
-    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-    if let Ok(ip) = bare.parse() {
+async fn lookup(host: &str, port: &str) -> Result<Vec<SocketAddr>, ConnectError> {
+    let bad_port = |_| ConnectError::Port(port.to_owned());
+    let port: u16 = port.parse().map_err(bad_port)?;
+    if host.is_empty() {
+        return Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))]);
+    }
+    if let Ok(ip) = host.parse() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
-    let failed = |why: String| ConnectError::Lookup { host: bare.to_owned(), why };
-    let found = tokio::net::lookup_host((bare, port)).await;
-    let addresses: Vec<SocketAddr> = found.map_err(|error| failed(lookup_text(&error)))?.collect();
-    if addresses.is_empty() { Err(failed("no such host".to_owned())) } else { Ok(addresses) }
+    let failed =
+        |server: Option<String>, why: String| ConnectError::Lookup { host: host.to_owned(), server, why };
+    let has_zone = host.contains(':') && host.contains('%');
+    if !has_zone && !is_domain_name(host) {
+        return Err(failed(None, NO_SUCH_HOST.to_owned()));
+    }
+    let found = tokio::net::lookup_host((host, port)).await;
+    let addresses: Vec<SocketAddr> =
+        found.map_err(|error| failed(first_name_server(), lookup_text(&error)))?.collect();
+    if addresses.is_empty() {
+        return Err(failed(first_name_server(), NO_SUCH_HOST.to_owned()));
+    }
+    Ok(addresses)
+}
+
+const NO_SUCH_HOST: &str = "no such host";
+
+/// Whether a text can be a name in the domain name system, as Go has it: a
+/// number that looks like an address is none.
+fn is_domain_name(name: &str) -> bool {
+    /// Bytes of a name without the dot at its end.
+    const NAME_BYTES_MAX: usize = 253;
+    /// Bytes between two dots.
+    const LABEL_BYTES_MAX: usize = 63;
+    let bare = name.strip_suffix('.').unwrap_or(name);
+    let is_label = |label: &str| {
+        (1..=LABEL_BYTES_MAX).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    bare.len() <= NAME_BYTES_MAX
+        && bare.split('.').all(is_label)
+        && bare.bytes().any(|b| !b.is_ascii_digit() && b != b'.')
+}
+
+/// The server that names are asked of first.
+fn first_name_server() -> Option<String> {
+    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let servers = text.lines().filter_map(|line| line.strip_prefix("nameserver"));
+    let mut addresses = servers.filter_map(|server| server.split_whitespace().next()?.parse().ok());
+    let first = addresses.next().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    Some(SocketAddr::new(first, 53).to_string())
 }
 
 /// The resolver's reasons in Go's words.
 fn lookup_text(error: &std::io::Error) -> String {
     let text = error.to_string();
     if text.contains("Name or service not known") || text.contains("No address associated") {
-        return "no such host".to_owned();
+        return NO_SUCH_HOST.to_owned();
     }
     if text.contains("Temporary failure") {
         return "server misbehaving".to_owned();
@@ -82,7 +128,7 @@ async fn race(first: &[SocketAddr], second: &[SocketAddr]) -> Result<TcpStream, 
 async fn any_of(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
     let mut first_fault = None;
     for address in addresses {
-        match connect(*address).await {
+        match connect(*address, false).await {
             Ok(stream) => return Ok(stream),
             Err(fault) => first_fault = first_fault.or(Some(fault)),
         }
@@ -90,15 +136,33 @@ async fn any_of(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
     Err(first_fault.unwrap_or(ConnectError::NoHost))
 }
 
-async fn connect(address: SocketAddr) -> Result<TcpStream, ConnectError> {
-    let failed = |why: String| ConnectError::Tcp { address: address.to_string(), why };
+/// Connects to an address; to this machine, `host` being empty, it is not told.
+async fn connect(address: SocketAddr, is_here: bool) -> Result<TcpStream, ConnectError> {
+    let shown = if is_here { format!(":{}", address.port()) } else { address.to_string() };
+    let failed = |error: std::io::Error| ConnectError::Tcp { address: shown.clone(), why: io_text(&error) };
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-    let socket = socket.map_err(|error| failed(io_text(&error)))?;
+    let socket = socket.map_err(failed)?;
     // Best effort: a connection without it works as well.
     let _ = socket.set_keepalive(true);
     let connected = tokio::time::timeout(ADDRESS_TIMEOUT, socket.connect(address)).await;
-    let stream = connected.map_err(|_| failed("i/o timeout".to_owned()))?;
-    let stream = stream.map_err(|error| failed(io_text(&error)))?;
+    let stream = connected.map_err(|_| ConnectError::TcpTimeout { address: shown.clone() })?;
+    let stream = stream.map_err(failed)?;
     let _ = stream.set_nodelay(true);
     Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_odd_signs_are_no_names() {
+        for name in ["a", "a.b.", "ex_ample.invalid", "xn--bcher-kva.invalid", "1a"] {
+            assert!(is_domain_name(name), "{name}");
+        }
+        for name in ["", ".", "127.1", "1", "a..b", "-a", "a-", "a b", "%zz", "a:b", "b\u{fc}cher"] {
+            assert!(!is_domain_name(name), "{name}");
+        }
+        assert!(!is_domain_name(&"a".repeat(64)) && !is_domain_name(&"a.".repeat(128)));
+    }
 }

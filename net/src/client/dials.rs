@@ -39,7 +39,7 @@ impl Dials {
             registry.counter_vec(&format!("net_conntrack_dialer_conn_{what}_total"), help, labels)
         };
         let name = ["dialer_name"];
-        Dials {
+        let dials = Dials {
             attempted: counters(
                 "attempted",
                 "Total number of connections attempted by the given dialer a given name.",
@@ -60,7 +60,10 @@ impl Dials {
                 "Total number of connections failed to dial by the dialer a given name.",
                 &["dialer_name", "reason"],
             ),
-        }
+        };
+        // What has no name is counted upstream too: under this one.
+        dials.of("default");
+        dials
     }
 
     /// The counters of one client, all there from the start.
@@ -101,9 +104,9 @@ impl DialCounters {
     ) -> Result<(S, Closing), ConnectError> {
         self.0.attempted.inc();
         // A dial that is given up, as by a scrape's deadline, has timed out.
-        let mut attempt = Attempt { counters: self, failed: Some(Reason::Timeout) };
+        let mut attempt = Attempt { counters: self, failed: &[Reason::Timeout] };
         let dialled = dial.await;
-        attempt.failed = dialled.as_ref().err().map(reason);
+        attempt.failed = dialled.as_ref().err().map_or(&[], reasons);
         drop(attempt);
         let stream = dialled?;
         self.0.established.inc();
@@ -113,28 +116,31 @@ impl DialCounters {
 
 struct Attempt<'a> {
     counters: &'a DialCounters,
-    failed: Option<Reason>,
+    failed: &'static [Reason],
 }
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        if let Some(reason) = self.failed {
-            self.counters.0.failed[reason as usize].inc();
+        for reason in self.failed {
+            self.counters.0.failed[*reason as usize].inc();
         }
     }
 }
 
-fn reason(error: &ConnectError) -> Reason {
+/// As upstream: what the system says is unknown too, even where it is known.
+fn reasons(error: &ConnectError) -> &'static [Reason] {
     match error {
-        ConnectError::Lookup { .. } => Reason::Resolution,
-        ConnectError::Tcp { why, .. } | ConnectError::Unix { why, .. } => match why {
-            why if why.contains("refused") => Reason::Refused,
-            why if why.contains("timeout") || why.contains("timed out") => Reason::Timeout,
-            _ => Reason::Unknown,
-        },
-        _ => Reason::Unknown,
+        ConnectError::Lookup { .. } => &[Reason::Resolution],
+        ConnectError::TcpTimeout { .. } => &[Reason::Timeout, Reason::Unknown],
+        ConnectError::Tcp { why, .. } | ConnectError::Unix { why, .. } if why == REFUSED => {
+            &[Reason::Refused, Reason::Unknown]
+        }
+        _ => &[Reason::Unknown],
     }
 }
+
+/// The system's words where nobody listens.
+const REFUSED: &str = "connection refused";
 
 /// Lives as long as its connection, and counts it as closed then.
 pub(super) struct Closing(Counter);
@@ -158,11 +164,13 @@ mod tests {
     async fn each_dial_is_counted_by_what_came_of_it() {
         let dials = Dials::new(&Registry::new());
         let tcp = |why: &str| ConnectError::Tcp { address: "a:1".to_owned(), why: why.to_owned() };
-        let lookup = ConnectError::Lookup { host: "h".to_owned(), why: "no such host".to_owned() };
+        let timeout = ConnectError::TcpTimeout { address: "a:1".to_owned() };
+        let lookup =
+            ConnectError::Lookup { host: "h".to_owned(), server: None, why: "no such host".to_owned() };
         dialled(&dials, Ok(())).await;
         dialled(&dials, Ok(())).await;
         dialled(&dials, Err(tcp("connection refused"))).await;
-        dialled(&dials, Err(tcp("i/o timeout"))).await;
+        dialled(&dials, Err(timeout)).await;
         dialled(&dials, Err(tcp("network is unreachable"))).await;
         dialled(&dials, Err(lookup)).await;
         let counters = dials.of("job");
@@ -173,7 +181,7 @@ mod tests {
         assert_eq!((counters.attempted.get(), counters.established.get()), (8.0, 3.0));
         assert_eq!(counters.closed.get(), 2.0, "one is open");
         let failed: Vec<f64> = counters.failed.iter().map(Counter::get).collect();
-        assert_eq!(failed, [1.0, 1.0, 2.0, 1.0], "{REASONS:?}");
+        assert_eq!(failed, [1.0, 1.0, 2.0, 3.0], "{REASONS:?}");
         drop(kept);
         assert_eq!(counters.closed.get(), 3.0);
     }

@@ -195,7 +195,7 @@ impl TokenSource {
             request.headers_mut().insert(AUTHORIZATION, text);
         }
         let response =
-            Box::pin(self.client.send(request)).await.map_err(|error| failed(error.to_string()))?;
+            Box::pin(self.client.send(request)).await.map_err(|error| (None, error.to_string()))?;
         let status = response.status();
         let form_answer = is_form(&response);
         let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;

@@ -3,9 +3,10 @@
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName};
-use http::{Method, Response, StatusCode, Uri};
+use http::{Method, Response, StatusCode};
 
 use crate::error::{Fault, HttpError};
+use crate::go_url::GoUrl;
 
 /// Requests of a chain, the first included.
 const HOPS_MAX: usize = 10;
@@ -22,7 +23,7 @@ const SENSITIVE: [HeaderName; 5] = [
 /// One request of a chain.
 pub(super) struct Hop {
     pub(super) method: Method,
-    pub(super) uri: Uri,
+    pub(super) url: GoUrl,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
     /// Whether the chain has left its first host; it stays so.
@@ -32,17 +33,17 @@ pub(super) struct Hop {
 }
 
 impl Hop {
-    pub(super) fn new(method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Hop {
-        let first_host = uri.host().unwrap_or("").to_ascii_lowercase();
-        Hop { method, uri, headers, body, left_host: false, first_host, n_hops: 1 }
+    pub(super) fn new(method: Method, url: GoUrl, headers: HeaderMap, body: Bytes) -> Hop {
+        let first_host = url.hostname().to_ascii_lowercase();
+        Hop { method, url, headers, body, left_host: false, first_host, n_hops: 1 }
     }
 
     pub(super) fn error(&self, fault: Fault) -> HttpError {
-        HttpError { method: self.method.clone(), url: self.uri.to_string(), fault }
+        HttpError { method: self.method.clone(), url: self.url.to_string(), fault }
     }
 
     /// The request that an answer leads to; `None` where the answer is final.
-    pub(super) fn next<B>(&self, response: &Response<B>) -> Result<Option<Hop>, Fault> {
+    pub(super) fn next<B>(&self, response: &Response<B>) -> Result<Option<Hop>, HttpError> {
         let keeps_method = match response.status() {
             StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER => {
                 matches!(self.method, Method::GET | Method::HEAD)
@@ -50,11 +51,18 @@ impl Hop {
             StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => true,
             _ => return Ok(None),
         };
-        let Some(location) = response.headers().get(header::LOCATION) else { return Ok(None) };
-        if self.n_hops >= HOPS_MAX {
-            return Err(Fault::Redirects(HOPS_MAX));
+        let location = response.headers().get(header::LOCATION).map_or(&b""[..], |value| value.as_bytes());
+        if location.is_empty() {
+            return Ok(None);
         }
-        let uri = self.resolve(location.as_bytes())?;
+        let location = String::from_utf8_lossy(location).into_owned();
+        let reference = GoUrl::parse(&location)
+            .map_err(|why| self.error(Fault::Location { location: location.clone(), why }))?;
+        if self.n_hops >= HOPS_MAX {
+            // Told of as the server wrote it.
+            return Err(HttpError { url: location, ..self.error(Fault::Redirects(HOPS_MAX)) });
+        }
+        let url = self.url.join(&reference).without_empty_port();
         let mut headers = self.headers.clone();
         let mut body = self.body.clone();
         let mut method = self.method.clone();
@@ -65,7 +73,7 @@ impl Hop {
                 headers.remove(name);
             }
         }
-        let host = uri.host().unwrap_or("").to_ascii_lowercase();
+        let host = url.hostname().to_ascii_lowercase();
         let left_host = self.left_host || !is_domain_or_subdomain(&host, &self.first_host);
         if left_host {
             SENSITIVE.iter().for_each(|name| drop(headers.remove(name)));
@@ -74,22 +82,13 @@ impl Hop {
         }
         Ok(Some(Hop {
             method,
-            uri,
+            url,
             headers,
             body,
             left_host,
             first_host: self.first_host.clone(),
             n_hops: self.n_hops + 1,
         }))
-    }
-
-    fn resolve(&self, location: &[u8]) -> Result<Uri, Fault> {
-        let bad = |why: String| Fault::Location(why);
-        let location = std::str::from_utf8(location).map_err(|_| bad("not text".to_owned()))?;
-        let base = url::Url::parse(&self.uri.to_string()).map_err(|error| bad(error.to_string()))?;
-        let mut target = base.join(location).map_err(|error| bad(error.to_string()))?;
-        target.set_fragment(None);
-        target.as_str().parse().map_err(|error: http::uri::InvalidUri| bad(error.to_string()))
     }
 }
 
@@ -112,7 +111,7 @@ mod tests {
 
     fn redirected(status: u16, method: Method, from: &str, to: &str) -> Hop {
         let headers = [(header::AUTHORIZATION, "x".parse().unwrap())].into_iter().collect();
-        let hop = Hop::new(method, from.parse().unwrap(), headers, Bytes::from_static(b"body"));
+        let hop = Hop::new(method, GoUrl::parse(from).unwrap(), headers, Bytes::from_static(b"body"));
         let response = Response::builder().status(status).header("location", to).body(()).unwrap();
         hop.next(&response).unwrap().unwrap()
     }
@@ -133,7 +132,7 @@ mod tests {
     fn a_post_becomes_a_get_unless_the_status_says_otherwise() {
         let hop = redirected(303, Method::POST, "http://a/x", "y");
         assert_eq!(
-            (hop.method, hop.body.len(), hop.uri.to_string()),
+            (hop.method, hop.body.len(), hop.url.to_string()),
             (Method::GET, 0, "http://a/y".to_owned())
         );
         let hop = redirected(307, Method::POST, "http://a/x", "y");

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use config::azuread::AzureAdConfig;
 use config::remote::{GoogleIamConfig, SigV4Config};
 use config::{HttpClientConfig, Secret};
-use http::HeaderValue;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use http::{HeaderValue, Uri};
 use tokio::sync::Mutex;
 
 use super::redirect::Hop;
@@ -68,10 +68,10 @@ impl RequestSigner {
     }
 
     /// Signs a request whose headers are complete.
-    pub(super) async fn sign(&self, hop: &Hop, headers: &mut HeaderMap) -> Result<(), Fault> {
+    pub(super) async fn sign(&self, hop: &Hop, uri: &Uri, headers: &mut HeaderMap) -> Result<(), Fault> {
         let failed = |error: CloudError| Fault::Token(error.to_string());
         match self {
-            RequestSigner::Aws(signer) => signer.sign(hop, headers).await.map_err(failed),
+            RequestSigner::Aws(signer) => signer.sign(hop, uri, headers).await.map_err(failed),
             RequestSigner::Azure(tokens) => bearer(&tokens.token().await.map_err(failed)?, headers),
             RequestSigner::Google(tokens) => {
                 if let Ok(project) = HeaderValue::from_str(tokens.quota_project())
@@ -123,7 +123,7 @@ impl AwsSigner {
         })
     }
 
-    async fn sign(&self, hop: &Hop, headers: &mut HeaderMap) -> Result<(), CloudError> {
+    async fn sign(&self, hop: &Hop, uri: &Uri, headers: &mut HeaderMap) -> Result<(), CloudError> {
         let now_ms = self.options.clock.now_ms();
         // Requests that need new credentials wait for the one that asks for them.
         let mut kept = self.credentials.lock().await;
@@ -136,6 +136,6 @@ impl AwsSigner {
         drop(kept);
         let signer =
             aws::Signer { credentials: &credentials, region: &self.region, service: &self.service, now_ms };
-        signer.sign(&hop.method, &hop.uri, headers, &hop.body)
+        signer.sign(&hop.method, uri, headers, &hop.body)
     }
 }

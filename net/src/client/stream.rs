@@ -1,10 +1,10 @@
 //! A connection in any of its forms.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
@@ -13,10 +13,28 @@ use super::dials::Closing;
 
 /// A connection before TLS.
 pub(super) enum Raw {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+    Tcp(Tcp),
+    Unix(UnixStream, Closing),
     /// Through a proxy that is itself reached by TLS.
     Tunnel(Box<TlsStream<Raw>>),
+}
+
+/// A connection that knows its ends, which the system forgets when it breaks off.
+pub(super) struct Tcp {
+    stream: TcpStream,
+    ends: Ends,
+    /// Counts it as closed when it is.
+    _closing: Closing,
+}
+
+/// This side and the other of a TCP connection.
+pub(super) type Ends = Option<(SocketAddr, SocketAddr)>;
+
+impl Tcp {
+    pub(super) fn new(stream: TcpStream, closing: Closing) -> Tcp {
+        let ends = stream.local_addr().ok().zip(stream.peer_addr().ok());
+        Tcp { stream, ends, _closing: closing }
+    }
 }
 
 /// A connection as requests use it.
@@ -25,11 +43,51 @@ pub(super) enum Stream {
     Tls(Box<TlsStream<Raw>>),
 }
 
+impl Raw {
+    fn ends(&self) -> Ends {
+        match self {
+            Raw::Tcp(tcp) => tcp.ends,
+            Raw::Unix(..) => None,
+            Raw::Tunnel(stream) => stream.get_ref().0.ends(),
+        }
+    }
+}
+
+impl Stream {
+    /// Both ends, for errors to tell.
+    pub(super) fn ends(&self) -> Ends {
+        match self {
+            Stream::Plain { raw, .. } => raw.ends(),
+            Stream::Tls(stream) => stream.get_ref().0.ends(),
+        }
+    }
+
+    /// Whether the two sides agreed on HTTP/2.
+    pub(super) fn speaks_http2(&self) -> bool {
+        match self {
+            Stream::Plain { .. } => false,
+            Stream::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
+    }
+
+    /// Whether a proxy reads the requests.
+    pub(super) fn is_through_proxy(&self) -> bool {
+        matches!(self, Stream::Plain { through_proxy: true, .. })
+    }
+
+    /// Whether a connection that nothing is expected from can be used: it has
+    /// neither ended nor said anything.
+    pub(super) fn poll_is_silent(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut byte = [0u8; 1];
+        Pin::new(self).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_pending()
+    }
+}
+
 macro_rules! delegate {
     ($self:ident, $stream:ident => $call:expr) => {
         match $self.get_mut() {
-            Raw::Tcp($stream) => $call,
-            Raw::Unix($stream) => $call,
+            Raw::Tcp(Tcp { stream: $stream, .. }) => $call,
+            Raw::Unix($stream, _) => $call,
             Raw::Tunnel($stream) => $call,
         }
     };
@@ -84,47 +142,5 @@ impl AsyncWrite for Stream {
             Stream::Plain { raw, .. } => Pin::new(raw).poll_shutdown(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
-    }
-}
-
-/// A [`Stream`] as hyper's pool wants it.
-pub(super) struct Pooled {
-    pub(super) stream: hyper_util::rt::TokioIo<Stream>,
-    pub(super) _closing: Closing,
-}
-
-impl Connection for Pooled {
-    fn connected(&self) -> Connected {
-        match self.stream.inner() {
-            Stream::Plain { through_proxy, .. } => Connected::new().proxy(*through_proxy),
-            Stream::Tls(stream) => {
-                let alpn = stream.get_ref().1.alpn_protocol();
-                if alpn == Some(b"h2") { Connected::new().negotiated_h2() } else { Connected::new() }
-            }
-        }
-    }
-}
-
-impl hyper::rt::Read for Pooled {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: hyper::rt::ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
-    }
-}
-
-impl hyper::rt::Write for Pooled {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }

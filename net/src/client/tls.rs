@@ -15,12 +15,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
     SupportedProtocolVersion,
 };
 use sha2::{Digest, Sha256};
 
-use crate::error::{BuildError, io_text};
+use crate::error::{BuildError, LegacyName, io_text};
+use crate::server::san;
 
 /// One part of a block: written in it, or in a file.
 #[derive(Clone, Debug)]
@@ -233,10 +234,7 @@ impl TlsSettings {
         let web = WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), provider())
             .build()
             .map_err(|error| BuildError::Tls(error.to_string()))?;
-        if pinned.is_empty() {
-            return Ok(web);
-        }
-        Ok(Arc::new(PinnedAuthority { web, pinned, provider: provider() }))
+        Ok(Arc::new(Authorities { web, pinned, provider: provider() }))
     }
 }
 
@@ -283,16 +281,17 @@ pub(crate) fn certificate_and_key(
     Ok((chain, key))
 }
 
-/// Believes what the authorities vouch for, and a server that shows one of them
-/// itself: people configure a self-signed certificate as its own authority.
+/// Believes what the authorities vouch for, and a server that shows one of the
+/// configured ones itself: people configure a self-signed certificate as its
+/// own authority.
 #[derive(Debug)]
-struct PinnedAuthority {
+struct Authorities {
     web: Arc<WebPkiServerVerifier>,
     pinned: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for PinnedAuthority {
+impl ServerCertVerifier for Authorities {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -309,6 +308,10 @@ impl ServerCertVerifier for PinnedAuthority {
             let parsed = ParsedCertificate::try_from(end_entity)?;
             verify_server_name(&parsed, server_name)?;
             return Ok(ServerCertVerified::assertion());
+        }
+        if is_nameless(&verdict) && names_only_in_subject(end_entity, server_name) {
+            let legacy = OtherError(Arc::new(LegacyName));
+            return Err(Error::InvalidCertificate(CertificateError::Other(legacy)));
         }
         verdict
     }
@@ -334,6 +337,27 @@ impl ServerCertVerifier for PinnedAuthority {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// Whether a certificate was refused that has no names where names belong.
+fn is_nameless(verdict: &Result<ServerCertVerified, Error>) -> bool {
+    let Err(Error::InvalidCertificate(CertificateError::NotValidForNameContext { presented, .. })) = verdict
+    else {
+        return false;
+    };
+    presented.is_empty()
+}
+
+/// Whether a certificate names its host in its subject, as was usual once.
+fn names_only_in_subject(end_entity: &CertificateDer<'_>, server_name: &ServerName<'_>) -> bool {
+    let ServerName::DnsName(host) = server_name else { return false };
+    let host = host.as_ref();
+    let Some(name) = san::common_name(end_entity) else { return false };
+    let host_tail = host.split_once('.').map_or("", |(_, tail)| tail);
+    name.eq_ignore_ascii_case(host)
+        || name
+            .strip_prefix("*.")
+            .is_some_and(|tail| !tail.is_empty() && tail.eq_ignore_ascii_case(host_tail))
 }
 
 /// `insecure_skip_verify`: believes any certificate, though its key must be held.

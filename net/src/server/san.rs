@@ -20,7 +20,7 @@ const IP: u8 = 0x87;
 const SUBJECT_ALT_NAME: [u8; 3] = [0x55, 0x1d, 0x11];
 
 /// All names of a certificate in DER as text; `None` where it is malformed.
-pub(super) fn names(certificate: &[u8]) -> Option<Vec<String>> {
+pub(crate) fn names(certificate: &[u8]) -> Option<Vec<String>> {
     let (tag, certificate, _) = element(certificate)?;
     let (tbs_tag, mut tbs, _) = element(certificate)?;
     if tag != SEQUENCE || tbs_tag != SEQUENCE {
@@ -34,6 +34,37 @@ pub(super) fn names(certificate: &[u8]) -> Option<Vec<String>> {
         tbs = rest;
     }
     Some(Vec::new())
+}
+
+/// The subject's common name, where it has one as text.
+pub(crate) fn common_name(certificate: &[u8]) -> Option<String> {
+    /// 2.5.4.3
+    const COMMON_NAME: [u8; 3] = [0x55, 0x04, 0x03];
+    const VERSION: u8 = 0xa0;
+    /// Serial number, algorithm, issuer and dates stand before the subject.
+    const BEFORE_SUBJECT: usize = 4;
+    let (_, certificate, _) = element(certificate)?;
+    let (_, mut tbs, _) = element(certificate)?;
+    if let (VERSION, _, rest) = element(tbs)? {
+        tbs = rest;
+    }
+    for _ in 0..BEFORE_SUBJECT {
+        tbs = element(tbs)?.2;
+    }
+    let (_, mut subject, _) = element(tbs)?;
+    while !subject.is_empty() {
+        let (_, mut set, rest) = element(subject)?;
+        subject = rest;
+        while !set.is_empty() {
+            let (_, pair, rest) = element(set)?;
+            set = rest;
+            let (_, id, value) = element(pair)?;
+            if id == COMMON_NAME {
+                return String::from_utf8(element(value)?.1.to_vec()).ok();
+            }
+        }
+    }
+    None
 }
 
 /// Tag, value, and what follows. Tags of several bytes do not occur here.
@@ -111,6 +142,21 @@ mod tests {
         let mut found = names(cert.der()).unwrap();
         found.sort();
         assert_eq!(found, ["10.0.0.1", "a.example", "me@a.example", "spiffe://a/b"]);
+    }
+
+    #[test]
+    fn the_common_name_is_found() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::OrganizationName, "somebody");
+        params.distinguished_name.push(rcgen::DnType::CommonName, "a.example");
+        let cert = params.self_signed(&key).unwrap();
+        assert_eq!(common_name(cert.der()).as_deref(), Some("a.example"));
+        for len in 0..cert.der().len() {
+            // No length makes it panic.
+            let _cut = common_name(&cert.der()[..len]);
+        }
     }
 
     #[test]

@@ -214,6 +214,12 @@ pub struct TlsFiles {
 
 impl TlsFiles {
     pub fn new(names: &[&str]) -> TlsFiles {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        TlsFiles::of(rcgen::CertificateParams::new(names).unwrap())
+    }
+
+    /// With a certificate of these parameters.
+    pub fn of(params: rcgen::CertificateParams) -> TlsFiles {
         let dir = tempfile::tempdir().unwrap();
         let ca_key = rcgen::KeyPair::generate().unwrap();
         let mut ca_params = rcgen::CertificateParams::new(Vec::new()).unwrap();
@@ -221,8 +227,7 @@ impl TlsFiles {
         let ca = ca_params.self_signed(&ca_key).unwrap();
         let issuer = rcgen::Issuer::new(ca_params, ca_key);
         let key = rcgen::KeyPair::generate().unwrap();
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let cert = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+        let cert = params.signed_by(&key, &issuer).unwrap();
         let write = |name: &str, text: String| {
             let path = dir.path().join(name);
             std::fs::write(&path, text).unwrap();

@@ -7,10 +7,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use config::HttpClientConfig;
 use http::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use net::{ClientOptions, HttpClient};
+use net::{Body, ClientOptions, HttpClient};
 use serde::de::DeserializeOwned;
 
 use crate::mechanism::{Context, DiscoveryError};
@@ -77,13 +76,9 @@ impl Client {
         url: &str,
         headers: HeaderMap,
         body: impl Into<Bytes>,
-    ) -> Result<Response<Incoming>, DiscoveryError> {
-        let failed = |what: &dyn std::fmt::Display| DiscoveryError::Request(format!("{what}"));
-        let mut request = Request::new(body.into());
-        *request.method_mut() = method;
-        *request.uri_mut() = url.parse().map_err(|error| failed(&error))?;
-        *request.headers_mut() = headers;
-        self.http.send(request).await.map_err(|error| failed(&error))
+    ) -> Result<Response<Body>, DiscoveryError> {
+        let sent = self.http.send_to(method, url, headers, body.into()).await;
+        sent.map_err(|error| DiscoveryError::Request(error.to_string()))
     }
 
     /// Sends a request and reads the whole answer, whatever its status.
@@ -155,7 +150,7 @@ fn title(method: &Method) -> String {
 }
 
 /// Reads a body up to a limit.
-pub(crate) async fn read(mut body: Incoming, bytes_max: usize) -> Result<Bytes, DiscoveryError> {
+pub(crate) async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, DiscoveryError> {
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| DiscoveryError::Request(format!("read the answer: {error}")))?;

@@ -78,7 +78,7 @@ impl Gunzip {
         match (self.at, self.pending.is_empty(), self.members) {
             (At::Header, true, 0) => Err(FetchError::GzipEmpty),
             (At::Header, true, _) => Ok(()),
-            _ => Err(FetchError::BodyCut),
+            _ => Err(net::BodyError::Cut.into()),
         }
     }
 

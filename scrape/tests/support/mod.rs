@@ -347,7 +347,7 @@ impl Fetch for FakeTargets {
     fn fetch<'a>(&'a self, request: &'a FetchRequest, page: &'a mut Vec<u8>) -> Fetching<'a> {
         Box::pin(async move {
             self.asked.lock().push(request.clone());
-            let answer = self.answers.lock().get(&request.url).cloned();
+            let answer = self.answers.lock().get(&*request.url).cloned();
             match answer {
                 Some(Answer::Page(text)) => {
                     page.extend_from_slice(text.as_bytes());
@@ -361,7 +361,7 @@ impl Fetch for FakeTargets {
                 Some(Answer::Hangs) => {
                     match tokio::time::timeout(request.timeout, std::future::pending()).await {
                         Ok(never) => never,
-                        Err(_) => Err(FetchError::Timeout { url: request.url.clone() }),
+                        Err(_) => Err(FetchError::Timeout { url: request.url.to_string() }),
                     }
                 }
                 None => Err(FetchError::Client("no such target".to_owned())),

@@ -9,7 +9,7 @@ use axum::extract::{Request, State};
 use config::decode::Value as _;
 use model::relabel;
 use model::{Labels, LabelsBuilder};
-use scrape::target::{SCRAPE_INTERVAL_LABEL, SCRAPE_TIMEOUT_LABEL};
+use scrape::target::{ADDRESS_LABEL, SCRAPE_INTERVAL_LABEL, SCRAPE_TIMEOUT_LABEL};
 use scrape::{PoolTargets, Target};
 use serde::Serialize;
 use url::Url;
@@ -101,10 +101,10 @@ pub async fn targets(State(web): State<Arc<Web>>, request: Request<Body>) -> Ans
         discovery.active_targets = active.map(|(pool, target)| active_target(&web, pool, target)).collect();
     }
     if shows("dropped") {
-        let dropped = pools.iter().flat_map(|pool| pool.dropped.iter().map(move |labels| (pool, labels)));
+        let dropped = pools.iter().flat_map(|pool| pool.dropped.iter().map(move |origin| (pool, origin)));
         discovery.dropped_targets = dropped
-            .map(|(pool, labels)| DroppedTarget {
-                discovered_labels: LabelMap(labels.clone()),
+            .map(|(pool, origin)| DroppedTarget {
+                discovered_labels: LabelMap(origin.labels()),
                 scrape_pool: &pool.job,
             })
             .collect();
@@ -121,13 +121,45 @@ fn active_target<'a>(web: &Web, pool: &'a PoolTargets, target: &'a Target) -> Ac
         scrape_pool: &pool.job,
         scrape_url: target.url(),
         global_url: global_url(target.url(), &web.options.listen_address, &web.options.external_url),
-        last_error: status.last_error.unwrap_or_default(),
+        last_error: last_error(target, status.last_error),
         last_scrape: rfc3339(status.last_scrape_ms.unwrap_or(0)),
         last_scrape_duration: GoFloat(status.last_duration.as_secs_f64()),
         health: status.health.as_str(),
         scrape_interval: target.all_labels().value_or_empty(SCRAPE_INTERVAL_LABEL),
         scrape_timeout: target.all_labels().value_or_empty(SCRAPE_TIMEOUT_LABEL),
     }
+}
+
+/// Why the last scrape failed, and what is wrong with the target's address.
+fn last_error(target: &Target, error: Option<String>) -> String {
+    let error = error.unwrap_or_default();
+    let address = target.all_labels().value_or_empty(ADDRESS_LABEL);
+    match address_fault(address) {
+        Some(fault) => format!("{error}: address {address}: {fault}"),
+        None => error,
+    }
+}
+
+/// Why an address cannot be split into host and port; a missing port is no fault.
+/// Source: Go `net.SplitHostPort`.
+fn address_fault(address: &str) -> Option<&'static str> {
+    let colon = address.rfind(':')?;
+    let (host_start, after_host) = match address.strip_prefix('[') {
+        Some(_) => {
+            let Some(end) = address.find(']') else { return Some("missing ']' in address") };
+            match address[end + 1..].chars().next() {
+                Some(':') if end + 1 == colon => (1, end + 1),
+                Some(':') => return Some("too many colons in address"),
+                _ => return None,
+            }
+        }
+        None if address[..colon].contains(':') => return Some("too many colons in address"),
+        None => (0, 0),
+    };
+    if address[host_start..].contains('[') {
+        return Some("unexpected '[' in address");
+    }
+    address[after_host..].contains(']').then_some("unexpected ']' in address")
 }
 
 /// The URL under which a target can be reached from outside: a target on this
@@ -227,6 +259,25 @@ pub async fn relabel_steps(State(web): State<Arc<Web>>, request: Request<Body>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_that_are_not_host_and_port_are_told_of() {
+        for (address, fault) in [
+            ("a", None),
+            ("a:80", None),
+            (":80", None),
+            ("[::1]:80", None),
+            ("[::1]", None),
+            ("::1", Some("too many colons in address")),
+            ("u:p@a:1", Some("too many colons in address")),
+            ("[::1]:80:1", Some("too many colons in address")),
+            ("[::1", Some("missing ']' in address")),
+            ("a[:1", Some("unexpected '[' in address")),
+            ("a]:1", Some("unexpected ']' in address")),
+        ] {
+            assert_eq!(address_fault(address), fault, "{address}");
+        }
+    }
 
     #[test]
     fn targets_on_this_machine_are_reached_from_outside() {

@@ -1,0 +1,114 @@
+//! What is wrong with an answer's head, in Go's words.
+//! Source: Go `net/http/response.go`, `net/textproto/reader.go`.
+
+use model::labels::go_quote;
+
+/// Bytes of a line that an error shows at most.
+const SHOWN_BYTES: usize = 1024;
+
+/// What is wrong with the bytes of a head that could not be read; `None` where
+/// this finds nothing. With `is_end` no more bytes follow.
+pub(super) fn fault(bytes: &[u8], is_end: bool) -> Option<String> {
+    let mut lines = Lines { rest: bytes, is_end };
+    let first = lines.next()?;
+    if let Some(fault) = status_line_fault(&first) {
+        return Some(fault);
+    }
+    let mut is_initial = true;
+    for line in lines {
+        if line.is_empty() {
+            return None;
+        }
+        let continues = line.starts_with([' ', '\t']);
+        if is_initial && continues {
+            return Some(format!("malformed MIME header initial line: {}", quoted(&line)));
+        }
+        is_initial = false;
+        if continues {
+            continue;
+        }
+        match line.split_once(':') {
+            None => return Some(format!("malformed MIME header: missing colon: {}", quoted(&line))),
+            Some((name, value)) => {
+                let is_name = !name.is_empty()
+                    && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~ ".contains(&b));
+                let is_value = value.bytes().all(|b| (b >= b' ' && b != 0x7f) || b == b'\t');
+                if !is_name || !is_value {
+                    return Some(format!("malformed MIME header line: {}", quoted(&line)));
+                }
+            }
+        }
+    }
+    is_end.then(|| "unexpected EOF".to_owned())
+}
+
+/// Lines without their ends; one that has none counts where no more follows.
+struct Lines<'a> {
+    rest: &'a [u8],
+    is_end: bool,
+}
+
+impl Iterator for Lines<'_> {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        let (line, rest) = match self.rest.iter().position(|b| *b == b'\n') {
+            Some(end) => (&self.rest[..end], &self.rest[end + 1..]),
+            None if self.is_end && !self.rest.is_empty() => (self.rest, &self.rest[..0]),
+            None => return None,
+        };
+        self.rest = rest;
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        Some(String::from_utf8_lossy(line).into_owned())
+    }
+}
+
+fn status_line_fault(line: &str) -> Option<String> {
+    let Some((protocol, status)) = line.split_once(' ') else {
+        return Some(format!("malformed HTTP response {}", quoted(line)));
+    };
+    let code = status.trim_start_matches(' ').split(' ').next().unwrap_or_default();
+    if code.len() != 3 || !code.bytes().all(|b| b.is_ascii_digit()) {
+        return Some(format!("malformed HTTP status code {}", quoted(code)));
+    }
+    let version = protocol.strip_prefix("HTTP/").map(str::as_bytes);
+    match version {
+        Some([major, b'.', minor]) if major.is_ascii_digit() && minor.is_ascii_digit() => None,
+        _ => Some(format!("malformed HTTP version {}", quoted(protocol))),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    let mut end = text.len().min(SHOWN_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    go_quote(&text[..end]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_told_in_gos_words() {
+        for (bytes, is_end, wanted) in [
+            ("SSH-2.0-x\r\n", false, "malformed HTTP response \"SSH-2.0-x\""),
+            ("HTTP/1.1\r\n", false, "malformed HTTP response \"HTTP/1.1\""),
+            ("HTTP/1.1 abc OK\r\n", false, "malformed HTTP status code \"abc\""),
+            ("HTTP/1.1 20 OK\r\n", false, "malformed HTTP status code \"20\""),
+            ("HTP/1.1 200 OK\r\n", false, "malformed HTTP version \"HTP/1.1\""),
+            ("HTTP/1.1 200 OK\r\nbad\r\n\r\n", false, "malformed MIME header: missing colon: \"bad\""),
+            ("HTTP/1.1 200 OK\r\n: v\r\n", false, "malformed MIME header line: \": v\""),
+            ("HTTP/1.1 200 OK\r\n v\r\n", false, "malformed MIME header initial line: \" v\""),
+            ("HTTP/1.1 200 OK\r\nA: \x01\r\n", false, "malformed MIME header line: \"A: \\x01\""),
+            ("HTTP/1.1 200", true, "unexpected EOF"),
+            ("HTT", true, "malformed HTTP response \"HTT\""),
+            ("HTTP/1.1 200 OK\r\nContent-Ty", true, "malformed MIME header: missing colon: \"Content-Ty\""),
+        ] {
+            assert_eq!(fault(bytes.as_bytes(), is_end).as_deref(), Some(wanted), "{bytes}");
+        }
+        assert_eq!(fault(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n", false), None);
+        assert_eq!(fault(b"HTT", false), None);
+    }
+}
