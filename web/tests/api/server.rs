@@ -217,7 +217,7 @@ struct Offline;
 
 impl Fetch for Offline {
     fn fetch<'a>(&'a self, _: &'a FetchRequest, _: &'a mut Vec<u8>) -> Fetching<'a> {
-        Box::pin(async { Err(FetchError::BodyCut) })
+        Box::pin(async { Err(FetchError::BodyTimeout) })
     }
 }
 
