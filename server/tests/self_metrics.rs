@@ -25,6 +25,10 @@ enum Kind {
 /// Name, type, labels, quantiles: what a server shows that scrapes itself.
 #[rustfmt::skip]
 const METRICS: &[(&str, Kind, &[&str], &[&str])] = &[
+    ("net_conntrack_dialer_conn_attempted_total", Counter, &["dialer_name"], &[]),
+    ("net_conntrack_dialer_conn_closed_total", Counter, &["dialer_name"], &[]),
+    ("net_conntrack_dialer_conn_established_total", Counter, &["dialer_name"], &[]),
+    ("net_conntrack_dialer_conn_failed_total", Counter, &["dialer_name", "reason"], &[]),
     ("net_conntrack_listener_conn_accepted_total", Counter, &["listener_name"], &[]),
     ("net_conntrack_listener_conn_closed_total", Counter, &["listener_name"], &[]),
     ("process_cpu_seconds_total", Counter, &[], &[]),

@@ -9,6 +9,7 @@ pub mod metadata;
 pub mod notifications;
 pub mod openapi;
 pub mod parse;
+pub mod queries;
 pub mod query;
 pub mod search;
 pub mod self_metrics;

@@ -8,9 +8,25 @@ use axum::body::{Body, Bytes};
 use http_body::Frame;
 use tokio::sync::mpsc;
 
+/// Answers up to so many bytes leave whole, with their length told; more are sent
+/// in chunks, as Go's server does.
+const WHOLE_BYTES: usize = 2048;
+
 /// A body of the pieces that an iterator yields, made as they are taken.
-pub fn from_iterator(pieces: impl Iterator<Item = Bytes> + Send + Unpin + 'static) -> Body {
-    Body::new(Pieces(pieces))
+pub fn from_iterator(mut pieces: impl Iterator<Item = Bytes> + Send + Unpin + 'static) -> Body {
+    let mut first = Vec::new();
+    loop {
+        match pieces.next() {
+            None => return Body::from(first),
+            Some(piece) if first.is_empty() && piece.len() > WHOLE_BYTES => {
+                return Body::new(Pieces(std::iter::once(piece).chain(pieces)));
+            }
+            Some(piece) => first.extend_from_slice(&piece),
+        }
+        if first.len() > WHOLE_BYTES {
+            return Body::new(Pieces(std::iter::once(Bytes::from(first)).chain(pieces)));
+        }
+    }
 }
 
 /// Pieces leave when they have about so many bytes.
@@ -93,6 +109,15 @@ impl http_body::Body for Channel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn small_answers_tell_their_length() {
+        for (len, exact) in [(0, Some(2)), (3, Some(7)), (5000, None)] {
+            let list = List::new("[", len, "]", |out: &mut Vec<u8>, _| out.push(b'1'));
+            let body = from_iterator(list);
+            assert_eq!(http_body::Body::size_hint(&body).exact(), exact, "{len} elements");
+        }
+    }
 
     #[test]
     fn a_list_leaves_in_pieces_and_is_whole() {

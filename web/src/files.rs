@@ -107,7 +107,9 @@ fn http_date(seconds: i64) -> Option<HeaderValue> {
 /// The time that a header holds, in seconds.
 fn date_of(headers: &HeaderMap, name: HeaderName) -> Option<i64> {
     let text = headers.get(name)?.to_str().ok()?;
-    Some(DateTimeParser::new().parse_timestamp(text).ok()?.as_second())
+    // Go does not mind a wrong day of the week.
+    let parser = DateTimeParser::new().relaxed_weekday(true);
+    Some(parser.parse_timestamp(text).ok()?.as_second())
 }
 
 /// The status that conditions of a request ask for in place of the content.

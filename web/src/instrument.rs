@@ -161,7 +161,9 @@ impl http_body::Body for Counted {
 /// `*path` for `{*path}`.
 fn handler_name(pattern: &str, prefix: &str) -> String {
     let path = pattern.strip_prefix(prefix.trim_end_matches('/')).unwrap_or(pattern);
-    path.replace("{*", "*").replace('{', ":").replace('}', "")
+    let name = path.replace("{*", "*").replace('{', ":").replace('}', "");
+    // Upstream's `/user/*filepath` is two routes here: one for no file at all.
+    if name.len() > 1 && name.ends_with('/') { format!("{name}*filepath") } else { name }
 }
 
 #[cfg(test)]
@@ -172,5 +174,7 @@ mod tests {
     fn routes_are_named_as_upstream_does() {
         assert_eq!(handler_name("/api/v1/label/{name}/values", "/"), "/api/v1/label/:name/values");
         assert_eq!(handler_name("/prom/consoles/{*filepath}", "/prom"), "/consoles/*filepath");
+        assert_eq!(handler_name("/prom/consoles/", "/prom"), "/consoles/*filepath");
+        assert_eq!(handler_name("/", "/"), "/");
     }
 }

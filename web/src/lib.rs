@@ -23,6 +23,7 @@ pub mod params;
 pub mod profiles;
 mod protobuf;
 pub mod router;
+mod running;
 pub mod state;
 
 pub use router::router;

@@ -53,6 +53,8 @@ pub const PATTERNS: &[&str] = &[
     "/api/v1/query",
     "/api/v1/query_range",
     "/api/v1/narthex/explain",
+    "/api/v1/narthex/queries",
+    "/api/v1/narthex/queries/cancel",
     "/api/v1/query_exemplars",
     "/api/v1/format_query",
     "/api/v1/parse_query",
@@ -143,6 +145,8 @@ fn api_routes(web: &Arc<Web>) -> Router<Arc<Web>> {
         .route("/query", get(api::query::instant).post(api::query::instant))
         .route("/query_range", get(api::query::range).post(api::query::range))
         .route("/narthex/explain", get(api::query::explain).post(api::query::explain))
+        .route("/narthex/queries", get(api::queries::running))
+        .route("/narthex/queries/cancel", post(api::queries::cancel).put(api::queries::cancel))
         .route("/query_exemplars", get(api::exemplars::query).post(api::exemplars::query))
         .route("/format_query", get(api::parse::format).post(api::parse::format))
         .route("/parse_query", get(api::parse::parse).post(api::parse::parse))
@@ -225,7 +229,7 @@ async fn not_found(State(web): State<Arc<Web>>, method: Method, uri: Uri) -> Res
     };
     let target = match path.strip_suffix('/') {
         Some(file) => Some(file.to_owned()).filter(|path| PATTERNS.iter().any(|it| matches(it, path))),
-        None => is_folder.then(|| format!("{path}/")),
+        None => (is_folder && method == Method::GET).then(|| format!("{path}/")),
     };
     let status = match method {
         Method::GET => StatusCode::MOVED_PERMANENTLY,

@@ -11,7 +11,8 @@ use crate::error::{ApiError, ErrorKind};
 use crate::params::{Params, parse_selector};
 use crate::state::Web;
 
-fn enabled(web: &Web) -> Result<(), ApiError> {
+/// Admin calls act only behind their flag.
+pub(super) fn enabled(web: &Web) -> Result<(), ApiError> {
     match web.options.enable_admin_api {
         true => Ok(()),
         false => Err(ApiError::new(ErrorKind::Unavailable, "admin APIs disabled")),

@@ -193,9 +193,17 @@ async fn evaluated(
     let deadline = tokio::time::Instant::now() + timeout;
     let queued_at = web.clock.monotonic();
     let slots = web.query_slots.clone();
-    let Ok(permit) = tokio::time::timeout_at(deadline, slots.acquire_owned()).await else {
+    let listed = web.running.begin(&query, &origin, web.clock.now_ms());
+    let waited = tokio::select! {
+        waited = tokio::time::timeout_at(deadline, slots.acquire_owned()) => waited,
+        () = listed.canceled() => {
+            return Err(ApiError::new(ErrorKind::Canceled, "query was canceled in query queue"));
+        }
+    };
+    let Ok(permit) = waited else {
         return Err(ApiError::new(ErrorKind::Timeout, "query timed out in expression evaluation"));
     };
+    listed.runs();
     let queued = web.clock.monotonic().saturating_sub(queued_at).as_secs_f64();
     if timeout.is_zero() {
         cancel.cancel(CancelReason::TimedOut);

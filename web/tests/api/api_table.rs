@@ -100,6 +100,11 @@ const ROWS: &[Row] = &[
     ("GET /api/v1/narthex/explain?query=sum(up)", "", 200, &[Keys("/data", "plan stats"), Keys("/data/plan", "operator detail series points samples chunks bytes nanoseconds children"), At("/data/plan/children/0/series", "2")]),
     ("POST /api/v1/narthex/explain", "query=up&start=1&end=2&step=1", 200, &[At("/status", r#""success""#)]),
     ("GET /api/v1/narthex/explain?query=(", "", 400, &[At("/errorType", r#""bad_data""#)]),
+    ("GET /api/v1/narthex/queries", "", 200, &[Exact(r#"{"status":"success","data":[]}"#)]),
+    ("POST /api/v1/narthex/queries", "", 405, WRONG_METHOD),
+    ("POST /api/v1/narthex/queries/cancel?id=7", "", 404, &[Error("not_found", "no query runs under the number 7")]),
+    ("PUT /api/v1/narthex/queries/cancel", "id=x", 400, &[Error("bad_data", "invalid parameter \"id\": \"x\" is no number of a query")]),
+    ("GET /api/v1/narthex/queries/cancel?id=7", "", 405, WRONG_METHOD),
     // Labels and series.
     ("GET /api/v1/labels", "", 200, &[Exact(r#"{"status":"success","data":["__name__","instance","job","my.label","path","region"]}"#)]),
     ("POST /api/v1/labels", "match[]=up&limit=2", 200, &[Exact(r#"{"status":"success","data":["__name__","instance"],"warnings":["results truncated due to limit"]}"#)]),
@@ -252,6 +257,7 @@ const ROWS: &[Row] = &[
 const DEFAULT_ROWS: &[Row] = &[
     ("POST /api/v1/admin/tsdb/delete_series?match%5B%5D=up", "", 500, &[Error("unavailable", "admin APIs disabled")]),
     ("POST /api/v1/admin/tsdb/clean_tombstones", "", 500, &[Error("unavailable", "admin APIs disabled")]),
+    ("POST /api/v1/narthex/queries/cancel?id=7", "", 500, &[Error("unavailable", "admin APIs disabled")]),
     ("PUT /api/v1/admin/tsdb/snapshot", "", 500, &[Error("unavailable", "admin APIs disabled")]),
     ("GET /api/v1/search/metric_names", "", 500, &[Error("unavailable", "search API disabled")]),
     ("POST /api/v1/write", "", 404, &[Exact("remote write receiver needs to be enabled with --web.enable-remote-write-receiver\n")]),

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use axum::body::{Body, Bytes};
 use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt;
-use web::Readiness;
+use web::{Readiness, WebOptions};
 
 use crate::server::{Server, all_on, defaults};
 
@@ -88,6 +88,31 @@ async fn a_client_that_leaves_is_counted_as_such() {
     assert!(tokio::time::timeout(std::time::Duration::from_millis(20), waiting).await.is_err());
     let page = server.get("/metrics").await.text();
     assert!(page.contains(r#"prometheus_http_requests_total{code="499",handler="/api/v1/query"} 1"#));
+}
+
+#[tokio::test]
+async fn a_query_is_listed_until_it_ends_and_may_be_stopped() {
+    let server = Server::new(WebOptions { query_concurrency: 1, ..all_on() });
+    // Somebody else has the only place: the query waits.
+    let place = server.web.query_slots.clone().acquire_owned().await.unwrap();
+    let asked = request("/api/v1/query?query=sum(up)&time=12.5").body(Body::empty()).unwrap();
+    let waiting = server.send(asked);
+    tokio::pin!(waiting);
+    let short = std::time::Duration::from_millis(20);
+    assert!(tokio::time::timeout(short, &mut waiting).await.is_err());
+    let listed = server.get("/api/v1/narthex/queries").await.json();
+    let query = &listed["data"][0];
+    assert_eq!((&query["query"], &query["state"]), (&"sum(up)".into(), &"waiting".into()), "{listed}");
+    assert_eq!(query["start"], "1970-01-01T00:00:12.5Z");
+    let id = query["id"].as_u64().unwrap();
+    let cancel = Request::post(format!("/api/v1/narthex/queries/cancel?id={id}"));
+    assert_eq!(server.send(cancel.body(Body::empty()).unwrap()).await.status, StatusCode::NO_CONTENT);
+    let reply = waiting.await;
+    assert_eq!(reply.status.as_u16(), 499);
+    assert_eq!(reply.json()["errorType"], "canceled");
+    assert_eq!(server.get("/api/v1/narthex/queries").await.json()["data"], serde_json::json!([]));
+    drop(place);
+    assert_eq!(server.get("/api/v1/query?query=sum(up)").await.status, StatusCode::OK);
 }
 
 /// A body that never comes.

@@ -120,6 +120,8 @@ const ENVELOPES: &[(&str, &str)] = &[
     ("FormatQueryOutputBody", "s"),
     ("ParseQueryOutputBody", "*"),
     ("NarthexExplainOutputBody", "*"),
+    ("NarthexQueriesOutputBody", "*"),
+    ("NarthexQueriesCancelOutputBody", ""),
     ("LabelsOutputBody", "[s]"),
     ("LabelValuesOutputBody", "[s]"),
     ("SeriesOutputBody", "[Labels]"),
