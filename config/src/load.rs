@@ -73,8 +73,7 @@ impl Config {
     /// # Errors
     /// The file cannot be read, or all faults found.
     pub fn load_file(path: &Path, options: &LoadOptions<'_>) -> Result<Loaded, ConfigErrors> {
-        let bytes = std::fs::read(path)
-            .map_err(|error| ConfigErrors::single(format!("open {}: {}", path.display(), io_text(&error))))?;
+        let bytes = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
         let prefix = format!("parsing YAML file {}: ", path.display());
         let text = utf8(&bytes).map_err(|errors| errors.with_prefix(prefix.as_str()))?;
         let dir = path.parent().unwrap_or(Path::new(""));
@@ -127,8 +126,7 @@ impl Config {
         path: &Path,
         origins: &mut HashMap<String, String>,
     ) -> Result<Vec<ScrapeConfig>, ConfigErrors> {
-        let bytes = std::fs::read(path)
-            .map_err(|error| ConfigErrors::single(format!("open {}: {}", path.display(), io_text(&error))))?;
+        let bytes = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
         let (root, mut walk) = open(utf8(&bytes)?)?;
         let file: Option<ScrapeConfigFile> = match &root {
             Some(root) if !root.is_null() => read(root, &mut walk),
@@ -221,6 +219,12 @@ fn go_pattern(pattern: &str) -> Result<String, String> {
 fn absolute(path: &Path) -> String {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     clean_path(&absolute.to_string_lossy())
+}
+
+/// Why a file cannot be read, in Go's words: a folder opens, but has no text.
+fn unreadable(path: &Path, error: &std::io::Error) -> ConfigErrors {
+    let verb = if error.kind() == std::io::ErrorKind::IsADirectory { "read" } else { "open" };
+    ConfigErrors::single(format!("{verb} {}: {}", path.display(), io_text(error)))
 }
 
 /// An I/O error as Go says it: without the number.

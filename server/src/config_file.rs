@@ -29,10 +29,9 @@ pub struct LoadedConfig {
 }
 
 /// Why a configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub enum LoadError {
     /// It has faults.
-    #[error("couldn't load configuration (--config.file={}): {errors}", model::labels::go_quote(.file))]
     Faults {
         /// The file.
         file: String,
@@ -40,18 +39,36 @@ pub enum LoadError {
         errors: ConfigErrors,
     },
     /// It asks for what does not exist yet.
-    #[error(
-        "couldn't load configuration (--config.file={}): nothing acts on {} yet; remove it, or accept it without effect with --allow-inactive={}",
-        model::labels::go_quote(.file),
-        .names.join(", "),
-        .names.join(",")
-    )]
     Inactive {
         /// The file.
         file: String,
         /// The sections and mechanisms.
         names: Vec<String>,
     },
+}
+
+impl std::fmt::Display for LoadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (LoadError::Faults { file, .. } | LoadError::Inactive { file, .. }) = self;
+        let file = model::labels::go_quote(file);
+        write!(f, "couldn't load configuration (--config.file={file}): {}", self.fault())
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+impl LoadError {
+    /// The fault alone, for a start that has named the file already.
+    pub fn fault(&self) -> String {
+        match self {
+            LoadError::Faults { errors, .. } => errors.to_string(),
+            LoadError::Inactive { names, .. } => format!(
+                "nothing acts on {} yet; remove it, or accept it without effect with --allow-inactive={}",
+                names.join(", "),
+                names.join(",")
+            ),
+        }
+    }
 }
 
 impl ConfigSource {

@@ -106,7 +106,7 @@ fn start(program: &str, mut flags: Flags, environment: Environment) -> Result<()
     let loaded = source.load(&flags, &environment).map_err(|error| {
         let said = format!("Error loading config (--config.file={})", source.name());
         let file = std::path::absolute(source.name()).map(|path| path.display().to_string());
-        tracing::error!(file = file.unwrap_or_else(|_| source.name()), err = %error, "{said}");
+        tracing::error!(file = file.unwrap_or_else(|_| source.name()), err = error.fault(), "{said}");
         Failure::Told { code: 2 }
     })?;
     settings::check_storage(&flags, &loaded.config)?;

@@ -63,8 +63,14 @@ pub fn external_url(flags: &Flags, environment: &Environment) -> Result<(String,
         "" => {
             let addresses = flags.texts("web.listen-address");
             let address = addresses.first().map_or("", String::as_str);
-            let port = address.rsplit_once(':').map(|(_, port)| port);
-            let port = port.ok_or_else(|| unusable(format!("address {address}: missing port in address")))?;
+            let fault = |what: &str| match address {
+                "" => unusable(what.to_owned()),
+                address => unusable(format!("address {address}: {what}")),
+            };
+            let (host, port) = address.rsplit_once(':').ok_or_else(|| fault("missing port in address"))?;
+            if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
+                return Err(fault("too many colons in address"));
+            }
             format!("http://{}:{port}/", environment.hostname)
         }
         url => url.to_owned(),
@@ -184,13 +190,16 @@ pub fn runtime_settings(flags: &Flags, config: &Config) -> Result<RuntimeSetting
     let exemplars =
         config.storage.exemplars.as_ref().map_or(EXEMPLARS_MAX, |exemplars| exemplars.max_exemplars);
     let exemplars = if flags.has_feature("exemplar-storage") { exemplars } else { 0 };
-    let xor2 = flags.has_feature("xor2-encoding") || flags.has_feature("st-storage");
     let float_encoding = match tsdb.map_or("", |tsdb| tsdb.chunk_encoding.floats.as_str()) {
         "xor2" => ChunkEncoding::Xor2,
-        "" if xor2 => ChunkEncoding::Xor2,
-        "" => ChunkEncoding::Xor,
+        "" if flags.has_feature("xor2-encoding") => ChunkEncoding::Xor2,
+        // As upstream, which would not start on what was written here otherwise.
         _ if flags.has_feature("st-storage") => {
-            return Err(fatal(1, "the st-storage feature needs 'storage.tsdb.chunk_encoding.floats: xor2'"));
+            return Err(fatal(
+                1,
+                "opening storage failed: float chunk encoding \"xor\" is incompatible with start-timestamp \
+                 storage (--enable-feature=st-storage): set storage.tsdb.chunk_encoding.floats to \"xor2\"",
+            ));
         }
         _ => ChunkEncoding::Xor,
     };
@@ -390,7 +399,13 @@ mod tests {
         ] {
             assert_eq!(url(&[&format!("--web.external-url={arg}")]).unwrap_err(), message);
         }
-        let error = url(&["--web.listen-address=nope"]).unwrap_err();
-        assert_eq!(error, r#"parse external URL "": address nope: missing port in address"#);
+        for (address, message) in [
+            ("nope", "address nope: missing port in address"),
+            ("", "missing port in address"),
+            ("1.2.3.4:1:2", "address 1.2.3.4:1:2: too many colons in address"),
+        ] {
+            let error = url(&[&format!("--web.listen-address={address}")]).unwrap_err();
+            assert_eq!(error, format!("parse external URL \"\": {message}"));
+        }
     }
 }

@@ -210,7 +210,14 @@ fn starts_that_cannot_be_end_with_their_code_and_say_why() {
         (&["--web.cors.origin=("], 2, "could not compile CORS regex string \"(\""),
         (&["--config.file=missing.yml"], 2, "Error loading config (--config.file=missing.yml)"),
         (&["--config.file=bad.yml"], 2, "field nope not found in type config.plain"),
-        (&["--config.file=st.yml", "--enable-feature=st-storage"], 1, "st-storage"),
+        (&["--config.file=/"], 2, "err=\"read /: is a directory\""),
+        (
+            &["--config.file=st.yml", "--enable-feature=st-storage"],
+            1,
+            "incompatible with start-timestamp storage",
+        ),
+        (&["--enable-feature=st-storage"], 1, "incompatible with start-timestamp storage"),
+        (&["--web.listen-address=127.0.0.1:1:2"], 2, "too many colons in address"),
         (
             &["--enable-feature=otlp-deltatocumulative,otlp-native-delta-ingestion"],
             1,
