@@ -43,12 +43,12 @@ use parking_lot::Mutex;
 use crate::error::{BuildError, Fault, HttpError};
 use crate::go_url::GoUrl;
 use auth::Authenticator;
-use connector::Connector;
+use connector::{Connector, TlsConfigs};
 use destination::Destination;
 use pool::{Connection, Pool};
 use redirect::Hop;
 use signing::RequestSigner;
-use tls::{FileStamps, TlsSettings};
+use tls::{FileStamps, Offer, TlsSettings};
 
 pub use dials::{DialCounters, Dials};
 pub use exchange::Body;
@@ -106,6 +106,9 @@ pub struct ClientOptions {
     pub round_robin_dns: bool,
     /// A `Host` header instead of the URL's.
     pub host: Option<String>,
+    /// Whether HTTP/2 is spoken to those only who speak nothing else: it is for
+    /// requests side by side, and costs an unused connection 50 KB.
+    pub prefers_http1: bool,
     /// What counts its connections.
     pub dials: DialCounters,
 }
@@ -123,6 +126,7 @@ impl ClientOptions {
             idle_timeout: Duration::from_secs(300),
             round_robin_dns: false,
             host: None,
+            prefers_http1: false,
             dials: DialCounters::default(),
         }
     }
@@ -384,8 +388,10 @@ fn new_pool(
     options: &ClientOptions,
     http2: bool,
 ) -> Result<Arc<Pool>, BuildError> {
-    let tls_config = tls.client_config(http2)?;
-    let connector = Connector::new(tls_config, tls.server_name(), Arc::clone(proxy), options);
+    let all = tls.client_config(if http2 { Offer::Http2AndHttp1 } else { Offer::Nothing })?;
+    let preferred = (http2 && options.prefers_http1).then(|| tls.client_config(Offer::Http1)).transpose()?;
+    let configs = TlsConfigs { all, preferred };
+    let connector = Connector::new(configs, tls.server_name(), Arc::clone(proxy), options);
     Ok(Arc::new(Pool::new(connector, options.keep_alive.then_some(options.idle_timeout))))
 }
 

@@ -189,6 +189,9 @@ pub enum ConnectError {
     /// The two sides do not agree on TLS.
     #[error("{0}")]
     Tls(String),
+    /// The two sides have no version of HTTP in common.
+    #[error("remote error: tls: no application protocol")]
+    NoApplicationProtocol,
     /// The handshake took too long.
     #[error("net/http: TLS handshake timeout")]
     TlsTimeout,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use config::HttpClientConfig;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use http_body_util::BodyExt;
 use net::{ClientOptions, HttpClient};
 use servers::{Server, TlsFiles};
@@ -237,4 +237,26 @@ async fn shared_connections_are_used_until_they_end() {
         assert_eq!(read(&client, &url).await.unwrap(), "x");
     }
     assert_eq!((server.seen().len(), server.n_connections()), (3, 1));
+}
+
+#[tokio::test]
+async fn who_prefers_http1_speaks_http2_to_those_only_who_speak_nothing_else() {
+    let files = TlsFiles::new(&["localhost"]);
+    let config = HttpClientConfig::load(&format!("tls_config: {{ca_file: {}}}", files.ca.display())).unwrap();
+    for (protocols, version, connections) in [
+        (&["h2", "http/1.1"][..], Version::HTTP_11, 1),
+        // The first connection finds out.
+        (&["h2"], Version::HTTP_2, 2),
+        (&[], Version::HTTP_11, 2),
+    ] {
+        let server = Server::https_speaking(&files, protocols, |_| Response::new("x".to_owned())).await;
+        let url = server.url("/").replace("127.0.0.1", "localhost");
+        let client = HttpClient::new(&config, ClientOptions { prefers_http1: true, ..options() }).unwrap();
+        for _ in 0..3 {
+            let response = client.send(get(&url)).await.unwrap();
+            assert_eq!(response.version(), version, "{protocols:?}");
+            assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "x");
+        }
+        assert_eq!(server.n_connections(), connections, "{protocols:?}");
+    }
 }

@@ -155,6 +155,8 @@ impl FetchFactory for NetFetchFactory {
     ) -> Result<Arc<dyn Fetch>, FetchError> {
         let options = ClientOptions {
             unix_socket: unix_socket.map(Into::into),
+            // One request at a time: HTTP/2 would bring nothing.
+            prefers_http1: true,
             dials: self.dials.as_ref().map(|dials| dials.of(&config.job_name)).unwrap_or_default(),
             ..self.options.clone()
         };

@@ -1,26 +1,30 @@
 //! What a target says about its metrics, kept for a while after it stops.
 
+mod texts;
+
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as Slot;
 use model::series_cache::SeriesKey;
 use model::{Metadata, MetricType};
 
+use self::texts::{SharedText, Text};
+
 /// Scrapes that metadata is kept after its family was last seen.
-const KEPT_SCRAPES: u64 = 10;
+const KEPT_SCRAPES: u32 = 10;
 
 /// Metadata of one target by family.
 #[derive(Debug, Default)]
 pub struct MetadataCache {
     families: HashTable<Entry>,
     text_bytes: usize,
-    scrape: u64,
+    scrape: u32,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Entry {
-    family: String,
-    metadata: Metadata,
-    seen: u64,
-    changed: u64,
+    text: SharedText,
+    seen: u32,
+    changed: u32,
 }
 
 fn hash(family: &str) -> u64 {
@@ -29,7 +33,8 @@ fn hash(family: &str) -> u64 {
 
 impl Entry {
     fn size(&self) -> usize {
-        self.metadata.help.len() + self.metadata.unit.len() + self.metadata.metric_type.as_str().len()
+        let metadata = &self.text.metadata;
+        metadata.help.len() + metadata.unit.len() + metadata.metric_type.as_str().len()
     }
 }
 
@@ -40,15 +45,34 @@ pub(crate) enum Said<'a> {
     Unit(&'a str),
 }
 
+impl Said<'_> {
+    fn is_known(&self, metadata: &Metadata) -> bool {
+        match self {
+            Said::Type(metric_type) => metadata.metric_type == *metric_type,
+            Said::Help(help) => metadata.help == *help,
+            Said::Unit(unit) => metadata.unit == *unit,
+        }
+    }
+
+    fn apply(&self, metadata: &mut Metadata) {
+        match *self {
+            Said::Type(metric_type) => metadata.metric_type = metric_type,
+            Said::Help(help) => help.clone_into(&mut metadata.help),
+            Said::Unit(unit) => unit.clone_into(&mut metadata.unit),
+        }
+    }
+}
+
 impl MetadataCache {
     /// The metadata of a family.
     pub fn get(&self, family: &str) -> Option<&Metadata> {
-        self.families.find(hash(family), |entry| entry.family == family).map(|entry| &entry.metadata)
+        let found = self.families.find(hash(family), |entry| entry.text.family == family);
+        found.map(|entry| &entry.text.metadata)
     }
 
     /// All families and their metadata, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Metadata)> {
-        self.families.iter().map(|entry| (entry.family.as_str(), &entry.metadata))
+        self.families.iter().map(|entry| (entry.text.family.as_str(), &entry.text.metadata))
     }
 
     /// How many families there are.
@@ -68,30 +92,32 @@ impl MetadataCache {
 
     /// Takes note of something said; whether it is new in this scrape.
     pub(crate) fn note(&mut self, family: &str, said: Said<'_>) -> bool {
-        let entry = self.families.entry(hash(family), |e| e.family == family, |e| hash(&e.family));
-        let entry = entry.or_insert_with(|| {
-            let entry = Entry { family: family.to_owned(), ..Entry::default() };
-            self.text_bytes += entry.size();
-            entry
-        });
-        let entry = entry.into_mut();
-        entry.seen = self.scrape;
-        let unchanged = match &said {
-            Said::Type(metric_type) => entry.metadata.metric_type == *metric_type,
-            Said::Help(help) => entry.metadata.help == *help,
-            Said::Unit(unit) => entry.metadata.unit == *unit,
+        let new_text = |mut metadata: Metadata| {
+            said.apply(&mut metadata);
+            SharedText::of(Text { family: family.to_owned(), metadata })
         };
-        if !unchanged {
-            self.text_bytes -= entry.size();
-            match said {
-                Said::Type(metric_type) => entry.metadata.metric_type = metric_type,
-                Said::Help(help) => help.clone_into(&mut entry.metadata.help),
-                Said::Unit(unit) => unit.clone_into(&mut entry.metadata.unit),
+        let same_family = |entry: &Entry| entry.text.family == family;
+        match self.families.entry(hash(family), same_family, |entry| hash(&entry.text.family)) {
+            Slot::Occupied(mut found) => {
+                let entry = found.get_mut();
+                entry.seen = self.scrape;
+                if !said.is_known(&entry.text.metadata) {
+                    self.text_bytes -= entry.size();
+                    entry.text = new_text(entry.text.metadata.clone());
+                    self.text_bytes += entry.size();
+                    entry.changed = self.scrape + 1;
+                }
+                entry.changed == self.scrape + 1
             }
-            self.text_bytes += entry.size();
-            entry.changed = self.scrape + 1;
+            Slot::Vacant(slot) => {
+                let is_news = !said.is_known(&Metadata::default());
+                let changed = if is_news { self.scrape + 1 } else { 0 };
+                let entry = Entry { text: new_text(Metadata::default()), seen: self.scrape, changed };
+                self.text_bytes += entry.size();
+                slot.insert(entry);
+                is_news
+            }
         }
-        entry.changed == self.scrape + 1
     }
 
     /// Ends a scrape; after a good one, what was not said for long is forgotten.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, ClientConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
@@ -24,9 +24,17 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a proxy's answer to `CONNECT`, head only.
 const CONNECT_ANSWER_MAX: usize = 16 * 1024;
 
+/// How TLS is set up.
+pub(super) struct TlsConfigs {
+    /// Offers all versions of HTTP that the client speaks.
+    pub(super) all: Arc<ClientConfig>,
+    /// Offers those that it would rather speak, where there are such.
+    pub(super) preferred: Option<Arc<ClientConfig>>,
+}
+
 /// Makes the connections of one pool.
 pub(super) struct Connector {
-    tls: Arc<ClientConfig>,
+    tls: TlsConfigs,
     /// The name that certificates must bear, instead of the URL's host.
     server_name: Option<ServerName<'static>>,
     proxy: Arc<ProxyRules>,
@@ -37,7 +45,7 @@ pub(super) struct Connector {
 
 impl Connector {
     pub(super) fn new(
-        tls: Arc<ClientConfig>,
+        tls: TlsConfigs,
         server_name: Option<ServerName<'static>>,
         proxy: Arc<ProxyRules>,
         options: &ClientOptions,
@@ -52,7 +60,14 @@ impl Connector {
         }
     }
 
-    pub(super) async fn connect(&self, to: &Destination) -> Result<Stream, ConnectError> {
+    /// Whether a place is to be offered less than all versions of HTTP at first.
+    pub(super) fn has_preference(&self, to: &Destination) -> bool {
+        to.is_https && self.tls.preferred.is_some()
+    }
+
+    /// Connects to a place; with `preferred`, offering it the preferred version only.
+    pub(super) async fn connect(&self, to: &Destination, preferred: bool) -> Result<Stream, ConnectError> {
+        let tls = self.tls.preferred.as_ref().filter(|_| preferred).unwrap_or(&self.tls.all);
         let (host, port) = (to.host.as_str(), to.port.as_str());
         let mut through_proxy = false;
         let raw = if let Some(path) = &self.unix_socket {
@@ -79,7 +94,7 @@ impl Connector {
             Some(name) => name.clone(),
             None => server_name(host)?,
         };
-        Ok(Stream::Tls(Box::new(handshake(Arc::clone(&self.tls), name, raw).await?)))
+        Ok(Stream::Tls(Box::new(handshake(Arc::clone(tls), name, raw).await?)))
     }
 
     async fn tcp(&self, host: &str, port: &str, round_robin: bool) -> Result<Raw, ConnectError> {
@@ -94,7 +109,7 @@ impl Connector {
         if proxy.kind != ProxyKind::Https {
             return Ok(raw);
         }
-        let mut tls = (*self.tls).clone();
+        let mut tls = (*self.tls.all).clone();
         tls.alpn_protocols.clear();
         let name = server_name(&proxy.host)?;
         Ok(Raw::Tunnel(Box::new(handshake(Arc::new(tls), name, raw).await?)))
@@ -165,8 +180,18 @@ async fn handshake(
     let connecting = TlsConnector::from(config).connect(name, raw);
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(ConnectError::Tls(tls_text(&error))),
+        Ok(Err(error)) => Err(tls_fault(&error)),
         Err(_) => Err(ConnectError::TlsTimeout),
+    }
+}
+
+fn tls_fault(error: &std::io::Error) -> ConnectError {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match inner {
+        Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
+            ConnectError::NoApplicationProtocol
+        }
+        _ => ConnectError::Tls(tls_text(error)),
     }
 }
 

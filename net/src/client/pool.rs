@@ -10,7 +10,7 @@
 //! idle targets cost is next to nothing. Connections of HTTP/2 are shared, and
 //! are whole while they wait.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,10 +27,12 @@ use tokio::time::Instant;
 use super::connector::Connector;
 use super::destination::Destination;
 use super::stream::Stream;
-use crate::error::Fault;
+use crate::error::{ConnectError, Fault};
 
 /// Upstream's limit of unused connections to one host.
 const IDLE_PER_HOST_MAX: usize = 1000;
+/// Places that are remembered not to agree on the preferred version of HTTP.
+const UNWILLING_MAX: usize = 10_000;
 /// Silent connections of HTTP/2 are asked so often whether they still stand.
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -42,6 +44,8 @@ pub(super) struct Pool {
     /// How long they are kept; `None`: not at all.
     idle_timeout: Option<Duration>,
     places: Mutex<HashMap<String, Place>>,
+    /// Places that do not agree on the preferred version of HTTP.
+    unwilling: Mutex<HashSet<String>>,
     /// Whether a task ends what waits too long.
     is_swept: AtomicBool,
 }
@@ -67,7 +71,13 @@ pub(super) enum Connection {
 
 impl Pool {
     pub(super) fn new(connector: Connector, idle_timeout: Option<Duration>) -> Pool {
-        Pool { connector, idle_timeout, places: Mutex::default(), is_swept: AtomicBool::new(false) }
+        Pool {
+            connector,
+            idle_timeout,
+            places: Mutex::default(),
+            unwilling: Mutex::default(),
+            is_swept: AtomicBool::new(false),
+        }
     }
 
     /// A connection to a place, made where none waits.
@@ -75,12 +85,32 @@ impl Pool {
         if let Some(connection) = self.take_waiting(key).await {
             return Ok(Acquired { connection, is_reused: true });
         }
-        let stream = self.connector.connect(to).await?;
-        let connection = match stream.speaks_http2() {
-            false => Connection::Http1(stream),
-            true => Connection::Http2(self.begin_http2(stream, key).await?),
+        let stream = self.connect(to, key).await?;
+        let connection = if stream.agreed_protocol() == Some(b"h2") {
+            Connection::Http2(self.begin_http2(stream, key).await?)
+        } else {
+            Connection::Http1(stream)
         };
         Ok(Acquired { connection, is_reused: false })
+    }
+
+    /// A new connection; who does not agree on the preferred version of HTTP is
+    /// offered all from then on.
+    async fn connect(&self, to: &Destination, key: &str) -> Result<Stream, Fault> {
+        if self.connector.has_preference(to) && !self.unwilling.lock().contains(key) {
+            match self.connector.connect(to, true).await {
+                Ok(stream) if stream.agreed_protocol().is_some() => return Ok(stream),
+                Ok(_) | Err(ConnectError::NoApplicationProtocol) => {
+                    let mut unwilling = self.unwilling.lock();
+                    if unwilling.len() >= UNWILLING_MAX {
+                        unwilling.clear();
+                    }
+                    unwilling.insert(key.to_owned());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(self.connector.connect(to, false).await?)
     }
 
     /// Keeps a connection over which nothing is under way.

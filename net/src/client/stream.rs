@@ -62,11 +62,11 @@ impl Stream {
         }
     }
 
-    /// Whether the two sides agreed on HTTP/2.
-    pub(super) fn speaks_http2(&self) -> bool {
+    /// The version of HTTP that the two sides agreed on by name.
+    pub(super) fn agreed_protocol(&self) -> Option<&[u8]> {
         match self {
-            Stream::Plain { .. } => false,
-            Stream::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+            Stream::Plain { .. } => None,
+            Stream::Tls(stream) => stream.get_ref().1.alpn_protocol(),
         }
     }
 

@@ -69,6 +69,26 @@ pub(super) struct TlsSettings {
     versions: &'static [&'static SupportedProtocolVersion],
 }
 
+/// Which versions of HTTP a client offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offer {
+    /// None by name: HTTP/1.1 is spoken.
+    Nothing,
+    Http1,
+    Http2AndHttp1,
+}
+
+impl Offer {
+    fn names(self) -> Vec<Vec<u8>> {
+        let names: &[&[u8]] = match self {
+            Offer::Nothing => &[],
+            Offer::Http1 => &[b"http/1.1"],
+            Offer::Http2AndHttp1 => &[b"h2", b"http/1.1"],
+        };
+        names.iter().map(|name| name.to_vec()).collect()
+    }
+}
+
 /// What files were when they were last read; any change of a file changes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct FileStamps(Vec<Option<(u64, u64, i64, i64)>>);
@@ -148,7 +168,7 @@ impl TlsSettings {
     }
 
     /// The rustls configuration of what the files hold now; equal ones are shared.
-    pub(super) fn client_config(&self, http2: bool) -> Result<Arc<ClientConfig>, BuildError> {
+    pub(super) fn client_config(&self, offer: Offer) -> Result<Arc<ClientConfig>, BuildError> {
         let ca = self.ca.as_ref().map(|pem| pem.read("CA cert")).transpose()?;
         let cert = self.cert.as_ref().map(|pem| pem.read("specified client cert")).transpose()?;
         let key = self.key.as_ref().map(|pem| pem.read("specified client key")).transpose()?;
@@ -158,14 +178,14 @@ impl TlsSettings {
             hash.update(part.as_deref().unwrap_or_default());
         }
         let first_version = u16::from(self.versions[0].version);
-        hash.update([u8::from(http2), u8::from(self.insecure), self.versions.len() as u8]);
+        hash.update([offer as u8, u8::from(self.insecure), self.versions.len() as u8]);
         hash.update(first_version.to_le_bytes());
         let id: [u8; 32] = hash.finalize().into();
         let mut shared = SHARED.lock();
         if let Some(config) = shared.get(&id).and_then(Weak::upgrade) {
             return Ok(config);
         }
-        let config = Arc::new(self.build(ca, cert, key, http2)?);
+        let config = Arc::new(self.build(ca, cert, key, offer)?);
         shared.retain(|_, config| config.strong_count() > 0);
         shared.insert(id, Arc::downgrade(&config));
         Ok(config)
@@ -176,7 +196,7 @@ impl TlsSettings {
         ca: Option<Vec<u8>>,
         cert: Option<Vec<u8>>,
         key: Option<Vec<u8>>,
-        http2: bool,
+        offer: Offer,
     ) -> Result<ClientConfig, BuildError> {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(self.versions)
@@ -195,9 +215,7 @@ impl TlsSettings {
             }
             _ => builder.with_no_client_auth(),
         };
-        if http2 {
-            config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        }
+        config.alpn_protocols = offer.names();
         Ok(config)
     }
 

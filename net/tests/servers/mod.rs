@@ -71,6 +71,17 @@ impl Server {
         Server::tls(files.server_config(false), answer).await
     }
 
+    /// Agrees on these versions of HTTP only.
+    pub async fn https_speaking(
+        files: &TlsFiles,
+        protocols: &[&str],
+        answer: impl Fn(&Seen) -> Response<String> + Send + Sync + 'static,
+    ) -> Server {
+        let mut config = files.server_config(false);
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Server::tls(config, answer).await
+    }
+
     pub async fn https_with_client_auth(
         files: &TlsFiles,
         answer: impl Fn(&Seen) -> Response<String> + Send + Sync + 'static,
