@@ -42,13 +42,28 @@ impl HistogramOperation {
     }
 }
 
+/// Where a remark belongs: what it shows of the text, and which operator makes
+/// it. Ranks rise in the order in which upstream evaluates, operands first.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Place {
+    pub(crate) pos: PositionRange,
+    pub(crate) rank: u32,
+}
+
+impl Place {
+    /// The same operator's, showing another part of the text.
+    pub(crate) fn at(self, pos: PositionRange) -> Place {
+        Place { pos, ..self }
+    }
+}
+
 /// One remark, before it is printed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Annotation {
     severity: Severity,
     /// Text with its prefix, without position and figures.
     text: String,
-    pos: PositionRange,
+    place: Place,
     figures: Figures,
 }
 
@@ -59,17 +74,18 @@ enum Figures {
     Overlap { occurrences: u64 },
 }
 
-fn warning(pos: PositionRange, text: String) -> Annotation {
+fn warning(place: Place, text: String) -> Annotation {
     Annotation {
         severity: Severity::Warning,
         text: format!("PromQL warning: {text}"),
-        pos,
+        place,
         figures: Figures::None,
     }
 }
 
-fn info(pos: PositionRange, text: String) -> Annotation {
-    Annotation { severity: Severity::Info, text: format!("PromQL info: {text}"), pos, figures: Figures::None }
+fn info(place: Place, text: String) -> Annotation {
+    let text = format!("PromQL info: {text}");
+    Annotation { severity: Severity::Info, text, place, figures: Figures::None }
 }
 
 fn with_metric(text: &str, metric: &str) -> String {
@@ -90,13 +106,13 @@ pub struct ForcedMonotonicity {
 }
 
 impl Annotation {
-    pub(crate) fn invalid_quantile(q: f64, pos: PositionRange) -> Annotation {
-        warning(pos, format!("quantile value should be between 0 and 1, got {}", format_g(q)))
+    pub(crate) fn invalid_quantile(q: f64, place: Place) -> Annotation {
+        warning(place, format!("quantile value should be between 0 and 1, got {}", format_g(q)))
     }
 
-    pub(crate) fn invalid_ratio(ratio: f64, to: f64, pos: PositionRange) -> Annotation {
+    pub(crate) fn invalid_ratio(ratio: f64, to: f64, place: Place) -> Annotation {
         warning(
-            pos,
+            place,
             format!(
                 "ratio value should be between -1 and 1, got {}, capping to {}",
                 format_g(ratio),
@@ -105,37 +121,37 @@ impl Annotation {
         )
     }
 
-    pub(crate) fn bad_bucket_label(metric: &str, value: &str, pos: PositionRange) -> Annotation {
+    pub(crate) fn bad_bucket_label(metric: &str, value: &str, place: Place) -> Annotation {
         let text = format!("bucket label \"le\" is missing or has a malformed value of {}", go_quote(value));
-        warning(pos, with_metric(&text, metric))
+        warning(place, with_metric(&text, metric))
     }
 
-    pub(crate) fn mixed_floats_histograms(metric: &str, pos: PositionRange) -> Annotation {
+    pub(crate) fn mixed_floats_histograms(metric: &str, place: Place) -> Annotation {
         warning(
-            pos,
+            place,
             format!("encountered a mix of histograms and floats for metric name {}", go_quote(metric)),
         )
     }
 
-    pub(crate) fn mixed_floats_histograms_agg(pos: PositionRange) -> Annotation {
-        warning(pos, "encountered a mix of histograms and floats for aggregation".to_owned())
+    pub(crate) fn mixed_floats_histograms_agg(place: Place) -> Annotation {
+        warning(place, "encountered a mix of histograms and floats for aggregation".to_owned())
     }
 
-    pub(crate) fn mixed_classic_native(metric: &str, pos: PositionRange) -> Annotation {
-        warning(pos, with_metric("vector contains a mix of classic and native histograms", metric))
+    pub(crate) fn mixed_classic_native(metric: &str, place: Place) -> Annotation {
+        warning(place, with_metric("vector contains a mix of classic and native histograms", metric))
     }
 
-    pub(crate) fn not_counter(metric: &str, pos: PositionRange) -> Annotation {
-        warning(pos, format!("this native histogram metric is not a counter: {}", go_quote(metric)))
+    pub(crate) fn not_counter(metric: &str, place: Place) -> Annotation {
+        warning(place, format!("this native histogram metric is not a counter: {}", go_quote(metric)))
     }
 
-    pub(crate) fn not_gauge(metric: &str, pos: PositionRange) -> Annotation {
-        warning(pos, format!("this native histogram metric is not a gauge: {}", go_quote(metric)))
+    pub(crate) fn not_gauge(metric: &str, place: Place) -> Annotation {
+        warning(place, format!("this native histogram metric is not a gauge: {}", go_quote(metric)))
     }
 
-    pub(crate) fn mixed_exponential_custom(metric: &str, pos: PositionRange) -> Annotation {
+    pub(crate) fn mixed_exponential_custom(metric: &str, place: Place) -> Annotation {
         warning(
-            pos,
+            place,
             format!(
                 "vector contains a mix of histograms with exponential and custom buckets schemas for metric name {}",
                 go_quote(metric)
@@ -143,9 +159,9 @@ impl Annotation {
         )
     }
 
-    pub(crate) fn possible_non_counter(metric: &str, pos: PositionRange) -> Annotation {
+    pub(crate) fn possible_non_counter(metric: &str, place: Place) -> Annotation {
         info(
-            pos,
+            place,
             format!(
                 "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}",
                 go_quote(metric)
@@ -153,13 +169,9 @@ impl Annotation {
         )
     }
 
-    pub(crate) fn possible_non_counter_label(
-        metric: &str,
-        type_label: &str,
-        pos: PositionRange,
-    ) -> Annotation {
+    pub(crate) fn possible_non_counter_label(metric: &str, type_label: &str, place: Place) -> Annotation {
         info(
-            pos,
+            place,
             format!(
                 "metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\", got {}: {}",
                 go_quote(type_label),
@@ -168,11 +180,7 @@ impl Annotation {
         )
     }
 
-    pub(crate) fn forced_monotonicity(
-        metric: &str,
-        pos: PositionRange,
-        at: ForcedMonotonicity,
-    ) -> Annotation {
+    pub(crate) fn forced_monotonicity(metric: &str, place: Place, at: ForcedMonotonicity) -> Annotation {
         let text = "input to histogram_quantile needed to be fixed for monotonicity \
                     (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)";
         Annotation {
@@ -184,13 +192,13 @@ impl Annotation {
                 max_diff: at.max_diff,
                 merged: 0,
             },
-            ..info(pos, with_metric(text, metric))
+            ..info(place, with_metric(text, metric))
         }
     }
 
-    pub(crate) fn incompatible_types(lhs: &str, op: &str, rhs: &str, pos: PositionRange) -> Annotation {
+    pub(crate) fn incompatible_types(lhs: &str, op: &str, rhs: &str, place: Place) -> Annotation {
         info(
-            pos,
+            place,
             format!(
                 "incompatible sample types encountered for binary operator {}: {lhs} {op} {rhs}",
                 go_quote(op)
@@ -198,13 +206,13 @@ impl Annotation {
         )
     }
 
-    pub(crate) fn histogram_ignored_in_aggregation(op: &str, pos: PositionRange) -> Annotation {
-        info(pos, format!("ignored histogram in {op} aggregation"))
+    pub(crate) fn histogram_ignored_in_aggregation(op: &str, place: Place) -> Annotation {
+        info(place, format!("ignored histogram in {op} aggregation"))
     }
 
-    pub(crate) fn histograms_ignored_in_mixed_range(metric: &str, pos: PositionRange) -> Annotation {
+    pub(crate) fn histograms_ignored_in_mixed_range(metric: &str, place: Place) -> Annotation {
         info(
-            pos,
+            place,
             format!(
                 "ignored histograms in a range containing both floats and histograms for metric name {}",
                 go_quote(metric)
@@ -212,44 +220,48 @@ impl Annotation {
         )
     }
 
-    pub(crate) fn incompatible_bucket_layout(op: &str, pos: PositionRange) -> Annotation {
-        warning(pos, format!("incompatible bucket layout encountered for binary operator {op}"))
+    pub(crate) fn incompatible_bucket_layout(op: &str, place: Place) -> Annotation {
+        warning(place, format!("incompatible bucket layout encountered for binary operator {op}"))
     }
 
-    pub(crate) fn sort_in_range_query(pos: PositionRange) -> Annotation {
+    pub(crate) fn sort_in_range_query(place: Place) -> Annotation {
         let text = "sort is ineffective for range queries since results are always ordered by labels";
-        warning(pos, text.to_owned())
+        warning(place, text.to_owned())
     }
 
-    pub(crate) fn quantile_nan_result(metric: &str, pos: PositionRange) -> Annotation {
+    pub(crate) fn quantile_nan_result(metric: &str, place: Place) -> Annotation {
         let text = "input to histogram_quantile has NaN observations, result is NaN";
-        info(pos, with_metric(text, metric))
+        info(place, with_metric(text, metric))
     }
 
-    pub(crate) fn quantile_nan_skew(metric: &str, pos: PositionRange) -> Annotation {
+    pub(crate) fn quantile_nan_skew(metric: &str, place: Place) -> Annotation {
         let text = "input to histogram_quantile has NaN observations, result is skewed higher";
-        info(pos, with_metric(text, metric))
+        info(place, with_metric(text, metric))
     }
 
-    pub(crate) fn fraction_nans(metric: &str, pos: PositionRange) -> Annotation {
+    pub(crate) fn fraction_nans(metric: &str, place: Place) -> Annotation {
         let text = "input to histogram_fraction has NaN observations, which are excluded from all fractions";
-        info(pos, with_metric(text, metric))
+        info(place, with_metric(text, metric))
     }
 
-    pub(crate) fn counter_reset_collision(op: HistogramOperation, pos: PositionRange) -> Annotation {
-        warning(pos, format!("conflicting counter resets during histogram {}", op.as_str()))
+    pub(crate) fn counter_reset_collision(op: HistogramOperation, place: Place) -> Annotation {
+        warning(place, format!("conflicting counter resets during histogram {}", op.as_str()))
     }
 
-    pub(crate) fn mismatched_custom_buckets(op: HistogramOperation, pos: PositionRange) -> Annotation {
-        info(pos, format!("mismatched custom buckets were reconciled during {}", op.as_str()))
+    pub(crate) fn mismatched_custom_buckets(op: HistogramOperation, place: Place) -> Annotation {
+        info(place, format!("mismatched custom buckets were reconciled during {}", op.as_str()))
     }
 
-    pub(crate) fn start_time_overlap(metric: &str, pos: PositionRange) -> Annotation {
+    pub(crate) fn start_time_overlap(metric: &str, place: Place) -> Annotation {
         let text = format!(
             "sample has start time that overlaps with previous sample timestamp for metric {}",
             go_quote(metric)
         );
-        Annotation { figures: Figures::Overlap { occurrences: 1 }, ..warning(pos, text) }
+        Annotation { figures: Figures::Overlap { occurrences: 1 }, ..warning(place, text) }
+    }
+
+    fn gathers(&self) -> bool {
+        self.figures != Figures::None
     }
 
     /// Takes up what an earlier annotation of the same text had gathered.
@@ -272,11 +284,9 @@ impl Annotation {
                 *max_bucket = max_bucket.max(*max_bucket_o);
                 *max_diff = max_diff.max(*max_diff_o);
                 *merged += merged_o + 1;
-                self.pos = earlier.pos;
             }
             (Figures::Overlap { occurrences }, Figures::Overlap { occurrences: earlier_occurrences }) => {
                 *occurrences += earlier_occurrences;
-                self.pos = earlier.pos;
             }
             _ => {}
         }
@@ -284,7 +294,7 @@ impl Annotation {
 
     /// The text as the API shows it, with figures and `(line:column)`.
     fn print(&self, query: &str) -> String {
-        let place = line_column(query, self.pos.start);
+        let place = line_column(query, self.place.pos.start);
         match &self.figures {
             Figures::None => format!("{} ({place})", self.text),
             Figures::Monotonicity { min_ms, max_ms, min_bucket, max_bucket, max_diff, merged } => format!(
@@ -317,10 +327,8 @@ pub fn line_column(query: &str, offset: u32) -> String {
 /// One step of an operator that makes one remark a step at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct StepOf {
-    /// Where the operator stands: no other stands there.
-    pub(crate) start: u32,
-    /// And ends.
-    pub(crate) end: u32,
+    /// The operator's.
+    pub(crate) rank: u32,
     /// The step's number.
     pub(crate) step: u32,
 }
@@ -334,11 +342,16 @@ pub struct Annotations {
 }
 
 impl Annotations {
-    /// Adds one.
+    /// Adds one. Of those that say the same the last one evaluated is shown, of
+    /// those that gather figures the first.
     pub fn add(&mut self, mut annotation: Annotation) {
-        if let Some(earlier) = self.by_text.get_mut(&annotation.text) {
-            annotation.absorb(earlier);
-            *earlier = annotation;
+        if let Some(known) = self.by_text.get_mut(&annotation.text) {
+            let comes_later = annotation.place.rank >= known.place.rank;
+            if comes_later == annotation.gathers() {
+                annotation.place = known.place;
+            }
+            annotation.absorb(known);
+            *known = annotation;
         } else {
             self.by_text.insert(annotation.text.clone(), annotation);
         }
@@ -401,8 +414,11 @@ mod tests {
     #[test]
     fn the_same_text_stands_once_at_its_last_place() {
         let mut all = Annotations::default();
-        all.add(Annotation::not_gauge("m", PositionRange { start: 0, end: 1 }));
-        all.add(Annotation::not_gauge("m", PositionRange { start: 4, end: 5 }));
+        let place = |start, rank| Place { pos: PositionRange { start, end: start + 1 }, rank };
+        all.add(Annotation::not_gauge("m", place(0, 0)));
+        all.add(Annotation::not_gauge("m", place(4, 2)));
+        // Evaluated later, as it was asked for later, but it stands before that.
+        all.add(Annotation::not_gauge("m", place(2, 1)));
         let (warnings, infos) = all.print("a\nb c");
         assert_eq!(warnings, [r#"PromQL warning: this native histogram metric is not a gauge: "m" (2:3)"#]);
         assert!(infos.is_empty());
@@ -410,8 +426,8 @@ mod tests {
 
     #[test]
     fn of_remarks_that_count_as_last_the_last_of_each_step_stands() {
-        let at = |step| StepOf { start: 0, end: 5, step };
-        let info = |lhs| Annotation::incompatible_types(lhs, "+", "float", PositionRange::default());
+        let at = |step| StepOf { rank: 3, step };
+        let info = |lhs| Annotation::incompatible_types(lhs, "+", "float", Place::default());
         let (mut one, mut other) = (Annotations::default(), Annotations::default());
         one.add_last(at(0), 7, info("a"));
         one.add_last(at(1), 1, info("b"));
@@ -427,9 +443,10 @@ mod tests {
     #[test]
     fn figures_gather() {
         let mut all = Annotations::default();
-        for at_ms in [60_000, 0] {
+        for (at_ms, rank) in [(60_000, 1), (0, 0)] {
             let at = ForcedMonotonicity { at_ms, min_bucket: 0.1, max_bucket: 2.0, max_diff: 3.25 };
-            all.add(Annotation::forced_monotonicity("", PositionRange::default(), at));
+            let place = Place { pos: PositionRange { start: 2 * rank, end: 9 }, rank };
+            all.add(Annotation::forced_monotonicity("", place, at));
         }
         let text = all.print("x").1.remove(0);
         assert!(

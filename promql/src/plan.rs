@@ -13,6 +13,8 @@ use model::Matcher;
 
 use crate::ast::{AggregateOp, BinaryOp, PositionRange, StringLiteral, ValueType, VectorMatching};
 
+use crate::annotations::Place;
+
 pub(crate) use lower::{QueryTimes, lower};
 
 /// An expression ready to be evaluated.
@@ -21,6 +23,8 @@ pub(crate) struct Plan {
     pub(crate) kind: Kind,
     pub(crate) pos: PositionRange,
     pub(crate) value_type: ValueType,
+    /// Its place in the order of evaluation: operands come first.
+    pub(crate) rank: u32,
 }
 
 /// What a plan node does.
@@ -57,7 +61,7 @@ pub(crate) struct Aggregate {
     pub(crate) param: Option<Plan>,
     pub(crate) grouping: Vec<String>,
     pub(crate) without: bool,
-    pub(crate) pos: PositionRange,
+    pub(crate) place: Place,
 }
 
 #[derive(Clone, Debug)]
@@ -114,6 +118,11 @@ pub(crate) struct Reach {
 }
 
 impl Plan {
+    /// Where its remarks belong that show all of it.
+    pub(crate) fn place(&self) -> Place {
+        Place { pos: self.pos, rank: self.rank }
+    }
+
     /// What the selectors below read when the plan is evaluated from `start_ms`
     /// to `end_ms`; `None` where there is none.
     pub(crate) fn reach(&self, start_ms: i64, end_ms: i64, lookback_ms: i64) -> Option<Reach> {

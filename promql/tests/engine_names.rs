@@ -52,6 +52,25 @@ eval range from 0 to 4m step 1m -last_over_time({{__name__=~\"a|b\"}}[1m])
 }
 
 #[test]
+fn errors_of_the_left_side_come_before_those_of_the_right() {
+    let left = "count_over_time({__name__=~\"a|b\"}[5m])";
+    let right = "(h{x=\"1\"} * on () h)";
+    let mut script = format!("{TURNS}  h{{x=\"1\"}} 1x4\n  h{{x=\"2\"}} 1x4\n");
+    for operator in ["and", "unless", "or", "+", "> on ()"] {
+        script += &format!(
+            "
+eval range from 1m to 4m step 1m {left} {operator} {right}
+  expect fail msg: vector cannot contain metrics with the same labelset
+
+eval range from 1m to 4m step 1m {right} {operator} {left}
+  expect fail regex: ^found duplicate series
+"
+        );
+    }
+    passes(false, &script);
+}
+
+#[test]
 fn names_that_go_late_let_range_functions_take_turns() {
     let script = format!(
         "{TURNS}

@@ -9,8 +9,8 @@ use super::error::Result;
 use super::node::Vectors;
 use super::repeat::held;
 use super::rows::{Groups, LabelFilter, Rows};
-use crate::annotations::{Annotation, Annotations, HistogramOperation};
-use crate::ast::{AggregateOp, PositionRange};
+use crate::annotations::{Annotation, Annotations, HistogramOperation, Place};
+use crate::ast::AggregateOp;
 use crate::functions::over_time::{HistogramSum, Mean};
 use crate::functions::quantile::quantile;
 use crate::functions::{histogram as hist, kahan};
@@ -29,10 +29,10 @@ pub(crate) fn filter(ctx: &EvalContext, e: &Aggregate) -> LabelFilter {
 /// Groups one series each. `param` is that of `quantile`, by step.
 pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate, param: Option<Vec<f64>>) -> Result<Vectors> {
     let input = super::build::vectors(ctx, &e.expr)?;
-    let pos = e.expr.pos;
+    let pos = e.place.at(e.expr.pos);
     let mut annotations = Annotations::default();
     if let (AggregateOp::Quantile, Some(q), Some(param)) = (e.op, &param, &e.param) {
-        quantile_remarks(q, param.pos, &mut annotations);
+        quantile_remarks(q, e.place.at(param.pos), &mut annotations);
     }
     let groups = Groups::new(&input.rows, &filter(ctx, e));
     let steps = ctx.steps.count;
@@ -41,9 +41,16 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate, param: Option<Vec<f64>>)
     // Whether the name of a group's series goes follows the inputs it has seen.
     let mut drop_name = vec![false; groups.keys.len()];
     let mut folder = Folder::new(e.op, cells, pos);
+    // Groups in order of their first sample, which instant queries show.
+    let mut order: Vec<u32> = Vec::new();
+    let mut met = vec![false; groups.keys.len()];
     input.for_each(None, |rows, batch| {
         for (i, &row) in rows.iter().enumerate() {
             let group = groups.of_row[row as usize] as usize;
+            if steps == 1 && !met[group] && batch.is_present(i) {
+                met[group] = true;
+                order.push(group as u32);
+            }
             let metric =
                 || ctx.query.dictionary.labels(input.rows.row(row as usize)).metric_name().to_owned();
             let seen = folder.fold_row(batch, i * steps, group * steps, steps, &metric, &mut annotations);
@@ -56,15 +63,26 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate, param: Option<Vec<f64>>)
     folder.finish(ctx, &mut out, steps, param.as_deref(), &mut annotations)?;
     ctx.query.annotate(annotations);
     let mut rows = Rows::default();
-    for (key, drop_name) in groups.keys.into_iter().zip(drop_name) {
-        rows.push(key, drop_name);
+    if steps == 1 && !order.iter().copied().eq(0..groups.keys.len() as u32) {
+        let mut shown = Batch::default();
+        order.retain(|&group| out.is_present(group as usize));
+        shown.reset(order.len(), 1);
+        for (row, &group) in order.iter().enumerate() {
+            shown.copy_row(row, &out, group as usize);
+            rows.push(groups.keys[group as usize].iter().copied(), drop_name[group as usize]);
+        }
+        out = shown;
+    } else {
+        for (key, drop_name) in groups.keys.into_iter().zip(drop_name) {
+            rows.push(key, drop_name);
+        }
     }
     let explained = vec![input.explain()];
     drop(input);
     held(ctx, e.op.as_str(), rows, out, explained)
 }
 
-fn quantile_remarks(q: &[f64], pos: PositionRange, annotations: &mut Annotations) {
+fn quantile_remarks(q: &[f64], pos: Place, annotations: &mut Annotations) {
     if q.iter().any(|q| q.is_nan()) {
         // Upstream's smallest and largest value are NaN, too.
         annotations.add(Annotation::invalid_quantile(f64::NAN, pos));
@@ -102,7 +120,7 @@ fn all_set(bits: &[u64], range: std::ops::Range<usize>) -> bool {
 /// Accumulators by group and step.
 struct Folder {
     op: AggregateOp,
-    pos: PositionRange,
+    pos: Place,
     /// What `values` holds has been begun.
     seen: Vec<u64>,
     /// Sum, minimum, mean …
@@ -128,7 +146,7 @@ struct HistCell {
 }
 
 impl Folder {
-    fn new(op: AggregateOp, cells: usize, pos: PositionRange) -> Folder {
+    fn new(op: AggregateOp, cells: usize, pos: Place) -> Folder {
         let needs = |wanted: bool| if wanted { cells } else { 0 };
         use AggregateOp::*;
         Folder {
@@ -377,13 +395,7 @@ impl Folder {
     }
 }
 
-fn finish_hist(
-    state: HistCell,
-    cell: usize,
-    pos: PositionRange,
-    out: &mut Batch,
-    annotations: &mut Annotations,
-) {
+fn finish_hist(state: HistCell, cell: usize, pos: Place, out: &mut Batch, annotations: &mut Annotations) {
     if state.has_float {
         annotations.add(Annotation::mixed_floats_histograms_agg(pos));
         return;

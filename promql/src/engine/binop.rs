@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::batch::{Hist, Point};
-use crate::annotations::{Annotation, HistogramOperation};
-use crate::ast::{BinaryOp, PositionRange};
+use crate::annotations::{Annotation, HistogramOperation, Place};
+use crate::ast::BinaryOp;
 use crate::functions::histogram::{self as hist, Mixed};
 use crate::functions::math::go_pow;
 use crate::functions::window::Answer;
@@ -65,7 +65,7 @@ pub(crate) fn elements(
     op: BinaryOp,
     l: Point<'_>,
     r: Point<'_>,
-    pos: PositionRange,
+    pos: Place,
     note: &mut dyn FnMut(Annotation),
 ) -> Outcome {
     use BinaryOp::*;
@@ -110,13 +110,7 @@ fn changed(h: &Hist, change: impl FnOnce(&mut model::FloatHistogram)) -> Answer 
     Answer::Hist(Arc::new(result))
 }
 
-fn combined(
-    op: BinaryOp,
-    l: &Hist,
-    r: &Hist,
-    pos: PositionRange,
-    note: &mut dyn FnMut(Annotation),
-) -> Outcome {
+fn combined(op: BinaryOp, l: &Hist, r: &Hist, pos: Place, note: &mut dyn FnMut(Annotation)) -> Outcome {
     let mut result = (**l).clone();
     let (done, operation) = if op == BinaryOp::Add {
         (hist::add(&mut result, r), HistogramOperation::Addition)

@@ -13,17 +13,16 @@ use super::error::{QueryError, Result};
 use super::labels::merged;
 use super::node::{Node, Vectors, Worker, explain};
 use super::rows::{HashMap, Pairs, Rows, set_label, value_of};
-use crate::annotations::{Annotation, Annotations, ForcedMonotonicity};
-use crate::ast::PositionRange;
+use crate::annotations::{Annotation, Annotations, ForcedMonotonicity, Place};
 use crate::functions::histogram as hist;
 use crate::stats::ExplainNode;
 
 /// What is asked of each histogram.
 pub(crate) enum Ask {
     /// The quantile φ, by step.
-    Quantile { q: Vec<f64>, pos: PositionRange },
+    Quantile { q: Vec<f64>, pos: Place },
     /// Several quantiles, each by step, told apart by a label.
-    Quantiles { label: String, qs: Vec<(Vec<f64>, PositionRange)> },
+    Quantiles { label: String, qs: Vec<(Vec<f64>, Place)> },
     /// The share of observations between two values, by step.
     Fraction { lower: Vec<f64>, upper: Vec<f64> },
 }
@@ -52,7 +51,7 @@ struct Histograms {
     ctx: EvalContext,
     input: Vectors,
     ask: Ask,
-    pos: PositionRange,
+    pos: Place,
     units: Vec<Unit>,
     outputs: Vec<Output>,
     /// For each parameter and step the label of its quantile.
@@ -62,7 +61,7 @@ struct Histograms {
 }
 
 /// Applies a histogram function; `pos` is where the vector argument stands.
-pub(crate) fn vectors(ctx: &EvalContext, input: Vectors, ask: Ask, pos: PositionRange) -> Result<Vectors> {
+pub(crate) fn vectors(ctx: &EvalContext, input: Vectors, ask: Ask, pos: Place) -> Result<Vectors> {
     let query = &ctx.query;
     let (units, keys) = units(ctx, &input.rows);
     quantile_remarks(ctx, &ask);
@@ -172,6 +171,9 @@ impl Node for Histograms {
         for (i, &row) in rows.iter().enumerate() {
             let output = self.outputs[row as usize];
             let unit = &self.units[output.unit as usize];
+            if result.is_err() {
+                break;
+            }
             if loaded != Some(output.unit) {
                 let inputs: Vec<u32> = unit
                     .buckets

@@ -49,7 +49,7 @@ fn of_kind(ctx: &EvalContext, plan: &Plan) -> Result<Vectors> {
         Kind::Same(e) => vectors(ctx, e),
         Kind::Negate(e) => map::negate(ctx, vectors(ctx, e)?),
         Kind::Invariant(e) => repeat::invariant(ctx, e),
-        Kind::Selector(s) => selector::vectors(ctx, s, Want::Value, plan.pos),
+        Kind::Selector(s) => selector::vectors(ctx, s, Want::Value, plan.place()),
         Kind::Binary(e) => Ok(binary(ctx, plan, e)?.detailed(matching(e))),
         Kind::Aggregate(e) => Ok(aggregation(ctx, e)?.detailed(grouping(e))),
         Kind::Call(e) => call(ctx, plan, e),
@@ -84,20 +84,21 @@ fn grouping(e: &Aggregate) -> String {
 
 fn binary(ctx: &EvalContext, plan: &Plan, e: &Binary) -> Result<Vectors> {
     let with_scalar = |input: Vectors, scalar: Vec<f64>, swapped: bool| {
-        let how = WithScalar { op: e.op, scalar, swapped, return_bool: e.return_bool, pos: plan.pos };
+        let how = WithScalar { op: e.op, scalar, swapped, return_bool: e.return_bool, pos: plan.place() };
         map::with_scalar(ctx, input, how)
     };
     match (e.lhs.value_type, e.rhs.value_type) {
         (ValueType::Vector, ValueType::Scalar) => {
             let input = vectors(ctx, &e.lhs)?;
-            with_scalar(input, scalar::column(ctx, &e.rhs)?, false)
+            let scalar = input.before(scalar::column(ctx, &e.rhs))?;
+            with_scalar(input, scalar, false)
         }
         (ValueType::Scalar, ValueType::Vector) => {
             let scalar = scalar::column(ctx, &e.lhs)?;
             with_scalar(vectors(ctx, &e.rhs)?, scalar, true)
         }
         _ if e.op.is_set() => setops::vectors(ctx, e),
-        _ => join::vectors(ctx, e, plan.pos),
+        _ => join::vectors(ctx, e, plan.place()),
     }
 }
 
@@ -121,6 +122,7 @@ fn aggregation(ctx: &EvalContext, e: &Aggregate) -> Result<Vectors> {
 
 fn call(ctx: &EvalContext, plan: &Plan, e: &Call) -> Result<Vectors> {
     let steps = ctx.steps;
+    let place = plan.place();
     let arg = |i: usize| {
         e.args.get(i).ok_or_else(|| QueryError::execution(format!("missing argument of {}", e.func)))
     };
@@ -132,7 +134,7 @@ fn call(ctx: &EvalContext, plan: &Plan, e: &Call) -> Result<Vectors> {
     };
 
     if let Some(function) = range::by_name(e.func) {
-        return range_call(ctx, e, function);
+        return range_call(ctx, plan, e, function);
     }
     if let Some(f) = math::by_name(e.func) {
         return map::floats(ctx, vector(0)?, e.func, move |_, v| f(v));
@@ -163,20 +165,20 @@ fn call(ctx: &EvalContext, plan: &Plan, e: &Call) -> Result<Vectors> {
         "histogram_stdvar" => map::histograms(ctx, vector(0)?, e.func, |h| hist::variance(h)),
         "histogram_stddev" => map::histograms(ctx, vector(0)?, e.func, |h| hist::variance(h).sqrt()),
         "histogram_quantile" => {
-            let ask = Ask::Quantile { q: column(0)?, pos: arg(0)?.pos };
-            buckets::vectors(ctx, vector(1)?, ask, arg(1)?.pos)
+            let ask = Ask::Quantile { q: column(0)?, pos: place.at(arg(0)?.pos) };
+            buckets::vectors(ctx, vector(1)?, ask, place.at(arg(1)?.pos))
         }
         "histogram_quantiles" => {
             let mut qs = Vec::new();
             for i in 2..e.args.len() {
-                qs.push((column(i)?, arg(i)?.pos));
+                qs.push((column(i)?, place.at(arg(i)?.pos)));
             }
             let ask = Ask::Quantiles { label: text(1)?.value.clone(), qs };
-            buckets::vectors(ctx, vector(0)?, ask, arg(0)?.pos)
+            buckets::vectors(ctx, vector(0)?, ask, place.at(arg(0)?.pos))
         }
         "histogram_fraction" => {
             let ask = Ask::Fraction { lower: column(0)?, upper: column(1)? };
-            buckets::vectors(ctx, vector(2)?, ask, arg(2)?.pos)
+            buckets::vectors(ctx, vector(2)?, ask, place.at(arg(2)?.pos))
         }
         "absent" => presence::absent(ctx, vector(0)?, arg(0)?, false),
         "sort" | "sort_desc" | "sort_by_label" | "sort_by_label_desc" => sort(ctx, plan, e),
@@ -193,7 +195,7 @@ fn call(ctx: &EvalContext, plan: &Plan, e: &Call) -> Result<Vectors> {
     }
 }
 
-fn range_call(ctx: &EvalContext, e: &Call, function: range::RangeFunction) -> Result<Vectors> {
+fn range_call(ctx: &EvalContext, plan: &Plan, e: &Call, function: range::RangeFunction) -> Result<Vectors> {
     let matrix = e
         .args
         .iter()
@@ -210,7 +212,7 @@ fn range_call(ctx: &EvalContext, e: &Call, function: range::RangeFunction) -> Re
         Kind::Subquery(_) => PositionRange::default(),
         _ => e.args[0].pos,
     };
-    let input = range::vectors(ctx, e.func, function, &e.args[matrix], pos, params)?;
+    let input = range::vectors(ctx, e.func, function, &e.args[matrix], plan.place().at(pos), params)?;
     if function == range::RangeFunction::Absent {
         return presence::absent(ctx, input, &e.args[matrix], true);
     }
@@ -241,7 +243,7 @@ fn timestamp(ctx: &EvalContext, e: &Call) -> Result<Vectors> {
     if let Kind::Selector(s) = &arg.kind {
         let known = start && ctx.query.use_start_timestamps;
         let want = if known { Want::StartTimestamp } else { Want::Timestamp };
-        let input = selector::vectors(ctx, s, want, arg.pos)?.uncounted();
+        let input = selector::vectors(ctx, s, want, arg.place())?.uncounted();
         return if start && !known { none(input) } else { map::renamed(ctx, input, e.func) };
     }
     if start {
@@ -258,9 +260,11 @@ fn sort(ctx: &EvalContext, plan: &Plan, e: &Call) -> Result<Vectors> {
     let input = vectors(ctx, arg)?;
     let by_label = e.func.starts_with("sort_by_label");
     if !ctx.instant {
-        let mut annotations = Annotations::default();
-        annotations.add(Annotation::sort_in_range_query(plan.pos));
-        ctx.query.annotate(annotations);
+        if ctx.steps.count > 0 {
+            let mut annotations = Annotations::default();
+            annotations.add(Annotation::sort_in_range_query(plan.place()));
+            ctx.query.annotate(annotations);
+        }
         return if by_label { Ok(input) } else { map::only_floats(ctx, input, e.func) };
     }
     let descending = e.func.ends_with("_desc");

@@ -156,7 +156,7 @@ fn select_info(
         func: Some("info"),
         grouping: None,
     };
-    selector::vectors(ctx, &selector, Want::InfoTimestamp, base_plan.pos).map(Some)
+    selector::vectors(ctx, &selector, Want::InfoTimestamp, base_plan.place()).map(Some)
 }
 
 fn quote_meta(text: &str) -> String {

@@ -17,8 +17,8 @@ use super::error::{QueryError, Result};
 use super::labels::merged;
 use super::node::{Node, Vectors, Worker, explain};
 use super::rows::{HashMap, HashSet, LabelFilter, Pair, Pairs, Rows, set_label, value_of};
-use crate::annotations::{Annotation, Annotations, StepOf};
-use crate::ast::{Cardinality, PositionRange, VectorMatching};
+use crate::annotations::{Annotation, Annotations, Place, StepOf};
+use crate::ast::{Cardinality, VectorMatching};
 use crate::functions::window::Answer;
 use crate::plan::Binary;
 use crate::stats::ExplainNode;
@@ -36,7 +36,7 @@ pub(crate) fn signature_filter(ctx: &EvalContext, matching: &VectorMatching) -> 
 /// How pairs are computed and named.
 struct Joining {
     e: Binary,
-    pos: PositionRange,
+    pos: Place,
     /// Labels kept (`on`) or deleted (`ignoring`) of one-to-one results.
     listed: Vec<SymbolId>,
     include: Vec<SymbolId>,
@@ -53,9 +53,9 @@ struct Group {
 }
 
 /// An operator between two vectors that is no set operator.
-pub(crate) fn vectors(ctx: &EvalContext, e: &Binary, pos: PositionRange) -> Result<Vectors> {
+pub(crate) fn vectors(ctx: &EvalContext, e: &Binary, pos: Place) -> Result<Vectors> {
     let lhs = super::build::vectors(ctx, &e.lhs)?;
-    let rhs = super::build::vectors(ctx, &e.rhs)?;
+    let rhs = lhs.before(super::build::vectors(ctx, &e.rhs))?;
     let dictionary = &ctx.query.dictionary;
     let swapped = e.matching.card == Cardinality::OneToMany;
     let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
@@ -117,7 +117,7 @@ impl Joining {
         annotations: &mut Annotations,
     ) -> Option<(Answer, bool)> {
         let (l, r) = if self.swapped { (one, many) } else { (many, one) };
-        let at = StepOf { start: self.pos.start, end: self.pos.end, step: step as u32 };
+        let at = StepOf { rank: self.pos.rank, step: step as u32 };
         let mut note = |annotation: Annotation| annotations.add_last(at, order, annotation);
         match binop::elements(self.e.op, l, r, self.pos, &mut note) {
             Outcome::Dropped => None,

@@ -9,8 +9,8 @@ use super::context::EvalContext;
 use super::error::Result;
 use super::labels::{merged_without_name, without_name};
 use super::node::{Node, Vectors, Worker, explain};
-use crate::annotations::{Annotation, Annotations};
-use crate::ast::{BinaryOp, PositionRange};
+use crate::annotations::{Annotation, Annotations, Place};
+use crate::ast::BinaryOp;
 use crate::functions::histogram as hist;
 use crate::functions::window::Answer;
 use crate::stats::ExplainNode;
@@ -140,7 +140,7 @@ pub(crate) struct WithScalar {
     /// Whether the scalar stands on the left.
     pub(crate) swapped: bool,
     pub(crate) return_bool: bool,
-    pub(crate) pos: PositionRange,
+    pub(crate) pos: Place,
 }
 
 /// Applies an operator between a vector and a scalar.

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use super::batch::Batch;
 use super::context::{EvalContext, QueryContext, Reservation};
-use super::error::Result;
+use super::error::{QueryError, Result};
 use super::rows::Rows;
 use crate::annotations::Annotations;
 use crate::ast::PositionRange;
@@ -279,6 +279,15 @@ impl Vectors {
 
     pub(crate) fn is_silent(&self) -> bool {
         self.node.is_silent()
+    }
+
+    /// What comes behind this operand. Upstream evaluates this one first: where
+    /// the other cannot be answered, nor can perhaps this, and then says so.
+    pub(crate) fn before<T>(&self, other: Result<T>) -> Result<T> {
+        if matches!(other, Err(QueryError::Execution(_))) {
+            self.for_each(None, |_, _| Ok(()))?;
+        }
+        other
     }
 
     /// Evaluates everything into one block that is then held.

@@ -20,8 +20,7 @@ use super::node::{Node, Vectors, Worker, explain};
 use super::plain_rate::PlainRate;
 use super::rows::Rows;
 use super::selector::{Source, select};
-use crate::annotations::Annotation;
-use crate::ast::PositionRange;
+use crate::annotations::{Annotation, Place};
 use crate::functions::extended::{self, Extended};
 use crate::functions::window::{Answer, Cursor, Extremes, Remarks, SeriesData, Window};
 use crate::functions::{over_time, rate};
@@ -169,7 +168,7 @@ struct RangeNode {
     ctx: EvalContext,
     function: RangeFunction,
     name: &'static str,
-    pos: PositionRange,
+    pos: Place,
     shape: Shape,
     input: Input,
     /// Labels of the input, for remarks.
@@ -185,7 +184,7 @@ pub(crate) fn vectors(
     name: &'static str,
     function: RangeFunction,
     arg: &Plan,
-    pos: PositionRange,
+    pos: Place,
     params: Vec<Vec<f64>>,
 ) -> Result<Vectors> {
     check_modifiers(name, arg)?;
@@ -251,7 +250,7 @@ fn node(
         }
         _ => return Err(QueryError::execution("expected a range vector")),
     };
-    Ok(RangeNode { ctx: ctx.clone(), function, name, pos: arg.pos, shape, input, rows, params })
+    Ok(RangeNode { ctx: ctx.clone(), function, name, pos: arg.place(), shape, input, rows, params })
 }
 
 /// Builds what stands inside a subquery, and the steps it is evaluated at.

@@ -75,7 +75,7 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate, param: Vec<f64>) -> Resu
                         Chosen { value: 0.0, hist: Some(h.clone()), row }
                     }
                     Point::Hist(_) => {
-                        annotations.add(Annotation::histogram_ignored_in_aggregation(e.op.as_str(), e.pos));
+                        annotations.add(Annotation::histogram_ignored_in_aggregation(e.op.as_str(), e.place));
                         continue;
                     }
                 };
@@ -251,7 +251,7 @@ fn limit_ratio(ctx: &EvalContext, e: &Aggregate, param: Vec<f64>, input: Vectors
     }
     let max = param.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let min = param.iter().copied().fold(f64::INFINITY, f64::min);
-    let pos = e.param.as_ref().map(|p| p.pos).unwrap_or_default();
+    let pos = e.place.at(e.param.as_ref().map(|p| p.pos).unwrap_or_default());
     let mut annotations = Annotations::default();
     if max > 1.0 {
         annotations.add(Annotation::invalid_ratio(max, 1.0, pos));

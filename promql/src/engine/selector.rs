@@ -11,6 +11,7 @@ use super::context::{EvalContext, QueryContext, Reservation};
 use super::error::{QueryError, Result};
 use super::node::{Node, Vectors, Worker, explain};
 use super::rows::Rows;
+use crate::annotations::Place;
 use crate::ast::PositionRange;
 use crate::functions::extended::smooth_at;
 use crate::functions::window::{Answer, Cursor, Remarks};
@@ -148,15 +149,10 @@ fn describe(selector: &Selector) -> String {
 }
 
 /// An instant selector; `pos` is where it stands, for its remarks.
-pub(crate) fn vectors(
-    ctx: &EvalContext,
-    selector: &Selector,
-    want: Want,
-    pos: PositionRange,
-) -> Result<Vectors> {
+pub(crate) fn vectors(ctx: &EvalContext, selector: &Selector, want: Want, pos: Place) -> Result<Vectors> {
     let (start, end) = (ctx.steps.start_ms, ctx.steps.last_ms());
     let reach = selector.reach(start, end, 0, ctx.query.lookback_ms);
-    let (rows, source) = select(ctx, selector, reach, 0, pos)?;
+    let (rows, source) = select(ctx, selector, reach, 0, pos.pos)?;
     let counters = source.counters.clone();
     let keep_rows = selector.smoothed || want == Want::InfoTimestamp;
     let node = InstantSelector {
@@ -176,7 +172,7 @@ const STEPS_UNCHECKED: usize = 1 << 16;
 struct InstantSelector {
     ctx: EvalContext,
     selector: Selector,
-    pos: PositionRange,
+    pos: Place,
     want: Want,
     source: Source,
     /// Labels for remarks, where the selector may make any.

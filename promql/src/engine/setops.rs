@@ -16,7 +16,7 @@ use crate::stats::ExplainNode;
 /// A set operator between two vectors.
 pub(crate) fn vectors(ctx: &EvalContext, e: &Binary) -> Result<Vectors> {
     let lhs = super::build::vectors(ctx, &e.lhs)?;
-    let rhs = super::build::vectors(ctx, &e.rhs)?;
+    let rhs = lhs.before(super::build::vectors(ctx, &e.rhs))?;
     let filter = signature_filter(ctx, &e.matching);
     match e.op {
         BinaryOp::Or => or(ctx, lhs, rhs, &filter),
@@ -121,15 +121,16 @@ fn filtered(
     for group in of_right.iter().flatten() {
         on_right[*group as usize] = true;
     }
-    rhs.for_each(Some(&relevant), |rows, batch| {
+    let looked = rhs.for_each(Some(&relevant), |rows, batch| {
         for (i, &row) in rows.iter().enumerate() {
             if let Some(group) = of_right[row as usize] {
                 presence.note(group, batch, i);
             }
         }
         Ok(())
-    })?;
-    rhs.drain(|row| of_right[row as usize].is_some())?;
+    });
+    lhs.before(looked)?;
+    lhs.before(rhs.drain(|row| of_right[row as usize].is_some()))?;
     lhs.drain(|row| !and || on_right[of_left[row as usize] as usize])?;
     ctx.query.aside.lock().push(rhs.explain());
     drop(rhs);

@@ -463,7 +463,7 @@ mod tests {
         let mut annotations = Annotations::default();
         let mut remarks = Remarks {
             metric: &String::new,
-            pos: crate::ast::PositionRange::default(),
+            pos: crate::annotations::Place::default(),
             annotations: &mut annotations,
         };
         match extrapolated(&window, counter, false, &mut remarks)? {

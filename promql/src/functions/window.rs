@@ -6,8 +6,7 @@ use std::sync::Arc;
 use model::query::SampleKind;
 use model::{Columns, FloatHistogram, is_stale_nan};
 
-use crate::annotations::{Annotation, Annotations};
-use crate::ast::PositionRange;
+use crate::annotations::{Annotation, Annotations, Place};
 
 /// Samples of one series without staleness markers, floats and histograms apart.
 #[derive(Debug, Default)]
@@ -284,7 +283,7 @@ pub(crate) struct Remarks<'a> {
     /// Gives the metric's name when a remark needs it.
     pub(crate) metric: &'a dyn Fn() -> String,
     /// Where the range argument stands.
-    pub(crate) pos: PositionRange,
+    pub(crate) pos: Place,
     pub(crate) annotations: &'a mut Annotations,
 }
 

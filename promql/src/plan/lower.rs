@@ -1,5 +1,8 @@
 //! From syntax tree to plan.
 
+use std::cell::Cell;
+
+use crate::annotations::Place;
 use crate::ast::{AtModifier, BinaryOp, CallExpr, Expr, PositionRange, ValueType, VectorSelector};
 use crate::engine::error::Result;
 use crate::functions::rate::seconds;
@@ -41,7 +44,7 @@ const TIME_DEPENDENT: [&str; 15] = [
 /// # Errors
 /// A duration expression has no usable value.
 pub(crate) fn lower(expr: &Expr, times: &QueryTimes) -> Result<Plan> {
-    let lowered = Lowering { times }.expr(expr, &Around::default())?;
+    let lowered = Lowering { times, ranks: Cell::new(0) }.expr(expr, &Around::default())?;
     Ok(lowered.finish())
 }
 
@@ -77,17 +80,24 @@ impl Lowered {
 }
 
 fn invariant(plan: Plan) -> Plan {
-    let (pos, value_type) = (plan.pos, plan.value_type);
-    Plan { kind: Kind::Invariant(Box::new(plan)), pos, value_type }
+    let (pos, value_type, rank) = (plan.pos, plan.value_type, plan.rank);
+    Plan { kind: Kind::Invariant(Box::new(plan)), pos, value_type, rank }
 }
 
 struct Lowering<'a> {
     times: &'a QueryTimes,
+    /// How many operators are lowered.
+    ranks: Cell<u32>,
 }
 
 impl Lowering<'_> {
+    fn next_rank(&self) -> u32 {
+        self.ranks.replace(self.ranks.get() + 1)
+    }
+
     fn expr(&self, expr: &Expr, around: &Around) -> Result<Lowered> {
-        let plan = |kind| Plan { kind, pos: expr.pos(), value_type: expr.value_type() };
+        let plan =
+            |kind| Plan { kind, pos: expr.pos(), value_type: expr.value_type(), rank: self.next_rank() };
         let constant = |kind| Lowered { plan: plan(kind), invariant: true, wrap: false };
         Ok(match expr {
             Expr::Number(e) => constant(Kind::Number(e.value)),
@@ -127,18 +137,18 @@ impl Lowering<'_> {
                     grouping: Some((e.grouping.clone(), !e.without)),
                     stats_only: around.stats_only,
                 };
-                let Lowered { plan: inner, invariant, wrap } = self.expr(&e.expr, &inner)?;
                 let param = match &e.param {
                     Some(param) => Some(self.expr(param, &Around::default())?.finish()),
                     None => None,
                 };
+                let Lowered { plan: inner, invariant, wrap } = self.expr(&e.expr, &inner)?;
                 let kind = Kind::Aggregate(Box::new(Aggregate {
                     op: e.op,
                     expr: inner,
                     param,
                     grouping: e.grouping.clone(),
                     without: e.without,
-                    pos: e.pos,
+                    place: Place { pos: e.pos, rank: self.ranks.get() },
                 }));
                 Lowered { plan: plan(kind), invariant, wrap }
             }
@@ -180,7 +190,8 @@ impl Lowering<'_> {
     fn call(&self, expr: &Expr, e: &CallExpr, around: &Around) -> Result<Lowered> {
         let times = self.times;
         let number = |value| {
-            let plan = Plan { kind: Kind::Number(value), pos: e.pos, value_type: ValueType::Scalar };
+            let rank = self.next_rank();
+            let plan = Plan { kind: Kind::Number(value), pos: e.pos, value_type: ValueType::Scalar, rank };
             Ok(Lowered { plan, invariant: true, wrap: false })
         };
         match e.func.name {
@@ -214,7 +225,7 @@ impl Lowering<'_> {
             args.into_iter().map(|arg| if whole { arg.plan } else { arg.finish() }).collect::<Vec<_>>();
         let pos: PositionRange = e.pos;
         let kind = Kind::Call(Box::new(Call { func: e.func.name, args }));
-        let plan = Plan { kind, pos, value_type: expr.value_type() };
+        let plan = Plan { kind, pos, value_type: expr.value_type(), rank: self.next_rank() };
         Ok(Lowered { plan, invariant: whole, wrap: whole })
     }
 
