@@ -10,6 +10,7 @@
 
 mod given;
 mod read;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +24,7 @@ use model::{
 
 use crate::Rng;
 use given::{Counts, Given};
+use told::Told;
 
 pub use read::{Answer, Point, Sample, read};
 
@@ -50,6 +52,9 @@ pub struct LifeOptions {
     pub starts: bool,
     /// Whether histograms come.
     pub histograms: bool,
+    /// Whether the store lets go of series that ended: what comes back is a new one,
+    /// which may be older than what was there.
+    pub evictions: bool,
 }
 
 impl Default for LifeOptions {
@@ -60,6 +65,7 @@ impl Default for LifeOptions {
             step_ms: (60_000, 600_000),
             starts: false,
             histograms: true,
+            evictions: false,
         }
     }
 }
@@ -91,11 +97,13 @@ pub struct Life {
     known: BTreeMap<Labels, BTreeMap<i64, Known>>,
     deleted: BTreeMap<Labels, Vec<TimeRange>>,
     exemplars: BTreeMap<Labels, Vec<(Exemplar, Surety)>>,
+    told: Told,
     /// The newest sample of each series that came in order.
     newest: BTreeMap<Labels, (i64, Given)>,
     /// What was taken and is not yet acknowledged.
     pending: Vec<(Labels, i64)>,
     pending_exemplars: Vec<(Labels, Exemplar)>,
+    pending_metadata: Vec<Labels>,
     pending_deletion: Option<(Labels, TimeRange)>,
     /// What the store answered against the rules.
     wrong: Vec<String>,
@@ -152,9 +160,11 @@ impl Life {
             known: BTreeMap::new(),
             deleted: BTreeMap::new(),
             exemplars: BTreeMap::new(),
+            told: Told::default(),
             newest: BTreeMap::new(),
             pending: Vec::new(),
             pending_exemplars: Vec::new(),
+            pending_metadata: Vec::new(),
             pending_deletion: None,
             wrong: Vec::new(),
         }
@@ -195,6 +205,7 @@ impl Life {
             let labels = self.labels(n);
             let t = self.now_ms + n as i64;
             if self.rng.one_in(12)
+                && !self.options.evictions
                 && let Some((last_t, value)) = self.newest.get(&labels).cloned()
                 && self.now_ms - last_t < 2 * most
                 && self
@@ -249,7 +260,7 @@ impl Life {
         let is_sure = |times: &BTreeMap<i64, Known>| {
             times.get(&newest).is_some_and(|known| known.must_be_there(Surety::Acknowledged))
         };
-        if too_late && !self.known.get(&labels).is_some_and(is_sure) {
+        if too_late && (self.options.evictions || !self.known.get(&labels).is_some_and(is_sure)) {
             return;
         }
         // A batch is judged by the head's newest sample before it; this one's may be
@@ -337,7 +348,7 @@ impl Life {
             }
             from = until;
         }
-        let mut exemplars = Vec::new();
+        let (mut exemplars, mut told) = (Vec::new(), Vec::new());
         for (entry, &handle) in entries.iter().zip(&handles) {
             if entry.rule == Rule::InOrder && self.rng.one_in(6) {
                 let exemplar = Exemplar {
@@ -357,6 +368,7 @@ impl Life {
                     help: format!("help {}", self.rng.below(3)),
                 };
                 appender.update_metadata(handle, &metadata);
+                told.push((entry.labels.clone(), entry.t, metadata));
             }
         }
         let committed = appender.commit();
@@ -366,6 +378,10 @@ impl Life {
         for (labels, exemplar) in exemplars {
             self.exemplars.entry(labels.clone()).or_default().push((exemplar.clone(), Surety::Maybe));
             self.pending_exemplars.push((labels, exemplar));
+        }
+        for (labels, t, metadata) in told {
+            self.told.note(labels.clone(), t, metadata);
+            self.pending_metadata.push(labels);
         }
         let acknowledged = committed.and_then(|durability| match durability {
             Durability::Logged => Ok(()),
@@ -381,6 +397,7 @@ impl Life {
     fn forget_pending(&mut self) {
         self.pending.clear();
         self.pending_exemplars.clear();
+        self.pending_metadata.clear();
         self.pending_deletion = None;
     }
 
@@ -395,6 +412,9 @@ impl Life {
             let all = self.exemplars.get_mut(&labels).into_iter().flatten();
             all.filter(|(given, _)| *given == exemplar)
                 .for_each(|(_, surety)| *surety = Surety::Acknowledged);
+        }
+        for labels in std::mem::take(&mut self.pending_metadata) {
+            self.told.acknowledge(&labels);
         }
         if let Some((labels, range)) = self.pending_deletion.take()
             && let Some(times) = self.known.get_mut(&labels)
@@ -440,6 +460,7 @@ impl Life {
                 *surety = Surety::Synced;
             }
         }
+        self.told.synced();
     }
 
     /// Deletes a range of one series; its samples may be there or not until
@@ -539,6 +560,17 @@ impl Life {
         faults
     }
 
+    /// What is wrong with the newest metadata of each series: those told surely since
+    /// `since_ms` that are missing, those older than what is sure, those never told.
+    pub fn metadata_faults(
+        &self,
+        answer: &BTreeMap<Labels, Metadata>,
+        since_ms: i64,
+        at_least: Surety,
+    ) -> Vec<String> {
+        self.told.faults(answer, since_ms, at_least)
+    }
+
     /// Takes what a restart found for what is there: all of it is on disk.
     pub fn settle(&mut self, answer: &Answer) {
         let nothing = BTreeMap::new();
@@ -553,6 +585,7 @@ impl Life {
         for (_, surety) in self.exemplars.values_mut().flatten() {
             *surety = Surety::Maybe;
         }
+        self.told.doubt();
         let gone: BTreeSet<Labels> = self
             .newest
             .iter()

@@ -11,6 +11,7 @@ mod chunk_snapshot;
 mod commits;
 pub(crate) mod cut;
 mod inherited;
+mod late_mark;
 pub(crate) mod log;
 mod metrics;
 mod open;
@@ -42,6 +43,7 @@ use parking_lot::Mutex;
 
 pub use crate::wal::Compression;
 pub(crate) use blocks::{Block, storage_error};
+pub(crate) use late_mark::is_mark;
 pub use open::OpenError;
 pub use options::DbOptions;
 pub use progress::ReplayCell;
@@ -149,7 +151,11 @@ impl Db {
         self.stop.stop();
         // Whoever is looking after things finishes first.
         let upkeep = self.store.upkeep.lock();
+        // In the order in which a batch takes them: those under way finish first,
+        // those that come find the store closed.
+        let log = self.store.wal.get().map(|wal| wal.lock());
         let apply = self.store.head.apply.lock();
+        drop(log);
         self.store.note_series_state(true);
         let flushed = self
             .store

@@ -89,6 +89,33 @@ fn filled() -> &'static Filled {
     })
 }
 
+/// A directory that was stopped cleanly, with a snapshot and the state of series
+/// numbers, and then killed.
+fn filled_and_stopped() -> &'static Filled {
+    static FILLED: OnceLock<Filled> = OnceLock::new();
+    FILLED.get_or_init(|| {
+        let _ = tracing::subscriber::set_global_default(Listener);
+        let (disk, mut options) = (new_disk(), opening(true));
+        options.memory_snapshot_on_shutdown = true;
+        options.fast_startup = true;
+        let mut life = life_for(6, &options);
+        for (start, steps) in [(1, 70), (2, 12)] {
+            let db = try_open(&disk, &options, start).unwrap();
+            for n in 0..steps {
+                life.step(&*db).unwrap();
+                if n % 9 == 8 {
+                    db.maintain().unwrap();
+                }
+            }
+            if start == 1 {
+                db.close().unwrap();
+            }
+        }
+        check(&try_open(&disk.after_kill(), &options, 3).unwrap(), &life, "undamaged");
+        Filled { disk, options, life, blocks: Vec::new() }
+    })
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Segment,
@@ -122,8 +149,32 @@ fn kind(path: &Path) -> Option<Kind> {
     })
 }
 
+/// What a killed process leaves.
+const OF_A_KILL: [Kind; 9] = [
+    Kind::Segment,
+    Kind::Checkpoint,
+    Kind::LateSegment,
+    Kind::HeadChunks,
+    Kind::Index,
+    Kind::BlockChunks,
+    Kind::Tombstones,
+    Kind::Meta,
+    Kind::Lock,
+];
+/// What a clean stop leaves.
+const OF_A_STOP: [Kind; 2] = [Kind::SeriesState, Kind::Snapshot];
+
+/// Directories, and what is damaged in each.
+fn all_victims() -> Vec<(&'static Filled, Kind, Vec<(PathBuf, usize)>)> {
+    let killed = victims(filled(), &OF_A_KILL).into_iter().map(|(kind, files)| (filled(), kind, files));
+    let stopped = filled_and_stopped();
+    let stopped_files = victims(stopped, &OF_A_STOP).into_iter();
+    let stopped_files = stopped_files.filter(|(kind, _)| OF_A_STOP.contains(kind));
+    killed.chain(stopped_files.map(|(kind, files)| (stopped, kind, files))).collect()
+}
+
 /// Files by kind; of each kind the largest two.
-fn victims(filled: &Filled) -> BTreeMap<Kind, Vec<(PathBuf, usize)>> {
+fn victims(filled: &Filled, wanted: &[Kind]) -> BTreeMap<Kind, Vec<(PathBuf, usize)>> {
     let mut all: BTreeMap<Kind, Vec<(PathBuf, usize)>> = BTreeMap::new();
     for path in filled.disk.files() {
         if let Some(kind) = kind(&path) {
@@ -135,18 +186,8 @@ fn victims(filled: &Filled) -> BTreeMap<Kind, Vec<(PathBuf, usize)>> {
         files.sort_by_key(|(_, len)| std::cmp::Reverse(*len));
         files.truncate(2);
     }
-    for wanted in [
-        Kind::Segment,
-        Kind::Checkpoint,
-        Kind::LateSegment,
-        Kind::HeadChunks,
-        Kind::Index,
-        Kind::BlockChunks,
-        Kind::Tombstones,
-        Kind::Meta,
-        Kind::Lock,
-    ] {
-        assert!(all.contains_key(&wanted), "the directory has a file of kind {wanted:?}");
+    for wanted in wanted {
+        assert!(all.contains_key(wanted), "the directory has a file of kind {wanted:?}");
     }
     all
 }
@@ -170,7 +211,12 @@ fn answer(db: &Db, path: &Path, block: Option<BlockRange>) -> (Answer, bool) {
 }
 
 fn counted(registry: &Registry) -> f64 {
-    let names = ["wal_corruptions_total", "mmap_chunk_corruptions_total", "reloads_failures_total"];
+    let names = [
+        "wal_corruptions_total",
+        "mmap_chunk_corruptions_total",
+        "reloads_failures_total",
+        "snapshot_replay_error_total",
+    ];
     let families = registry.gather();
     let of_interest = families.iter().filter(|family| names.iter().any(|name| family.name.ends_with(name)));
     let values = of_interest.flat_map(|family| &family.metrics).map(|metric| match metric.value {
@@ -209,7 +255,7 @@ fn survives(
     let db = try_open_with(&disk, &filled.options, 3, &registry)
         .unwrap_or_else(|error| panic!("{when}: refused: {error}"));
     let block = filled.blocks.iter().find(|(dir, _)| path.starts_with(dir)).map(|(_, range)| *range);
-    let covered = filled.blocks.iter().map(|(_, range)| range.max_ms).max().unwrap();
+    let covered = filled.blocks.iter().map(|(_, range)| range.max_ms).max().unwrap_or(i64::MAX);
     let (found, query_failed) = answer(&db, path, block);
     let is_lost = |fault: &&String| fault.contains(" is lost: ");
     let faults = filled.life.faults(&found, Surety::Acknowledged);
@@ -226,6 +272,9 @@ fn survives(
         assert!(may_be_lost(kind, block, covered, at.unwrap()), "{when}: {fault}");
     }
     let said = SAID.lock().unwrap().join("\n");
+    if flipped && kind == Kind::Snapshot {
+        assert!(counted(&registry) > 0.0 && said.contains("chunk_snapshot."), "{when}: {said}");
+    }
     if flipped && !lost.is_empty() {
         let name = match kind {
             Kind::Segment | Kind::Checkpoint | Kind::LateSegment | Kind::HeadChunks => path.file_name(),
@@ -258,10 +307,8 @@ fn survives(
 #[test]
 fn a_flipped_byte_costs_what_it_stood_for() {
     let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let filled = filled();
     let per_file = size("NARTHEX_FLIPS", 25) as usize;
-    println!("{} samples must be there", filled.life.n_sure());
-    for (kind, files) in victims(filled) {
+    for (filled, kind, files) in all_victims() {
         let (mut tried, mut lost, mut worst) = (0, 0, 0);
         for (path, _) in files {
             // Padding is long and says nothing.
@@ -279,7 +326,8 @@ fn a_flipped_byte_costs_what_it_stood_for() {
             }
         }
         println!(
-            "{kind:?}: {tried} flips, 0 refused starts, {lost} samples lost in all, {worst} by the worst"
+            "{kind:?}: {tried} flips, 0 refused starts, {lost} samples lost in all, {worst} by the worst, of {}",
+            filled.life.n_sure()
         );
     }
 }
@@ -287,8 +335,7 @@ fn a_flipped_byte_costs_what_it_stood_for() {
 #[test]
 fn a_file_may_be_short_or_empty_or_half_written() {
     let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let filled = filled();
-    for (kind, files) in victims(filled) {
+    for (filled, kind, files) in all_victims() {
         for (path, len) in files {
             for keep in [0, 1, len / 3, len / 2, len.saturating_sub(5), len.saturating_sub(1)] {
                 survives(filled, kind, &path, &format!("cut to {keep} of {len}"), false, |bytes| {

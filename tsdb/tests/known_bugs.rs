@@ -10,5 +10,6 @@ mod known_bugs {
     mod log;
     mod races;
     mod restart;
+    mod stale;
 }
 mod life_support;

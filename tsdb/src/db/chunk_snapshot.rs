@@ -21,12 +21,13 @@ use crate::wal::{LogWriter, LogWriterOptions};
 impl Store {
     /// The newest snapshot, unless the log ends before it: then something else
     /// wrote the log meanwhile, and no snapshot says anything.
-    /// `log_end`: the newest segment that was there.
+    /// `log_end`: the newest segment that was there; without any, a snapshot is all
+    /// there is.
     pub(super) fn usable_snapshot(&self, log_end: Option<u64>) -> Result<Option<SnapshotDir>, StorageError> {
         let fs = &*self.env.fs;
         let snapshots = list_snapshots(fs, &self.options.dir)?;
         let Some(newest) = snapshots.last() else { return Ok(None) };
-        if log_end.is_some_and(|end| end >= newest.reaches.segment) {
+        if log_end.is_none_or(|end| end >= newest.reaches.segment) {
             return Ok(Some(newest.clone()));
         }
         tracing::warn!(snapshot = newest.name, "the log ends before the snapshot: snapshots are removed");

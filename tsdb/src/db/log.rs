@@ -12,7 +12,6 @@
 //! hold is unknown: their records are written again, to a new segment.
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,7 +23,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::options::DbOptions;
 use super::records::Records;
 use crate::corruption::FileError;
-use crate::wal::writer::Written;
+use crate::wal::writer::{Written, sync_segments};
 use crate::wal::{Compression, Compressor, LogWriter, LogWriterOptions, Payload, WalPosition};
 
 /// So long a log that could not be written is left alone.
@@ -40,6 +39,7 @@ const UNSYNCED_BYTES_MAX: usize = 16 << 20;
 
 /// A log and its compressors.
 pub(crate) struct Log {
+    fs: Arc<dyn Fs>,
     state: Mutex<LogState>,
     compression: Compression,
     compressors: Mutex<Vec<Compressor>>,
@@ -94,6 +94,10 @@ pub(crate) struct LogState {
     retry_at: Option<Duration>,
     /// So many syncs failed one after the other.
     failed_syncs: u32,
+    /// So many records were ever forgotten.
+    forgotten: u64,
+    /// So many syncs ever failed.
+    failures: u64,
 }
 
 impl LogState {
@@ -133,9 +137,17 @@ impl LogState {
 
     /// What was written is safe.
     fn forget_written(&mut self) {
-        self.kept.drain(..self.written);
-        self.written = 0;
-        self.written_bytes = 0;
+        self.forget(self.forgotten + self.written as u64);
+    }
+
+    /// What was written of the first `upto` that there ever were is safe.
+    fn forget(&mut self, upto: u64) {
+        let n = usize::try_from(upto.saturating_sub(self.forgotten)).unwrap_or(usize::MAX).min(self.written);
+        for packed in self.kept.drain(..n) {
+            self.written_bytes = self.written_bytes.saturating_sub(packed.bytes.len());
+        }
+        self.written -= n;
+        self.forgotten += n as u64;
         if self.kept.is_empty() {
             self.kept.shrink_to(64);
         }
@@ -143,29 +155,23 @@ impl LogState {
 }
 
 impl Log {
-    /// Opens a log of a data directory for writing, behind what it holds.
-    ///
-    /// # Errors
-    /// As for [`Log::open`].
-    pub(crate) fn of(options: &DbOptions, fs: Arc<dyn Fs>, name: &str) -> Result<Log, FileError> {
-        let segments = LogWriterOptions { segment_bytes: options.wal_segment_bytes };
-        let (dir, backlog) = (options.dir.join(name), options.wal_backlog_bytes_max);
-        Log::open(fs, &dir, segments, options.wal_compression, backlog)
-    }
-
-    /// Opens a log for writing. A segment that cannot be made now is made when
-    /// that works: until then records wait.
+    /// Opens a log of a data directory for writing, behind what it holds and the
+    /// segment that is named. A segment that cannot be made now is made when that
+    /// works: until then records wait.
     ///
     /// # Errors
     /// The folder cannot be listed.
-    pub(crate) fn open(
+    pub(crate) fn of(
+        options: &DbOptions,
         fs: Arc<dyn Fs>,
-        dir: &Path,
-        options: LogWriterOptions,
-        compression: Compression,
-        backlog_bytes_max: u64,
+        name: &str,
+        behind: Option<u64>,
     ) -> Result<Log, FileError> {
-        let mut writer = LogWriter::deferred(fs, dir, options)?;
+        let segments = LogWriterOptions { segment_bytes: options.wal_segment_bytes };
+        let mut writer = LogWriter::deferred(fs.clone(), &options.dir.join(name), segments)?;
+        if let Some(behind) = behind {
+            writer.start_behind(behind);
+        }
         let mut writes_failed = 0;
         if let Err(error) = writer.next_segment() {
             writes_failed = 1;
@@ -179,12 +185,15 @@ impl Log {
             written_bytes: 0,
             retry_at: None,
             failed_syncs: 0,
+            forgotten: 0,
+            failures: 0,
         };
         Ok(Log {
+            fs,
             state: Mutex::new(state),
-            compression,
+            compression: options.wal_compression,
             compressors: Mutex::default(),
-            backlog_bytes_max,
+            backlog_bytes_max: options.wal_backlog_bytes_max,
             record_bytes_max,
             bytes_saved: AtomicU64::new(0),
             writes_failed: AtomicU64::new(writes_failed),
@@ -368,6 +377,10 @@ impl Log {
         let logged = self.check(state, before).and_then(|()| Ok(self.drain(state, now)?));
         if logged.is_err() {
             state.kept.truncate(before);
+            if state.written == before {
+                // Nothing waits: the next batch finds out itself whether there is room.
+                state.retry_at = None;
+            }
             self.count_waiting(state);
         }
         logged
@@ -379,13 +392,31 @@ impl Log {
     /// # Errors
     /// Something still waits, or is not safe; it is kept and tried again.
     pub(crate) fn sync(&self, now: Duration) -> Result<bool, StorageError> {
+        let (drained, segments, dir, upto, failures) = {
+            let mut guard = self.lock();
+            let state = &mut *guard;
+            if state.kept.is_empty() {
+                return Ok(false);
+            }
+            let drained = self.drain(state, now);
+            let upto = state.forgotten + state.written as u64;
+            (drained, state.writer.to_sync(), state.writer.dir().to_path_buf(), upto, state.failures)
+        };
+        // A disk may take its time: nobody waits for it to append.
+        let result = sync_segments(&*self.fs, &dir, &segments);
         let mut guard = self.lock();
         let state = &mut *guard;
-        if state.kept.is_empty() {
-            return Ok(false);
+        if state.failures != failures {
+            // Another sync failed meanwhile, and this one says nothing.
+            self.sync_locked(state, now)?;
+        } else if let Err(error) = result {
+            state.writer.abandon();
+            self.write_again(state, &error, now)?;
+        } else {
+            state.writer.synced(&segments);
+            state.forget(upto);
+            state.failed_syncs = 0;
         }
-        let drained = self.drain(state, now);
-        self.sync_locked(state, now)?;
         drained?;
         Ok(true)
     }
@@ -396,15 +427,23 @@ impl Log {
         !state.kept.is_empty() && state.is_due(now)
     }
 
+    /// As [`Log::sync`], for those who have the lock and keep it.
+    fn sync_locked(&self, state: &mut LogState, now: Duration) -> Result<(), FileError> {
+        match state.writer.sync() {
+            Ok(()) => {
+                state.forget_written();
+                state.failed_syncs = 0;
+                Ok(())
+            }
+            Err(error) => self.write_again(state, &error, now),
+        }
+    }
+
     /// A sync that fails leaves it unknown what the segments hold: what no sync
     /// covers is written to a new one, and that is synced.
-    fn sync_locked(&self, state: &mut LogState, now: Duration) -> Result<(), FileError> {
-        let Err(error) = state.writer.sync() else {
-            state.forget_written();
-            state.failed_syncs = 0;
-            return Ok(());
-        };
+    fn write_again(&self, state: &mut LogState, error: &FileError, now: Duration) -> Result<(), FileError> {
         self.syncs_failed.fetch_add(1, Ordering::Relaxed);
+        state.failures += 1;
         tracing::error!(%error, "the log cannot be synced: what is not safe is written to a new segment");
         state.written = 0;
         state.written_bytes = 0;
@@ -415,6 +454,7 @@ impl Log {
             state.failed_syncs += 1;
             state.retry_at = Some(now.saturating_add(interval));
             self.syncs_failed.fetch_add(1, Ordering::Relaxed);
+            state.failures += 1;
             state.written = 0;
             state.written_bytes = 0;
             self.count_waiting(state);

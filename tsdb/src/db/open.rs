@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use model::{Appendable, Env, Fs, StorageError};
 
+use super::late_mark::late_from;
 use super::log::Log;
 use super::metrics::Instruments;
 use super::options::DbOptions;
@@ -20,10 +21,10 @@ use crate::head::replay::decoded::{decode, decode_snapshot};
 use crate::head::replay::{FoundChunks, Replay};
 use crate::head::{Head, HeadRules};
 use crate::head_chunks::{HeadChunkFiles, HeadChunkOptions};
-use crate::snapshot_format::SnapshotDir;
+use crate::snapshot_format::{SnapshotDir, list_snapshots};
 use crate::wal::checkpoint::{last_checkpoint, remove_temporary};
 use crate::wal::series_state::{self, read_series_state};
-use crate::wal::{LogReader, ReadMode, list_segments};
+use crate::wal::{LogReader, ReadMode, WalPosition, list_segments};
 
 /// Why a database cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -160,11 +161,18 @@ fn open_locked(
     }
     let files = || open_head_chunks(&fs, &dir.join("chunks_head"), &metrics);
     let mut found = Some(files()?);
+    // Of a log whose segments are gone the snapshot may be left: what comes is
+    // behind it then, and nothing comes before its series are known.
+    let snapshot_alone = match use_snapshot && log_end.is_none() {
+        true => list_snapshots(&*fs, &dir)?.pop().map(|snapshot| snapshot.reaches.segment),
+        false => None,
+    };
+    let early = early.filter(|_| snapshot_alone.is_none());
     let last_series = match &early {
         Some(_) => last_series(&fs, &wal_dir, log_end, &options)?,
         None => 0,
     };
-    let log = Log::of(&options, fs.clone(), "wal").map(Arc::new)?;
+    let log = Log::of(&options, fs.clone(), "wal", snapshot_alone).map(Arc::new)?;
     let parked = early.map(|early| {
         let of_files = found.iter().flat_map(|found| found.chunks.keys().copied()).max().unwrap_or(0);
         let first = last_series.max(of_files) + SERIES_GAP;
@@ -313,13 +321,16 @@ fn replay(
     let wal_dir = store.options.dir.join("wal");
     let wbl_dir = store.options.dir.join("wbl");
     let with_wbl = fs.exists(&wbl_dir);
+    let with_late = with_wbl || store.head.rules.load().ooo_window_ms > 0;
+    let late_from = if with_wbl { late_from(fs, &wbl_dir)? } else { WalPosition::default() };
     let threads = store.options.replay_threads.max(1);
     std::thread::scope(|scope| -> Result<(), ReplayError> {
-        let mut replay = Replay::start(scope, store, found, threads);
+        let mut replay = Replay::start(scope, store, found, threads, with_late);
         if let Some(snapshot) = &snapshot {
             load_snapshot(store, snapshot, &mut replay)?;
         }
-        replay_wal(store, &wal_dir, snapshot.as_ref(), log_end, &mut replay, progress)?;
+        let span = LogSpan { snapshot: snapshot.as_ref(), end: log_end, late_from };
+        replay_wal(store, &wal_dir, &span, &mut replay, progress)?;
         replay.settle()?;
         let mut wbl_is_whole = false;
         if with_wbl {
@@ -327,7 +338,8 @@ fn replay(
             let ends = (segments.first().copied().unwrap_or(0), segments.last().copied().unwrap_or(0));
             progress.begin(ends.0, ends.1);
             let reader = LogReader::new(fs.clone(), &wbl_dir, segments, ReadMode::Salvage);
-            let wrong = read_log(reader, threads, decode, Some(progress), |late| replay.apply_late(late))?;
+            let wrong =
+                read_log(reader, threads, decode, Some(progress), None, |late| replay.apply_late(late))?;
             progress.reach(ends.1);
             wbl_is_whole = wrong.is_whole();
             put_right(store, &wbl_dir, &wrong)?;
@@ -335,7 +347,16 @@ fn replay(
         if !wbl_is_whole {
             replay.adopt_unmarked();
         }
-        finish(store, &replay, with_wbl)
+        if with_late {
+            let n = replay.take_lacking_late()?;
+            if n > 0 {
+                tracing::warn!(
+                    samples = n,
+                    "late samples that the out-of-order log lacks are taken from the other log"
+                );
+            }
+        }
+        finish(store, &replay, with_late)
     })
 }
 
@@ -352,9 +373,10 @@ fn load_snapshot(
     let numbers: Vec<u64> = segments.iter().map(|segment| segment.number).collect();
     let reader = LogReader::new(fs.clone(), &dir, numbers, ReadMode::Strict);
     let started = store.env.clock.monotonic();
-    let wrong =
-        read_log(reader, store.options.replay_threads, decode_snapshot, None, |saved| replay.apply(saved))
-            .map_err(|error| bad(error.to_string()))?;
+    let wrong = read_log(reader, store.options.replay_threads, decode_snapshot, None, None, |saved| {
+        replay.apply(saved)
+    })
+    .map_err(|error| bad(error.to_string()))?;
     let torn = wrong.torn.first().map(|(at, _)| format!("segment {} ends inside a record", at.segment));
     if let Some(fault) = wrong.faults().next().map(str::to_owned).or(torn) {
         return Err(bad(fault));
@@ -364,30 +386,42 @@ fn load_snapshot(
     Ok(())
 }
 
+/// What of a log is read.
+struct LogSpan<'a> {
+    /// Has what comes before it.
+    snapshot: Option<&'a SnapshotDir>,
+    /// The newest segment that was there at the start.
+    end: Option<u64>,
+    /// From here on late samples are not known to be in blocks.
+    late_from: WalPosition,
+}
+
 /// Reads checkpoint and segments, or what of them is behind the snapshot.
 fn replay_wal(
     store: &Arc<Store>,
     wal_dir: &Path,
-    snapshot: Option<&SnapshotDir>,
-    log_end: Option<u64>,
+    span: &LogSpan<'_>,
     replay: &mut Replay<'_>,
     progress: &ReplayCell,
 ) -> Result<(), OpenError> {
     let fs = &store.env.fs;
     let threads = store.options.replay_threads;
-    let reaches = snapshot.map(|snapshot| snapshot.reaches);
+    let reaches = span.snapshot.map(|snapshot| snapshot.reaches);
     let mut from = 0;
     let checkpoint = last_checkpoint(&**fs, wal_dir)?;
     let is_behind = |covers: u64| reaches.is_none_or(|reaches| covers >= reaches.segment);
     if let Some(checkpoint) = checkpoint.filter(|checkpoint| is_behind(checkpoint.covers)) {
         let segments: Vec<u64> = list_segments(&**fs, &checkpoint.dir)?.iter().map(|s| s.number).collect();
         let reader = LogReader::new(fs.clone(), &checkpoint.dir, segments, ReadMode::Salvage);
-        let wrong = read_log(reader, threads, decode, None, |decoded| replay.apply(decoded))?;
+        if checkpoint.covers >= span.late_from.segment {
+            replay.look_for_late();
+        }
+        let wrong = read_log(reader, threads, decode, None, None, |decoded| replay.apply(decoded))?;
         put_right(store, &checkpoint.dir, &wrong)?;
         from = checkpoint.covers + 1;
     }
     from = from.max(reaches.map_or(0, |reaches| reaches.segment));
-    let is_read = |n: &u64| *n >= from && log_end.is_some_and(|end| *n <= end);
+    let is_read = |n: &u64| *n >= from && span.end.is_some_and(|end| *n <= end);
     let segments: Vec<u64> =
         list_segments(&**fs, wal_dir)?.iter().map(|s| s.number).filter(is_read).collect();
     let (first, last) = (segments.first().copied(), segments.last().copied());
@@ -396,7 +430,8 @@ fn replay_wal(
     if let Some(reaches) = reaches.filter(|reaches| first == Some(reaches.segment)) {
         reader.seek(reaches.offset)?;
     }
-    let wrong = read_log(reader, threads, decode, Some(progress), |decoded| replay.apply(decoded))?;
+    let mark = Some(span.late_from);
+    let wrong = read_log(reader, threads, decode, Some(progress), mark, |decoded| replay.apply(decoded))?;
     progress.reach(last.unwrap_or(0));
     put_right(store, wal_dir, &wrong)
 }
@@ -423,7 +458,7 @@ fn put_right(store: &Store, dir: &Path, wrong: &Wrong) -> Result<(), OpenError> 
 }
 
 /// Opens the out-of-order log to be written, and notes what the replay found out.
-fn finish(store: &Arc<Store>, replay: &Replay<'_>, with_wbl: bool) -> Result<(), ReplayError> {
+fn finish(store: &Arc<Store>, replay: &Replay<'_>, with_late: bool) -> Result<(), ReplayError> {
     store.tombstones.forget_before(store.deletions_needed_from(store.head.times.min_valid()));
     let unknown = replay.unknown;
     for (kind, n) in [
@@ -447,7 +482,7 @@ fn finish(store: &Arc<Store>, replay: &Replay<'_>, with_wbl: bool) -> Result<(),
             "the log names series that no record of it made"
         );
     }
-    if with_wbl || store.head.rules.load().ooo_window_ms > 0 {
+    if with_late {
         store.wbl()?;
     }
     // Any segment so far may name a series by its other number.

@@ -58,6 +58,8 @@ impl Wrong {
 #[derive(Default)]
 struct Piece {
     number: u64,
+    /// Which record is the first behind the position that is to be told of.
+    mark: Option<usize>,
     bytes: Vec<u8>,
     /// Where each starts in the log and ends in `bytes`.
     records: Vec<(WalPosition, usize, Compression)>,
@@ -73,7 +75,8 @@ struct DecodedPiece {
 }
 
 /// Reads a log to its end and hands what its records say to `apply`, in order.
-/// Damaged records are passed over.
+/// Damaged records are passed over. Before the first record that starts at `mark` or
+/// behind it, [`Decoded::Mark`] is applied.
 ///
 /// # Errors
 /// A segment cannot be read, or `apply` failed.
@@ -82,6 +85,7 @@ pub(super) fn read_log(
     threads: usize,
     decode: Decode,
     progress: Option<&ReplayCell>,
+    mark: Option<WalPosition>,
     mut apply: impl FnMut(Decoded) -> Result<(), StorageError>,
 ) -> Result<Wrong, StorageError> {
     let threads = threads.max(1);
@@ -94,7 +98,7 @@ pub(super) fn read_log(
     let (done_in, done) = mpsc::channel();
     let full = Mutex::new(full);
     std::thread::scope(|scope| {
-        let reading = scope.spawn(move || read(reader, &free, &full_in));
+        let reading = scope.spawn(move || read(reader, mark, &free, &full_in));
         let full = &full;
         for _ in 0..threads {
             let done_in = done_in.clone();
@@ -110,11 +114,17 @@ pub(super) fn read_log(
     })
 }
 
-fn read(mut reader: LogReader, free: &Receiver<Piece>, full: &SyncSender<Piece>) -> Result<(), FileError> {
+fn read(
+    mut reader: LogReader,
+    mut mark: Option<WalPosition>,
+    free: &Receiver<Piece>,
+    full: &SyncSender<Piece>,
+) -> Result<(), FileError> {
     let mut number = 0;
     // Nobody wants more once either end is gone.
     while let Ok(mut piece) = free.recv() {
         piece.number = number;
+        piece.mark = None;
         let mut at_end = false;
         while piece.bytes.len() < PIECE_BYTES {
             match reader.next()? {
@@ -125,6 +135,9 @@ fn read(mut reader: LogReader, free: &Receiver<Piece>, full: &SyncSender<Piece>)
                 Step::Torn { at, bytes } => piece.torn.push((at, bytes)),
                 Step::Damage { at, corruption } => piece.damaged.push((at.segment, corruption)),
                 Step::Record(record) => {
+                    if mark.take_if(|mark| record.start >= *mark).is_some() {
+                        piece.mark = Some(piece.records.len());
+                    }
                     piece.bytes.extend_from_slice(record.payload.bytes);
                     piece.records.push((record.start, piece.bytes.len(), record.payload.compression));
                 }
@@ -146,7 +159,10 @@ fn decode_pieces(full: &Mutex<Receiver<Piece>>, done: &Sender<DecodedPiece>, dec
         let mut decoded = Vec::new();
         let mut faults = Vec::new();
         let mut from = 0;
-        for &(start, end, compression) in &piece.records {
+        for (n, &(start, end, compression)) in piece.records.iter().enumerate() {
+            if piece.mark == Some(n) {
+                decoded.push(Decoded::Mark);
+            }
             let payload = Payload { compression, bytes: &piece.bytes[from..end] };
             from = end;
             let result = decompressor.decompress(payload).and_then(|bytes| decode(bytes, &mut decoded));

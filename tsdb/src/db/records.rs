@@ -250,11 +250,11 @@ pub(crate) fn encode_late(late: &[LateSample], with_starts: bool, records: &mut 
             OooValue::Histogram(_) => None,
         })
         .collect();
-    if !floats.is_empty() {
+    for part in floats.chunks(ENTRIES_MAX) {
         if with_starts {
-            records.add(|out| put_samples_v2(out, floats));
+            records.add(|out| put_samples_v2(out, part.iter().copied()));
         } else {
-            records.add(|out| put_samples(out, floats));
+            records.add(|out| put_samples(out, part.iter().copied()));
         }
     }
     let histograms = late.iter().filter_map(|late| match &late.sample.value {
@@ -263,7 +263,10 @@ pub(crate) fn encode_late(late: &[LateSample], with_starts: bool, records: &mut 
         }
         OooValue::Float(_) => None,
     });
-    encode_histograms(histograms, with_starts, records);
+    let histograms: Vec<_> = histograms.collect();
+    for part in histograms.chunks(HISTOGRAMS_MAX) {
+        encode_histograms(part.iter().copied(), with_starts, records);
+    }
 }
 
 #[cfg(test)]

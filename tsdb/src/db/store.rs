@@ -68,6 +68,9 @@ pub(crate) struct Store {
     /// When it was cut last.
     pub(crate) last_cut_ms: Mutex<Option<i64>>,
     pub(crate) closed: AtomicBool,
+    /// Late samples are in memory whose log had no room for them: only a block can
+    /// keep them.
+    pub(crate) late_unlogged: AtomicBool,
     pub(crate) corruptions: AtomicU64,
 }
 
@@ -117,6 +120,7 @@ impl Store {
             cut_due_since_ms: Mutex::default(),
             last_cut_ms: Mutex::default(),
             closed: AtomicBool::new(false),
+            late_unlogged: AtomicBool::new(false),
             corruptions: AtomicU64::new(0),
         }
     }
@@ -142,6 +146,10 @@ impl Store {
 
         let now = self.env.clock.monotonic();
         let mut log = wal.lock();
+        if self.closed.load(Ordering::Acquire) {
+            // Whoever closes waits for this lock, and from then on for no batch.
+            return Err(StorageError::NotReady);
+        }
         // Series of other batches too: whoever writes first writes them all, so
         // that no sample comes before its series.
         let unlogged = std::mem::take(&mut *self.head.unlogged.lock());
@@ -175,9 +183,10 @@ impl Store {
     /// Whether the out-of-order log has all that it should: who sends a late
     /// sample again, which changes nothing, asks whether it is safe now.
     fn late_durability(&self) -> Durability {
-        match self.wbl.get() {
-            Some(wbl) if wbl.waiting_bytes.load(Ordering::Relaxed) > 0 => Durability::MemoryOnly,
-            _ => Durability::Logged,
+        let waits = self.wbl.get().is_some_and(|wbl| wbl.waiting_bytes.load(Ordering::Relaxed) > 0);
+        match waits || self.late_unlogged.load(Ordering::Relaxed) {
+            true => Durability::MemoryOnly,
+            false => Durability::Logged,
         }
     }
 
@@ -205,6 +214,7 @@ impl Store {
             }
             if self.insert_late(&late) {
                 self.needed.by_late_log(late.series_ref);
+                self.count_late(&late);
                 logged.push(late);
             }
         }
@@ -212,9 +222,23 @@ impl Store {
         records.count_samples(logged.len());
         let packed = wbl.pack(&records);
         let now = self.env.clock.monotonic();
-        // Where no more may wait for this log, the other has them, and memory.
-        let durability = wbl.append(&mut wbl.lock(), [packed], now);
-        Ok(durability.unwrap_or(Durability::MemoryOnly))
+        if let Err(error) = wbl.append(&mut wbl.lock(), [packed], now) {
+            // They are in memory already. Sent again they would not be logged again:
+            // nothing late is durable before the next cut.
+            tracing::error!(%error, "late samples cannot be logged: they are to go into a block");
+            self.late_unlogged.store(true, Ordering::Relaxed);
+        }
+        Ok(self.late_durability())
+    }
+
+    fn count_late(&self, late: &LateSample) {
+        let counts = &self.head.counts;
+        let (all, late_ones) = match late.sample.value {
+            ooo::OooValue::Float(_) => (&counts.floats_appended, &counts.ooo_floats_appended),
+            ooo::OooValue::Histogram(_) => (&counts.histograms_appended, &counts.ooo_histograms_appended),
+        };
+        all.fetch_add(1, Ordering::Relaxed);
+        late_ones.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Encodes the open out-of-order samples of a series if no more fit. The
@@ -320,11 +344,6 @@ impl Store {
         page.hot[i].flags |= flag::OUT_OF_ORDER;
         drop(page);
         if inserted {
-            let counts = &self.head.counts;
-            match late.sample.value {
-                ooo::OooValue::Float(_) => counts.ooo_floats_appended.fetch_add(1, Ordering::Relaxed),
-                ooo::OooValue::Histogram(_) => counts.ooo_histograms_appended.fetch_add(1, Ordering::Relaxed),
-            };
             self.head.late_times.extend(late.sample.t, late.sample.t);
         }
         inserted
@@ -345,7 +364,7 @@ impl Store {
         if let Some(wbl) = self.wbl.get() {
             return Ok(wbl);
         }
-        let log = Log::of(&self.options, self.env.fs.clone(), "wbl")?;
+        let log = Log::of(&self.options, self.env.fs.clone(), "wbl", None)?;
         // Two first commits cannot race: both hold `apply`.
         let _ = self.wbl.set(log);
         self.wbl.get().ok_or(StorageError::NotReady)

@@ -45,7 +45,9 @@ impl WalTail for Db {
                             Step::Torn { .. } | Step::Damage { .. } => {}
                         }
                     }
-                    first = checkpoint.covers + 1;
+                    // The one right behind it may be lost.
+                    let behind = segments.iter().map(|s| s.number).find(|&n| n > checkpoint.covers);
+                    first = behind.unwrap_or(checkpoint.covers + 1);
                 }
                 WalPosition { segment: first, offset: 0 }
             }

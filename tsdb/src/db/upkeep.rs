@@ -7,11 +7,13 @@
 //! ```
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use model::{BlockRange, StorageError, TimeRange};
 
 use super::cut::CutKind;
+use super::late_mark::mark;
 use super::store::Store;
 use crate::head::open::range_end;
 
@@ -26,7 +28,7 @@ impl Store {
     /// Something could not be read or written; it is tried again next time.
     pub(crate) fn maintain(self: &Arc<Self>) -> Result<(), StorageError> {
         let _one_at_a_time = self.upkeep.lock();
-        if self.closed.load(std::sync::atomic::Ordering::Acquire) {
+        if self.closed.load(Ordering::Acquire) {
             return Err(StorageError::NotReady);
         }
         self.write_all_closing()?;
@@ -171,21 +173,38 @@ impl Store {
     fn late_cut_is_due(&self) -> bool {
         let window = self.head.rules.load().ooo_window_ms;
         let times = &self.head.late_times;
-        // Out-of-order storage was switched off: what is there is drained.
-        window == 0 && times.is_initialised() && times.min() <= times.max()
+        // Out-of-order storage was switched off: what is there is drained. Or only a
+        // block can keep what is there.
+        (window == 0 && times.is_initialised() && times.min() <= times.max())
+            || self.late_unlogged.load(Ordering::Relaxed)
     }
 
     /// Cuts all late samples into blocks, one for each range they touch, and
     /// shortens their log.
     pub(crate) fn cut_late(self: &Arc<Self>) -> Result<(), StorageError> {
+        // What is refused by its log from here on waits for the next cut.
+        let unlogged = self.late_unlogged.swap(false, Ordering::Relaxed);
+        self.cut_late_blocks().inspect_err(|_| {
+            if unlogged {
+                self.late_unlogged.store(true, Ordering::Relaxed);
+            }
+        })
+    }
+
+    fn cut_late_blocks(self: &Arc<Self>) -> Result<(), StorageError> {
         let Some(wbl) = self.wbl.get() else { return Ok(()) };
         if !self.head.late_times.is_initialised() {
             return Ok(());
         }
-        // From here on the log names only what comes from here on.
+        // From here on the log names only what comes from here on, and says where the
+        // other log stands: with both locks held, what is in that is in memory.
         let (keep_from, taken) = {
+            let wal = self.wal.get().ok_or(StorageError::NotReady)?.lock();
             let _apply = self.head.apply.lock();
+            let reaches = wal.position();
+            drop(wal);
             let keep_from = wbl.lock().next_segment()?;
+            wbl.log(&mark(reaches), self.env.clock.monotonic())?;
             (keep_from, self.take_late()?)
         };
         if taken.is_empty() {
@@ -215,6 +234,8 @@ impl Store {
         self.reload_blocks()?;
         self.head.forget_late(taken);
         self.metrics.wbl_truncations.inc();
+        // What goes is named by the mark alone from here on.
+        wbl.sync(self.env.clock.monotonic())?;
         wbl.lock().truncate(keep_from).inspect_err(|_| self.metrics.wbl_truncations_failed.inc())?;
         self.forget_late_names();
         Ok(())

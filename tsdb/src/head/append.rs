@@ -178,7 +178,8 @@ impl HeadAppender {
             (Outcome::OutOfBounds, false) => &counts.floats_out_of_bounds,
             (Outcome::OutOfBounds, true) => &counts.histograms_out_of_bounds,
             (Outcome::OutOfOrder, false) => &counts.floats_out_of_order,
-            (Outcome::OutOfOrder, true) => &counts.histograms_out_of_order,
+            // Upstream counts a histogram that comes twice here too, a float not.
+            (Outcome::OutOfOrder | Outcome::Unchanged, true) => &counts.histograms_out_of_order,
             (Outcome::TooOld, false) => &counts.floats_too_old,
             (Outcome::TooOld, true) => &counts.histograms_too_old,
             (Outcome::UnknownSeries, _) => &counts.series_not_found,

@@ -7,10 +7,12 @@
 //!
 //! Records come in the order in which they were logged. A sample that is not
 //! newer than its series is passed over here: it is a duplicate, lies in a full
-//! chunk already, or is out of order and comes from the other log.
+//! chunk already, or is out of order and comes from the other log (see `late` for
+//! what that lacks).
 
 pub(crate) mod decoded;
 mod lanes;
+mod late;
 
 use std::sync::Arc;
 use std::thread::Scope;
@@ -21,7 +23,7 @@ use super::ooo::{OooSample, OooValue};
 use super::page::FullChunk;
 use super::refs::RefMap;
 use super::restore::{Restorer, SavedSeries};
-use crate::db::Store;
+use crate::db::{Store, is_mark};
 use crate::tombstones::Tombstones;
 use crate::wal::record;
 
@@ -61,7 +63,7 @@ pub(crate) struct SeriesFiles {
 
 /// A replay under way.
 pub(crate) struct Replay<'a> {
-    store: &'a Store,
+    store: &'a Arc<Store>,
     lanes: Lanes,
     restorer: Restorer,
     refs: RefMap,
@@ -81,19 +83,20 @@ pub(crate) struct Replay<'a> {
 
 impl<'a> Replay<'a> {
     /// Starts a replay into an empty head, with so many threads that put samples
-    /// into their series.
+    /// into their series. `with_late`: there may be late samples.
     pub(crate) fn start<'scope>(
         scope: &'scope Scope<'scope, 'a>,
-        store: &'a Store,
+        store: &'a Arc<Store>,
         chunks: FoundChunks,
         threads: usize,
+        with_late: bool,
     ) -> Replay<'a> {
         let min_valid = store.head.times.min_valid();
         // Files may know series whose records are gone.
         store.head.raise_last_ref(chunks.keys().copied().max().unwrap_or(0));
         Replay {
             store,
-            lanes: Lanes::start(scope, store, threads, min_valid),
+            lanes: Lanes::start(scope, store, threads, min_valid, with_late),
             restorer: Restorer::default(),
             refs: RefMap::default(),
             chunks,
@@ -119,6 +122,7 @@ impl<'a> Replay<'a> {
             Decoded::Exemplars(exemplars) => self.exemplars(exemplars),
             Decoded::Metadata(all) => self.metadata(all),
             Decoded::Markers(_) => {}
+            Decoded::Mark => self.look_for_late(),
             Decoded::Saved(series) => self.saved(series)?,
             Decoded::Deleted(tombstones) => self.deleted(&tombstones),
         }
@@ -133,6 +137,26 @@ impl<'a> Replay<'a> {
         self.lanes.wait()?;
         self.store.head.build_postings();
         Ok(())
+    }
+
+    /// Late samples of the log from here on are not known to be in blocks.
+    pub(crate) fn look_for_late(&mut self) {
+        self.lanes.look_for_late();
+    }
+
+    /// Takes late samples of the log that the out-of-order log lacks, and logs them
+    /// there; answers how many. Both logs were read before.
+    ///
+    /// # Errors
+    /// Blocks cannot be read, or the log's folder not.
+    pub(crate) fn take_lacking_late(&mut self) -> Result<usize, StorageError> {
+        let lacking = late::lacking(self.store, self.lanes.take_late())?;
+        let n = lacking.len();
+        if n > 0 {
+            let _apply = self.store.head.apply.lock();
+            self.store.apply_late(lacking, &self.store.head.rules.load_full())?;
+        }
+        Ok(n)
     }
 
     fn series(&mut self, series: &[record::RefSeries]) -> Result<(), StorageError> {
@@ -293,6 +317,7 @@ impl<'a> Replay<'a> {
     /// blocks, and whoever comes back with its labels is a new one.
     fn evict(&mut self, slot: u32) {
         let series_ref = self.store.head.unmake(&mut self.restorer, slot);
+        self.lanes.forget(slot);
         self.refs.remove(series_ref);
         let (refs, evicted) = (&mut self.refs, &mut self.evicted);
         evicted.push(series_ref);
@@ -388,7 +413,7 @@ impl<'a> Replay<'a> {
 
     /// What came before a marker lies in a chunk file, if that was read.
     fn marker(&mut self, marker: record::RefMmapMarker) {
-        if marker.chunk == 0 {
+        if marker.chunk == 0 || is_mark(&marker) {
             return;
         }
         let Some(slot) = self.refs.get(marker.series.0) else {

@@ -99,6 +99,18 @@ pub struct IndexWriter {
     entry: Vec<u8>,
 }
 
+/// Bytes of the symbol table behind its length, of strings so long.
+fn symbols_len(texts: impl Iterator<Item = u64>) -> Result<u32, IndexWriteError> {
+    let mut prefix = Vec::new();
+    let mut len = 4u64;
+    for bytes in texts {
+        put_uvarint(&mut prefix, bytes);
+        len += prefix.len() as u64 + bytes;
+        prefix.clear();
+    }
+    u32::try_from(len).map_err(|_| IndexWriteError::TooLarge("symbol table size exceeds 4294967295 bytes"))
+}
+
 impl IndexWriter {
     /// Starts an index with its symbols, which ascend and have each once.
     /// Upstream's always hold the empty string.
@@ -167,17 +179,9 @@ impl IndexWriter {
         self.toc.symbols = self.out.position();
         let count = u32::try_from(self.ends.len())
             .map_err(|_| IndexWriteError::TooLarge("an index has fewer than 2^32 symbols"))?;
-        let mut entry = Vec::new();
         // The length comes first, so that the strings are walked twice.
-        let mut len = 4u64;
-        for symbol in 0..count {
-            let bytes = self.symbol_text(symbol).len() as u64;
-            put_uvarint(&mut entry, bytes);
-            len += entry.len() as u64 + bytes;
-            entry.clear();
-        }
-        let len = u32::try_from(len)
-            .map_err(|_| IndexWriteError::TooLarge("symbol table size exceeds 4294967295 bytes"))?;
+        let len = symbols_len((0..count).map(|symbol| self.symbol_text(symbol).len() as u64))?;
+        let mut entry = Vec::new();
         self.out.buffer.extend_from_slice(&len.to_be_bytes());
         let mut crc = Crc::new();
         crc.update(&count.to_be_bytes());
@@ -192,6 +196,12 @@ impl IndexWriter {
         self.out.buffer.extend_from_slice(&crc.finish().to_be_bytes());
         self.toc.series = self.out.position();
         Ok(())
+    }
+
+    /// The number of a series that starts here.
+    fn series_id(&self) -> Result<u32, IndexWriteError> {
+        u32::try_from(self.out.position() / SERIES_ALIGNMENT as u64)
+            .map_err(|_| IndexWriteError::TooLarge("exceeding max size of 64GiB"))
     }
 
     /// Adds a series: its labels as (name, value) symbol numbers, which order as
@@ -210,10 +220,7 @@ impl IndexWriter {
         }
         self.check_chunks(chunks)?;
         self.out.align(SERIES_ALIGNMENT);
-        let id = self.out.position() / SERIES_ALIGNMENT as u64;
-        if id > u64::from(u32::MAX) {
-            return Err(IndexWriteError::TooLarge("exceeding max size of 64GiB"));
-        }
+        self.series_id()?;
         self.entry.clear();
         put_uvarint(&mut self.entry, labels.len() as u64);
         for &(name, value) in labels {
@@ -413,5 +420,38 @@ fn put_chunks(out: &mut Vec<u8>, chunks: &[ChunkMeta]) {
         put_uvarint(out, chunk.max_ms.wrapping_sub(chunk.min_ms) as u64);
         put_varint(out, chunk.chunk.0.wrapping_sub(previous.chunk.0) as i64);
         previous = chunk;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::RealFs;
+
+    /// 9104: what does not fit is refused by name, before anything wrong is written.
+    #[test]
+    fn issue_9104_symbols_of_four_gib_are_refused() {
+        let of_a_gib = |n: u64| symbols_len((0..n).map(|_| 1 << 30));
+        assert_eq!(of_a_gib(3).expect("three fit"), 4 + 3 * (5 + (1 << 30)));
+        let refused = of_a_gib(4).expect_err("four do not");
+        assert_eq!(refused.to_string(), "symbol table size exceeds 4294967295 bytes");
+        let rest = u64::from(u32::MAX) - 4 - 3 * (5 + (1 << 30)) - 5;
+        assert_eq!(symbols_len([1 << 30, 1 << 30, 1 << 30, rest].into_iter()).expect("all fit"), u32::MAX);
+        assert!(symbols_len([1 << 30, 1 << 30, 1 << 30, rest + 1].into_iter()).is_err());
+    }
+
+    /// A series' number is its place in units of 16 bytes, in 32 bits.
+    #[test]
+    fn a_series_behind_64_gib_is_refused() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("index");
+        let mut writer = IndexWriter::create(RealFs::shared(), &path, ["", "a", "b"]).expect("an index");
+        let chunk = ChunkMeta { chunk: BlockChunkRef(8), min_ms: 0, max_ms: 1 };
+        writer.out.flush().expect("room");
+        writer.out.written = 64 << 30;
+        writer.out.written -= SERIES_ALIGNMENT as u64;
+        writer.add_series(&[(1, 1)], &[chunk]).expect("the last place");
+        let refused = writer.add_series(&[(1, 2)], &[chunk]).expect_err("behind it");
+        assert_eq!(refused.to_string(), "exceeding max size of 64GiB");
     }
 }

@@ -11,6 +11,7 @@ use model::Fs;
 use model::env::FsFile;
 
 use super::WalPosition;
+use super::checkpoint::last_checkpoint;
 use super::compression::Payload;
 use super::segment::{FRAGMENT_HEADER_LEN, PAGE_BYTES, SEGMENT_BYTES, fragment, list_segments, segment_path};
 use crate::corruption::FileError;
@@ -64,7 +65,8 @@ pub struct LogWriter {
 
 impl LogWriter {
     /// Opens a log for writing: makes the folder where it is missing and starts
-    /// a new segment behind all there are, as every start does.
+    /// a new segment behind all there are and all that a checkpoint covers, as
+    /// every start does.
     ///
     /// # Errors
     /// The folder cannot be listed or the segment not be made.
@@ -90,12 +92,18 @@ impl LogWriter {
             options.segment_bytes > 0 && options.segment_bytes.is_multiple_of(PAGE_BYTES as u64),
             "segments are whole pages"
         );
-        let segments = if fs.exists(dir) { list_segments(&*fs, dir)? } else { Vec::new() };
+        let mut newest = None;
+        if fs.exists(dir) {
+            // Of a log whose segments are gone the checkpoint may be left, and what
+            // it covers is never read again.
+            let covered = last_checkpoint(&*fs, dir)?.map(|checkpoint| checkpoint.covers);
+            newest = list_segments(&*fs, dir)?.last().map(|last| last.number).max(covered);
+        }
         Ok(LogWriter {
             fs,
             dir: dir.to_path_buf(),
             segment_bytes: options.segment_bytes,
-            segment: segments.last().map_or(0, |last| last.number + 1),
+            segment: newest.map_or(0, |newest| newest + 1),
             file: None,
             offset: 0,
             pending: Vec::new(),
@@ -103,6 +111,12 @@ impl LogWriter {
             broken: false,
             written: Written::default(),
         })
+    }
+
+    /// Starts behind another segment as well, before anything is written.
+    pub(crate) fn start_behind(&mut self, segment: u64) {
+        assert!(self.file.is_none(), "nothing was written yet");
+        self.segment = self.segment.max(segment + 1);
     }
 
     /// Bytes of the largest record that fits a segment.
@@ -289,16 +303,30 @@ impl LogWriter {
     /// lost, all of it. The log goes on in a new segment, and none of these files
     /// is ever synced again.
     pub fn sync(&mut self) -> Result<(), FileError> {
-        let result = self.sync_files();
-        if result.is_err() {
-            self.unsynced.clear();
-            if self.file.take().is_some() {
-                self.segment += 1;
-                self.offset = 0;
-                self.broken = false;
-            }
+        self.sync_files().inspect_err(|_| self.abandon())
+    }
+
+    /// What was written since the last sync is given up: the log goes on in a new
+    /// segment.
+    pub(crate) fn abandon(&mut self) {
+        self.unsynced.clear();
+        if self.file.take().is_some() {
+            self.segment += 1;
+            self.offset = 0;
+            self.broken = false;
         }
-        result
+    }
+
+    /// The segments that a sync would sync now: for [`sync_segments`], which needs
+    /// no writer, so that the log goes on meanwhile.
+    pub(crate) fn to_sync(&self) -> Vec<u64> {
+        let ended = self.unsynced.iter().map(|(segment, _)| *segment);
+        ended.chain(self.file.is_some().then_some(self.segment)).collect()
+    }
+
+    /// Segments were synced. Those that ended need no sync any more.
+    pub(crate) fn synced(&mut self, segments: &[u64]) {
+        self.unsynced.retain(|(segment, _)| !segments.contains(segment));
     }
 
     fn sync_files(&mut self) -> Result<(), FileError> {
@@ -326,6 +354,26 @@ impl LogWriter {
         }
         Ok(())
     }
+}
+
+/// Makes what was written to segments so far survive a power cut. Those that are gone
+/// need it no more.
+///
+/// # Errors
+/// A file could not be synced: as for [`LogWriter::sync`], what was written since the
+/// last sync may be lost, and the writer is to be told.
+pub(crate) fn sync_segments(fs: &dyn Fs, dir: &Path, segments: &[u64]) -> Result<(), FileError> {
+    for &segment in segments {
+        let path = segment_path(dir, segment);
+        // A failure that nobody was told of yet is told to whoever opens the file.
+        match fs.open(&path).and_then(|mut file| file.sync()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(FileError::io("sync", &path, error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn create_segment(fs: &dyn Fs, dir: &Path, number: u64) -> Result<Box<dyn FsFile>, FileError> {

@@ -1,13 +1,22 @@
 //! Samples that came out of order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use model::Outcome;
-use model::TimeRange;
+use model::admin::TsdbAdmin;
+use model::memory::Accountant;
+use model::metrics::Registry;
+use model::{Appendable, Durability, Env, FloatBatch, Fs, Labels, Outcome, TimeRange, Timestamps};
+use testkit::TestClock;
+use testkit::disk::SimDisk;
+use tsdb::wal::record::{decode_histograms, decode_samples};
+use tsdb::wal::{Decompressor, LogReader, ReadMode, Step, list_segments};
+use tsdb::{Db, ReplayCell};
 
-use crate::db_support::{append, floats, labels};
-use crate::life_support::{HOUR, START, check, everything, life_for, new_disk, opening, try_open};
+use crate::db_support::{append, equal, floats, labels};
+use crate::life_support::{HOUR, MINUTE, START, check, everything, life_for, new_disk, opening, try_open};
 
 /// 19744: a checkpoint drops the record of a series that only the out-of-order log
 /// still names; an acknowledged late sample is gone after a restart.
@@ -118,4 +127,146 @@ fn late_samples_are_drained_when_the_window_is_closed() {
     drop(db);
     let db = try_open(&disk, &opening(false), 3).unwrap();
     assert_eq!(everything(&db), before);
+}
+
+fn times_of(db: &Db, series: &Labels) -> Vec<i64> {
+    floats(db, TimeRange::ALL).remove(series).unwrap_or_default().iter().map(|sample| sample.0).collect()
+}
+
+fn late_log(disk: &SimDisk) -> Vec<PathBuf> {
+    disk.files().into_iter().filter(|path| path.starts_with("/data/wbl")).collect()
+}
+
+/// The times of all samples of the late log.
+fn late_times(disk: &SimDisk) -> BTreeSet<i64> {
+    let fs: Arc<dyn Fs> = Arc::new(disk.clone());
+    let dir = Path::new("/data/wbl");
+    let segments: Vec<u64> = list_segments(&*fs, dir).unwrap().iter().map(|segment| segment.number).collect();
+    let mut reader = LogReader::new(fs, dir, segments, ReadMode::Salvage);
+    let mut decompressor = Decompressor::new();
+    let mut times = BTreeSet::new();
+    loop {
+        match reader.next().unwrap() {
+            Step::End => return times,
+            Step::Record(raw) => {
+                let record = decompressor.decompress(raw.payload).unwrap();
+                let (mut samples, mut histograms) = (Vec::new(), Vec::new());
+                let _ = decode_samples(record, &mut samples);
+                let _ = decode_histograms(record, &mut histograms);
+                times.extend(samples.iter().map(|sample| sample.timestamp_ms));
+                times.extend(histograms.iter().map(|sample| sample.timestamp_ms));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A late sample goes to two logs, one after the other. However much the second
+/// lacks of the end of the first, a start finds all of it, and brings back nothing
+/// that was cut into blocks and deleted there.
+#[test]
+fn what_the_late_log_lacks_is_taken_from_the_other() {
+    let (base, options) = (new_disk(), opening(true));
+    let (series, other, clock, gone) =
+        (labels("m", &[]), labels("n", &[]), labels("clock", &[]), labels("gone", &[]));
+    let db = try_open(&base, &options, 1).unwrap();
+    for n in 0..8 * 60 {
+        let t = START + n * MINUTE;
+        append(&db, &clock, t, 0.0);
+        if n % 30 == 10 && n < 7 * 60 {
+            append(&db, &gone, t, 1.0);
+            append(&db, &gone, t - 20 * MINUTE, 2.0);
+        }
+        if n == 7 * 60 {
+            for _ in 0..3 {
+                db.maintain().unwrap();
+            }
+        }
+    }
+    // Late samples of this one were in blocks, and are nowhere from here on.
+    db.delete_series(TimeRange::ALL, &[vec![equal("__name__", "gone")]]).unwrap();
+    db.clean_tombstones().unwrap();
+    assert!(times_of(&db, &gone).is_empty());
+    let now = START + 8 * HOUR;
+    append(&db, &series, now, 0.0);
+    append(&db, &other, now, 0.0);
+    let mut late = BTreeSet::new();
+    for n in 1..75i64 {
+        let t = now - n * 30_000;
+        let (series, t) = if n % 9 == 0 { (&other, t - 1) } else { (&series, t) };
+        assert_eq!(append(&db, series, t, n as f64), Outcome::AcceptedOutOfOrder);
+        late.insert(t);
+    }
+    let want = everything(&db);
+    drop(db);
+    assert_eq!(late_times(&base), late);
+    let newest = late_log(&base).pop().unwrap();
+    let len = base.read(&newest).unwrap().len();
+    // Its first record says from where on the other log is looked at.
+    for cut in (48..len).rev().step_by(41) {
+        let disk = base.after_kill();
+        disk.damage(&newest, |bytes| bytes.truncate(cut));
+        let lacking = late_times(&disk).len() < late.len();
+        assert!(lacking || cut + 41 > len, "cut to {cut} of {len}");
+        for start in 2..4 {
+            let db = try_open(&disk, &options, start).unwrap();
+            assert_eq!(everything(&db), want, "cut to {cut} of {len}, start {start}");
+            let logged = late_times(&disk);
+            // What went into a chunk before its marker was logged may be in both.
+            assert!(logged.is_superset(&late), "cut to {cut} of {len}: the late log has them itself");
+        }
+    }
+    let disk = base.after_kill();
+    disk.remove_dir_all(Path::new("/data/wbl")).unwrap();
+    let without = everything(&try_open(&disk, &options, 2).unwrap());
+    assert_eq!(without[&series], want[&series], "without any late log");
+}
+
+/// What comes while the log is read turns out to be late only then. It was logged, so
+/// a kill before the end of the replay leaves it.
+#[test]
+fn samples_that_come_late_while_the_log_is_read_survive_a_kill() {
+    let (disk, options) = (new_disk(), opening(true));
+    let series = labels("m", &[]);
+    let db = try_open(&disk, &options, 1).unwrap();
+    append(&db, &series, START + HOUR, 1.0);
+    drop(db);
+    let mut killed = None;
+    let mut early = |store: Arc<dyn Appendable>| {
+        for (n, minutes) in [50, 40, 70].into_iter().enumerate() {
+            let mut appender = store.appender().unwrap();
+            let handle = appender.series(&series).unwrap();
+            let batch = FloatBatch {
+                series: &[handle],
+                timestamps: Timestamps::Same(START + minutes * MINUTE),
+                start_timestamps: None,
+                values: &[n as f64],
+                in_order_only: false,
+            };
+            let mut outcomes = Vec::new();
+            appender.append_floats(batch, &mut outcomes);
+            // The second is older than the first, which is all that is known of it.
+            assert_eq!(outcomes[0].is_ok(), n != 1);
+            assert_eq!(appender.commit().unwrap(), Durability::Logged);
+        }
+        killed = Some(disk.after_kill());
+    };
+    let env = Env { fs: Arc::new(disk.clone()), clock: Arc::new(TestClock::new(START)), seed: 2 };
+    let progress = Arc::new(ReplayCell::new());
+    let db = Db::open_with(
+        options.clone(),
+        env,
+        Accountant::unlimited(),
+        &Registry::new(),
+        progress,
+        Some(&mut early),
+    );
+    let want = [50, 60, 70].map(|minutes| START + minutes * MINUTE);
+    assert_eq!(times_of(&db.unwrap(), &series), want);
+    for (what, disk) in [("after the replay", disk), ("while it went on", killed.unwrap())] {
+        for start in 3..5 {
+            let db = try_open(&disk, &options, start).unwrap();
+            assert_eq!(times_of(&db, &series), want, "killed {what}, start {start}");
+        }
+    }
 }

@@ -78,6 +78,12 @@ fn issue_7409_every_state_of_the_log_is_started_from() {
     let harms: Vec<Harm<'_>> = vec![
         ("the first segment is gone", Box::new(|disk| disk.remove_file(&segments[0]).unwrap())),
         ("a segment between is gone", Box::new(|disk| disk.remove_file(&segments[1]).unwrap())),
+        ("the newest segment is gone", Box::new(|disk| disk.remove_file(segments.last().unwrap()).unwrap())),
+        (
+            "all segments are gone",
+            Box::new(|disk| segments.iter().for_each(|path| disk.remove_file(path).unwrap())),
+        ),
+        ("the newest segment is empty", Box::new(|disk| disk.damage(segments.last().unwrap(), Vec::clear))),
         ("a segment is empty", Box::new(|disk| disk.damage(&segments[0], Vec::clear))),
         ("a segment is zeros", Box::new(|disk| disk.damage(&segments[1], |bytes| bytes.fill(0)))),
         (

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use model::{Labels, Outcome, TimeRange};
+use model::admin::TsdbStatus;
+use model::{Appendable, Durability, FloatBatch, Labels, Outcome, StorageError, TimeRange, Timestamps};
 use testkit::Rng;
+use tsdb::Db;
 
 use crate::db_support::{append_many, equal, floats, labels, select};
 use crate::life_support::{MINUTE, START, new_disk, opening, size, try_open};
@@ -84,4 +86,62 @@ fn issue_19134_queries_during_truncation_answer_what_was_given() {
     drop(db);
     let db = try_open(&disk, &options, 2).unwrap();
     assert_eq!(floats(&db, TimeRange::ALL), before, "a restart answers the same");
+}
+
+/// A stop while batches are under way: it waits for those that are being logged, the
+/// others are refused, and what was acknowledged is there afterwards. Found by reading:
+/// a stop held what a batch waited for, and waited for what that held.
+#[test]
+fn a_stop_under_load_ends() {
+    for round in 0..40u64 {
+        let (disk, mut options) = (new_disk(), opening(true));
+        options.memory_snapshot_on_shutdown = round % 2 == 0;
+        let db = try_open(&disk, &options, 1).unwrap();
+        let acknowledged: BTreeMap<Labels, Vec<i64>> = std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..4i64)
+                .map(|n| {
+                    let db = &db;
+                    scope.spawn(move || {
+                        let series = labels("m", &[("n", &n.to_string())]);
+                        let mut times = Vec::new();
+                        for step in 0.. {
+                            let t = START + step * 1000;
+                            if try_append(db, &series, t).is_err() {
+                                return (series, times);
+                            }
+                            times.push(t);
+                        }
+                        unreachable!("steps do not end")
+                    })
+                })
+                .collect();
+            let mut rng = Rng::new(round);
+            while db.head_stats(1).unwrap().num_series < 1 + rng.below(4) {
+                std::thread::yield_now();
+            }
+            db.close().unwrap();
+            writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+        });
+        drop(db);
+        let db = try_open(&disk, &options, 2).unwrap();
+        let found = floats(&db, TimeRange::ALL);
+        for (series, times) in acknowledged {
+            let found: Vec<i64> = found.get(&series).into_iter().flatten().map(|sample| sample.0).collect();
+            assert!(found.starts_with(&times), "round {round}: {series}: {} of {}", found.len(), times.len());
+        }
+    }
+}
+
+fn try_append(db: &Db, series: &Labels, t: i64) -> Result<Durability, StorageError> {
+    let mut appender = db.appender()?;
+    let handle = appender.series(series).unwrap();
+    let batch = FloatBatch {
+        series: &[handle],
+        timestamps: Timestamps::Same(t),
+        start_timestamps: None,
+        values: &[1.0],
+        in_order_only: false,
+    };
+    appender.append_floats(batch, &mut Vec::new());
+    appender.commit()
 }

@@ -1,10 +1,18 @@
 //! What a restart lost.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
 use model::admin::TsdbAdmin;
 use model::query::{ChunkEncoding, ChunkQueryable};
-use model::{HistogramSample, HistogramValue, Labels, Outcome, SelectRequest, TimeRange};
+use model::{Fs, HistogramSample, HistogramValue, Labels, Outcome, SelectRequest, TimeRange};
+use testkit::disk::SimDisk;
 use testkit::life::{Life, LifeOptions};
 use tsdb::Db;
+use tsdb::wal::checkpoint::list_checkpoints;
+use tsdb::wal::record::decode_series;
+use tsdb::wal::{Decompressor, LogReader, ReadMode, RecordType, Step, list_segments};
 
 use crate::db_support::{append, append_many, equal, everything as any, floats, labels};
 use crate::life_support::{HOUR, MINUTE, START, check, everything, life_for, new_disk, opening, try_open};
@@ -248,4 +256,63 @@ fn issue_18739_a_snapshot_record_keeps_each_encoding() {
             Some((chunk.min_ms, chunk.max_ms))
         );
     }
+}
+
+/// 10587: after a restart numbers were given again that older segments still used, and
+/// samples went to another series. All series records that were ever written name one
+/// label set a number.
+#[test]
+fn issue_10587_a_number_is_never_given_twice() {
+    for seed in 0..6 {
+        let options = crate::life_support::opening_for(seed);
+        let disk = new_disk();
+        let mut life = life_for(seed, &options);
+        let mut owners: BTreeMap<u64, Labels> = BTreeMap::new();
+        for start in 0..7u64 {
+            let db = try_open(&disk, &options, start).unwrap();
+            for n in 0..30 {
+                life.step(&*db).unwrap();
+                if n % 7 == 6 {
+                    db.maintain().unwrap();
+                }
+            }
+            if start % 3 == 1 {
+                db.close().unwrap();
+            }
+            drop(db);
+            for (number, labels) in series_records(&disk) {
+                let owner = owners.entry(number).or_insert_with(|| labels.clone());
+                assert_eq!(*owner, labels, "seed {seed}, start {start}: number {number}");
+            }
+        }
+        assert!(owners.len() > 10, "seed {seed}: series come and go: {}", owners.len());
+    }
+}
+
+/// All series records of the log's segments and checkpoints.
+fn series_records(disk: &SimDisk) -> Vec<(u64, Labels)> {
+    let fs: Arc<dyn Fs> = Arc::new(disk.clone());
+    let wal = Path::new("/data/wal");
+    let checkpoints = list_checkpoints(&*fs, wal).unwrap().into_iter().map(|checkpoint| checkpoint.dir);
+    let mut found = Vec::new();
+    for dir in checkpoints.chain([wal.to_path_buf()]) {
+        let segments: Vec<u64> = list_segments(&*fs, &dir).unwrap().iter().map(|s| s.number).collect();
+        let mut reader = LogReader::new(fs.clone(), &dir, segments, ReadMode::Salvage);
+        let mut decompressor = Decompressor::new();
+        loop {
+            match reader.next().unwrap() {
+                Step::End => break,
+                Step::Record(raw) => {
+                    let mut series = Vec::new();
+                    let record = decompressor.decompress(raw.payload).unwrap();
+                    if RecordType::of(record) == Some(RecordType::Series) {
+                        decode_series(record, &mut series).unwrap();
+                    }
+                    found.extend(series.into_iter().map(|entry| (entry.series.0, entry.labels)));
+                }
+                _ => {}
+            }
+        }
+    }
+    found
 }

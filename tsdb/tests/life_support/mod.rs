@@ -3,6 +3,7 @@
 
 #![allow(dead_code, clippy::unwrap_used, reason = "helpers of tests; each file uses some")]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,8 @@ use std::time::Duration;
 use model::memory::Accountant;
 use model::metrics::Registry;
 use model::query::{ChunkEncoding, ExemplarQueryable};
-use model::{Env, Fs, MatchOp, Matcher, TimeRange};
+use model::wal_tail::{LogRecord, WalTail};
+use model::{Env, Fs, Labels, MatchOp, Matcher, Metadata, TimeRange};
 use testkit::disk::SimDisk;
 use testkit::life::{Answer, Life, LifeOptions, Surety, read};
 use testkit::{Rng, TestClock};
@@ -54,7 +56,8 @@ pub fn opening(late: bool) -> DbOptions {
 }
 
 /// As [`opening`], the variant that a seed chooses: late samples or none, the
-/// compression of the log, the encoding of floats, start timestamps.
+/// compression of the log, the encoding of floats, start timestamps, a snapshot at
+/// each clean stop, the state of series numbers.
 pub fn opening_for(seed: u64) -> DbOptions {
     let mut options = opening(!seed.is_multiple_of(4));
     options.wal_compression = match seed % 3 {
@@ -67,6 +70,8 @@ pub fn opening_for(seed: u64) -> DbOptions {
         options.start_timestamp_storage = seed % 5 == 4;
         options.histogram_start_timestamps = options.start_timestamp_storage;
     }
+    options.memory_snapshot_on_shutdown = seed % 2 == 1;
+    options.fast_startup = seed % 7 < 4;
     options
 }
 
@@ -75,6 +80,7 @@ pub fn life_for(seed: u64, options: &DbOptions) -> Life {
     let life = LifeOptions {
         late_window_ms: options.runtime.out_of_order_window.as_millis() as i64,
         starts: options.start_timestamp_storage,
+        evictions: options.runtime.stale_series_compaction_threshold > 0.0,
         ..LifeOptions::default()
     };
     Life::new(seed, START, life)
@@ -108,7 +114,25 @@ pub fn faults(db: &Db, life: &Life, at_least: Surety) -> Vec<String> {
     let exemplars = db.exemplars(TimeRange::ALL, &[Vec::new()]).unwrap();
     // What the head surely holds, the log does too.
     faults.extend(life.exemplar_faults(&exemplars, life.now_ms - HOUR, at_least));
+    faults.extend(life.metadata_faults(&metadata(db), life.now_ms - HOUR, at_least));
     faults
+}
+
+/// The newest metadata of each series, as who follows the log learns them.
+pub fn metadata(db: &Db) -> BTreeMap<Labels, Metadata> {
+    let (mut names, mut newest) = (BTreeMap::new(), BTreeMap::new());
+    let mut reader = db.tail(None).unwrap();
+    while let Some((record, _)) = reader.next(Duration::ZERO).unwrap() {
+        match record {
+            LogRecord::Series(series) => names.extend(series),
+            LogRecord::Metadata(all) => {
+                let known = all.into_iter().filter_map(|(n, told)| Some((names.get(&n)?.clone(), told)));
+                newest.extend(known);
+            }
+            _ => {}
+        }
+    }
+    newest
 }
 
 /// Panics with what is wrong.

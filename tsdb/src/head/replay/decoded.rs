@@ -28,6 +28,8 @@ pub(crate) enum Decoded {
     Exemplars(Vec<RefExemplar>),
     Metadata(Vec<RefMetadata>),
     Markers(Vec<RefMmapMarker>),
+    /// The position that was to be told of: what comes is behind it.
+    Mark,
     /// Of a snapshot.
     Saved(Vec<SavedSeries>),
     /// Of a snapshot.

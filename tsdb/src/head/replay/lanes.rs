@@ -11,9 +11,12 @@ use std::thread::Scope;
 use model::{HistogramValue, StorageError};
 use parking_lot::Mutex;
 
+use super::late::{PassedOver, REMEMBERED_MAX};
 use crate::db::Store;
+use crate::head::commit::LateSample;
+use crate::head::ooo::{OooSample, OooValue};
 use crate::head::open::ChunkRules;
-use crate::head::page::PageData;
+use crate::head::page::{PAGE_SLOTS, PageData};
 use crate::head::slots::place;
 
 /// Samples that are handed over at once.
@@ -47,6 +50,12 @@ enum Work {
     Floats(Floats),
     Histogram(Box<LaneHistogram>),
     Wait(Sender<()>),
+    /// Late samples are looked for from here on.
+    LookForLate,
+    /// The slot has another series from here on.
+    Forget(u32),
+    /// What late samples there were, lane by lane.
+    TakeLate(Sender<Vec<LateSample>>),
 }
 
 struct Lane {
@@ -63,21 +72,26 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    /// Starts the threads; they end when this is dropped.
+    /// Starts the threads; they end when this is dropped. `with_late`: some of what
+    /// is passed over may be late samples.
     pub(super) fn start<'scope, 'env>(
         scope: &'scope Scope<'scope, 'env>,
         store: &'env Store,
         threads: usize,
         min_valid: i64,
+        with_late: bool,
     ) -> Lanes {
         let failed = Arc::new(Mutex::new(None));
-        let lanes = (0..threads.max(1)).map(|_| {
+        let threads = threads.max(1);
+        let lanes = (0..threads).map(|_| {
             let (work, incoming) = mpsc::sync_channel(WAITING_MAX);
             let (emptied, spare) = mpsc::channel();
             let failed = failed.clone();
             scope.spawn(move || {
                 let rules = store.head.rules.load().chunks;
-                Worker { store, min_valid, rules, closing: Vec::new() }.run(&incoming, &emptied, &failed);
+                let passed = with_late.then(|| PassedOver::new(REMEMBERED_MAX / threads));
+                let worker = Worker { store, threads, min_valid, rules, passed, closing: Vec::new() };
+                worker.run(&incoming, &emptied, &failed);
             });
             Lane { work, spare, filling: Floats::default() }
         });
@@ -107,6 +121,32 @@ impl Lanes {
         let n = self.of(histogram.slot);
         self.lanes[n].hand_over();
         self.lanes[n].send(Work::Histogram(Box::new(histogram)));
+    }
+
+    /// Late samples behind what was given so far are remembered.
+    pub(super) fn look_for_late(&mut self) {
+        for lane in &mut self.lanes {
+            lane.hand_over();
+            lane.send(Work::LookForLate);
+        }
+    }
+
+    /// A slot has another series from here on.
+    pub(super) fn forget(&mut self, slot: u32) {
+        let lane = self.of(slot);
+        self.lanes[lane].hand_over();
+        self.lanes[lane].send(Work::Forget(slot));
+    }
+
+    /// The late samples that were remembered; those of a series in order.
+    pub(super) fn take_late(&mut self) -> Vec<LateSample> {
+        let (late, all_late) = mpsc::channel();
+        for lane in &mut self.lanes {
+            lane.hand_over();
+            lane.send(Work::TakeLate(late.clone()));
+        }
+        drop(late);
+        all_late.iter().flatten().collect()
     }
 
     /// Waits until everything is in its series.
@@ -143,8 +183,12 @@ impl Lane {
 
 struct Worker<'a> {
     store: &'a Store,
+    /// How many share the pages.
+    threads: usize,
     min_valid: i64,
     rules: ChunkRules,
+    /// Samples that are not newer than their series, if any may be late.
+    passed: Option<PassedOver>,
     /// Pages with full chunks to be written.
     closing: Vec<u32>,
 }
@@ -167,6 +211,16 @@ impl Worker<'_> {
                 }
                 Work::Histogram(histogram) => self.histogram(&histogram),
                 Work::Wait(done) => drop(done),
+                Work::LookForLate => self.passed.iter_mut().for_each(PassedOver::look),
+                Work::Forget(slot) => {
+                    let place = self.place(slot);
+                    self.passed.iter_mut().for_each(|passed| passed.forget(place));
+                }
+                Work::TakeLate(late) => {
+                    let taken = self.passed.as_mut().map(PassedOver::take_late).unwrap_or_default();
+                    // Whoever asked waits for it.
+                    let _ = late.send(taken);
+                }
             }
             if self.closing.is_empty() {
                 continue;
@@ -178,6 +232,20 @@ impl Worker<'_> {
             }
             self.closing.clear();
         }
+    }
+
+    /// The number of a slot among those of this thread.
+    fn place(&self, slot: u32) -> usize {
+        let (page, i) = place(slot);
+        page / self.threads * PAGE_SLOTS + i
+    }
+
+    fn pass_over(&mut self, page: &PageData, slot: u32, t: i64, sample: impl FnOnce() -> OooSample) {
+        let own_place = self.place(slot);
+        let Some(passed) = &mut self.passed else { return };
+        let (_, i) = place(slot);
+        let series_ref = page.hot[i].series_ref;
+        passed.note(page, i, own_place, t, || LateSample { slot, series_ref, sample: sample() });
     }
 
     fn floats(&mut self, floats: &Floats) {
@@ -195,6 +263,7 @@ impl Worker<'_> {
                 let (_, i) = place(slot);
                 if t < self.min_valid || t <= page.last_t(i) {
                     page.refine_newest(i, t, v);
+                    self.pass_over(&page, slot, t, || OooSample { t, start, value: OooValue::Float(v) });
                     continue;
                 }
                 (min, max) = (min.min(t), max.max(t));
@@ -213,6 +282,8 @@ impl Worker<'_> {
         let (page, i) = self.store.head.slots.of(slot);
         let mut page = page.lock();
         if t < self.min_valid || t <= page.last_t(i) {
+            let value = || OooValue::Histogram(Box::new(value.clone()));
+            self.pass_over(&page, slot, t, || OooSample { t, start, value: value() });
             return;
         }
         if let Some(closed) = page.push_histogram(i, t, start, value, &self.rules) {
