@@ -17,7 +17,7 @@ use crate::corruption::FileError;
 use crate::head::open::ChunkRules;
 use crate::head::page::FullChunk;
 use crate::head::parked::{Parked, ParkedDoor};
-use crate::head::replay::decoded::{decode, decode_snapshot};
+use crate::head::replay::decoded::{Decoded, decode, decode_snapshot};
 use crate::head::replay::{FoundChunks, Replay};
 use crate::head::{Head, HeadRules};
 use crate::head_chunks::{HeadChunkFiles, HeadChunkOptions};
@@ -373,13 +373,20 @@ fn load_snapshot(
     let numbers: Vec<u64> = segments.iter().map(|segment| segment.number).collect();
     let reader = LogReader::new(fs.clone(), &dir, numbers, ReadMode::Strict);
     let started = store.env.clock.monotonic();
-    let wrong = read_log(reader, store.options.replay_threads, decode_snapshot, None, None, |saved| {
+    let mut is_whole = false;
+    let threads = store.options.replay_threads;
+    let wrong = read_log(reader, threads, decode_snapshot, None, None, |saved| {
+        is_whole |= matches!(saved, Decoded::Deleted(_));
         replay.apply(saved)
     })
     .map_err(|error| bad(error.to_string()))?;
     let torn = wrong.torn.first().map(|(at, _)| format!("segment {} ends inside a record", at.segment));
     if let Some(fault) = wrong.faults().next().map(str::to_owned).or(torn) {
         return Err(bad(fault));
+    }
+    if !is_whole {
+        // Deletions, if only that there are none, come behind all series.
+        return Err(bad("it ends before its deletions".to_owned()));
     }
     let seconds = store.env.clock.monotonic().saturating_sub(started).as_secs_f64();
     tracing::info!(dir = snapshot.name, seconds, "the chunk snapshot is loaded");
