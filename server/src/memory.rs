@@ -25,6 +25,9 @@ const TICK: Duration = Duration::from_millis(20);
 /// How often caches shrink, where they have to, and free memory is given back.
 const UPKEEP: Duration = Duration::from_secs(1);
 
+/// How long memory must have been freer until the log says so.
+const CALM: Duration = Duration::from_secs(10);
+
 /// The owners' figures are brought up to date so seldom that it takes at most
 /// one part in so many of the time: it visits every series.
 const REFRESH_SHARE: u32 = 50;
@@ -54,6 +57,7 @@ impl Governor {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut said = Pressure::None;
+        let mut lower_since = Duration::ZERO;
         let mut next_refresh = Duration::ZERO;
         let mut refreshing = None;
         let mut next_upkeep = Duration::ZERO;
@@ -87,14 +91,22 @@ impl Governor {
                 rest.set(resident.saturating_sub(accounted));
             }
             let pressure = self.memory.pressure();
-            if now >= next_upkeep {
+            // Under pressure what a query left free is given back before the next is judged.
+            let upkeep = now >= next_upkeep;
+            if upkeep || pressure >= Pressure::ShrinkCaches {
+                allocator::give_back();
+            }
+            if upkeep {
                 next_upkeep = now + UPKEEP;
                 if pressure >= Pressure::ShrinkCaches {
                     shrink();
                 }
-                allocator::give_back();
             }
-            if pressure != said {
+            // A level is said when it is reached, and that it is over once it has been for a while.
+            if pressure >= said {
+                lower_since = now;
+            }
+            if pressure > said || (pressure < said && now.saturating_sub(lower_since) >= CALM) {
                 self.say(said, pressure);
                 said = pressure;
             }

@@ -4,7 +4,7 @@ use super::batch::{Batch, Point};
 use super::context::{EvalContext, Reservation};
 use super::error::{QueryError, Result};
 use super::labels::is_label_name;
-use super::node::Vectors;
+use super::node::{Vectors, cell_bytes};
 use super::repeat::held;
 use super::rows::{HashMap, Pairs, Rows, set_label};
 use crate::functions::histogram::to_text;
@@ -31,6 +31,8 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate) -> Result<Vectors> {
     let mut ids: HashMap<Pairs, usize> = HashMap::default();
     let mut rows = Rows::default();
     let mut counts: Vec<u32> = Vec::new();
+    // Texts of values come to the query's dictionary.
+    let texts_before = dictionary.heap_bytes();
     let mut memory = Reservation::new(&ctx.query, 0)?;
     input.for_each(None, |block, batch| {
         for (i, &row) in block.iter().enumerate() {
@@ -44,16 +46,29 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate) -> Result<Vectors> {
                 let mut labels: Pairs = input.rows.row(row as usize).iter().copied().collect();
                 set_label(&mut labels, &dictionary, label_id, value);
                 let key = filter.apply(&labels);
-                let group = *ids.entry(key).or_insert_with_key(|key| {
-                    rows.push(key.iter().copied(), false);
-                    counts.resize(counts.len() + steps, 0);
-                    rows.len() - 1
-                });
+                let group = match ids.get(&key) {
+                    Some(&group) => group,
+                    None => {
+                        if counts.capacity() - counts.len() < steps {
+                            // Room for what is there and what it moves to.
+                            let more = (counts.len() / 2).max(16 * steps);
+                            memory.grow_to(memory.bytes() + (counts.capacity() + more) as u64 * 4)?;
+                            counts.reserve_exact(more);
+                        }
+                        counts.resize(counts.len() + steps, 0);
+                        rows.push(key.iter().copied(), false);
+                        ids.insert(key, rows.len() - 1);
+                        rows.len() - 1
+                    }
+                };
                 counts[group * steps + step] += 1;
             }
         }
-        memory.grow_to(rows.heap_bytes() + counts.capacity() as u64 * 4 + ids.capacity() as u64 * 128)
+        let by_value = rows.heap_bytes() + counts.capacity() as u64 * 4 + ids.capacity() as u64 * 128;
+        let texts = dictionary.heap_bytes() - texts_before;
+        memory.grow_to(texts as u64 + by_value)
     })?;
+    memory.grow_to(memory.bytes() + cell_bytes(rows.len().saturating_mul(steps)))?;
     let mut batch = Batch::default();
     batch.reset(rows.len(), steps);
     for (cell, &count) in counts.iter().enumerate() {

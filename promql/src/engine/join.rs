@@ -248,9 +248,13 @@ impl Joining {
         let mut annotations = Annotations::default();
         for group in groups {
             many.eval(&group.many, &mut worker, &mut many_batch)?;
+            memory.grow_to(bytes + many_batch.heap_bytes() + one_batch.heap_bytes())?;
             one.eval(&group.one, &mut worker, &mut one_batch)?;
+            let inputs_bytes = many_batch.heap_bytes() + one_batch.heap_bytes();
+            memory.grow_to(bytes + inputs_bytes)?;
             let mut names: HashMap<Pairs, usize> = HashMap::default();
             for step in 0..steps {
+                memory.grow_to(bytes + inputs_bytes)?;
                 let mut add = |name: Pairs, answer: Answer| {
                     let slot = *names.entry(name).or_insert_with_key(|name| {
                         rows.push(name.iter().copied(), self.e.return_bool);
@@ -263,7 +267,6 @@ impl Joining {
                 let inputs = Inputs { many, one, group, many_batch: &many_batch, one_batch: &one_batch };
                 self.evaluate_step(ctx, &inputs, step, (&mut annotations, &mut faults), &mut add);
             }
-            memory.grow_to(bytes + many_batch.heap_bytes() + one_batch.heap_bytes())?;
         }
         ctx.query.annotate(worker.annotations);
         ctx.query.annotate(annotations);

@@ -27,6 +27,11 @@ const BLOCK_CELLS: usize = 16 * 1024;
 /// Most series in a block.
 const BLOCK_ROWS: usize = 1024;
 
+/// Bytes of a block's cells: a number each, and whether it is there.
+pub(crate) fn cell_bytes(cells: usize) -> u64 {
+    (cells as u64).saturating_mul(8) + cells as u64 / 8
+}
+
 /// Yields the values of rows.
 pub(crate) trait Node: Send + Sync {
     /// Fills `out`, which is shaped and empty, with the values of `rows` at all steps.
@@ -170,6 +175,12 @@ impl Vectors {
     /// The values of `rows` at all steps.
     pub(crate) fn eval(&self, rows: &[u32], worker: &mut Worker, out: &mut Batch) -> Result<()> {
         let start = self.query.check_time()?;
+        // More than blocks are: a whole side of a join, the samples of a quantile.
+        let cells = rows.len().saturating_mul(self.steps);
+        let _room = match cells > 2 * BLOCK_CELLS {
+            true => Some(Reservation::new(&self.query, cell_bytes(cells))?),
+            false => None,
+        };
         out.reset(rows.len(), self.steps);
         let around = std::mem::take(&mut worker.nested_ns);
         let result = self.node.eval(rows, worker, out);
@@ -293,8 +304,7 @@ impl Vectors {
     /// Evaluates everything into one block that is then held.
     pub(crate) fn collect(&self, memory: &mut Reservation) -> Result<Batch> {
         let mut all = Batch::default();
-        let cells = (self.len() as u64).saturating_mul(self.steps as u64);
-        memory.grow_to(cells.saturating_mul(8) + cells / 8)?;
+        memory.grow_to(cell_bytes(self.len().saturating_mul(self.steps)))?;
         all.reset(self.len(), self.steps);
         self.for_each(None, |rows, batch| {
             for (i, &row) in rows.iter().enumerate() {

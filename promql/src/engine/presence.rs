@@ -5,7 +5,7 @@ use super::batch::{Batch, Point};
 use super::context::{EvalContext, Reservation};
 use super::error::Result;
 use super::labels::absent_labels;
-use super::node::Vectors;
+use super::node::{Vectors, cell_bytes};
 use super::repeat::{held, single};
 use super::rows::{Pairs, Rows, compare_rows, value_of};
 use crate::plan::{Kind, Plan};
@@ -90,6 +90,7 @@ fn reordered(
     order(&mut sorted, &all);
     let mut rows = Rows::default();
     let mut batch = Batch::default();
+    memory.grow_to(memory.bytes() + cell_bytes(sorted.len().saturating_mul(ctx.steps.count)))?;
     batch.reset(sorted.len(), ctx.steps.count);
     for (i, &row) in sorted.iter().enumerate() {
         rows.push(input.rows.row(row as usize).iter().copied(), input.rows.drop_name[row as usize]);

@@ -55,6 +55,7 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate, param: Vec<f64>) -> Resu
     let mut heaps: Vec<Vec<Chosen>> = vec![Vec::new(); groups.keys.len() * steps];
     let mut memory = Reservation::new(&ctx.query, (heaps.len() * 24) as u64)?;
     let mut annotations = Annotations::default();
+    // How many samples the heaps have room for.
     let mut kept = 0u64;
     // For how many samples k makes room, and which order the heap has.
     let size = |step: usize| (param[step] as i64).min(input.len() as i64);
@@ -68,7 +69,13 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate, param: Vec<f64>) -> Resu
                     continue;
                 }
                 let heap = &mut heaps[group * steps + step];
-                let before = heap.len();
+                if heap.len() == heap.capacity() && heap.len() < k as usize {
+                    // All heaps grow at about the same time: room first.
+                    let more = (heap.len() / 2).clamp(4, (k as usize - heap.len()).max(4));
+                    kept += more as u64;
+                    memory.grow_to(heaps_bytes(groups.keys.len() * steps, kept))?;
+                    heap.reserve_exact(more);
+                }
                 let chosen = match point {
                     Point::Float(value) => Chosen { value, hist: None, row },
                     Point::Hist(h) if e.op == AggregateOp::Limitk => {
@@ -84,10 +91,9 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate, param: Vec<f64>) -> Resu
                     AggregateOp::Limitk => {}
                     op => offer(heap, chosen, k as usize, op == AggregateOp::Topk),
                 }
-                kept += (heap.len() - before) as u64;
             }
         }
-        memory.grow_to(heaps_bytes(groups.keys.len() * steps, kept))
+        Ok(())
     })?;
     ctx.query.annotate(annotations);
     collect(ctx, e, input, heaps)
