@@ -1,7 +1,8 @@
 //! Series and values like those of node_exporter, seeded.
 
-use model::{Labels, SeriesHandle};
+use model::{Appendable, FloatBatch, Labels, Outcome, SeriesHandle, Timestamps};
 use testkit::Rng;
+use tsdb::Db;
 
 /// Targets with their series, and what each series shows.
 pub struct Workload {
@@ -125,6 +126,28 @@ impl Workload {
             n => n as i64 - 6,
         };
         Scrape { handles: &self.handles[from..to], values: &self.values[from..to], jitter_ms }
+    }
+}
+
+/// Scrapes every target once, at `now_ms` and their jitter (none where it is not
+/// `jittered`); each sample must be taken.
+pub fn append_round(db: &Db, workload: &mut Workload, now_ms: i64, jittered: bool) {
+    let mut outcomes = Vec::new();
+    for target in 0..workload.targets() {
+        let mut appender = db.appender().expect("the database is open");
+        let scrape =
+            workload.scrape(target, |labels| appender.series(labels).expect("series are not limited here"));
+        let jitter_ms = if jittered { scrape.jitter_ms } else { 0 };
+        let batch = FloatBatch {
+            series: scrape.handles,
+            timestamps: Timestamps::Same(now_ms + jitter_ms),
+            start_timestamps: None,
+            values: scrape.values,
+            in_order_only: false,
+        };
+        appender.append_floats(batch, &mut outcomes);
+        assert!(outcomes.iter().all(Outcome::is_ok), "every sample is taken");
+        appender.commit().expect("the log can be written");
     }
 }
 

@@ -9,6 +9,7 @@ pub mod disk;
 pub mod exporter;
 pub mod http;
 pub mod life;
+mod made_up;
 pub mod memory_store;
 pub mod promqltest;
 pub mod querygen;
@@ -17,5 +18,6 @@ pub mod sender;
 
 pub use clock::TestClock;
 pub use conformance::{conformance_dir, json_lines};
+pub use made_up::MadeUp;
 pub use memory_store::MemoryStore;
 pub use seed::Rng;

@@ -16,11 +16,8 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
-use model::query::{LatestColumns, ReadOptions, ReadStats, SampleKind, SeriesReader};
-use model::{
-    Columns, Dictionary, LabelTable, Querier, Queryable, SelectRequest, SelectedSeries, StorageError,
-    TimeRange,
-};
+use model::{Dictionary, LabelTable};
+use testkit::MadeUp;
 use web::Storage;
 
 use server::{NOW_MS, Server, all_on};
@@ -34,55 +31,17 @@ const SERIES_BYTES: usize = 30_000;
 const EXTRA_KIB: u64 = 8 * 1024;
 
 /// So many series of fractions, made up as they are read.
-#[derive(Clone, Copy)]
-struct Made {
-    series: usize,
+fn made(series: usize) -> MadeUp {
+    let value = |series, i| 1.0 / (i + series as i64) as f64;
+    MadeUp { series, interval_ms: STEP_MS, labels, value }
 }
 
-impl Queryable for Made {
-    fn querier(&self, _: TimeRange) -> Result<Arc<dyn Querier>, StorageError> {
-        Ok(Arc::new(*self))
-    }
-}
-
-impl Querier for Made {
-    fn select(&self, _: &SelectRequest, dictionary: &Dictionary) -> Result<SelectedSeries, StorageError> {
-        let mut writer = dictionary.write();
-        let mut table = LabelTable::new();
-        let name = (writer.intern("__name__"), writer.intern("m"));
-        let instance = writer.intern("instance");
-        for i in 0..self.series {
-            table.push([name, (instance, writer.intern(&format!("host-{i:06}")))]);
-        }
-        Ok(SelectedSeries { labels: table, reader: Arc::new(*self), warnings: Vec::new() })
-    }
-}
-
-impl SeriesReader for Made {
-    fn read(
-        &self,
-        series: usize,
-        range: TimeRange,
-        _: ReadOptions,
-        columns: &mut Columns,
-    ) -> Result<ReadStats, StorageError> {
-        columns.clear();
-        for i in range.start_ms.div_euclid(STEP_MS) + 1..=range.end_ms.div_euclid(STEP_MS) {
-            columns.timestamps_ms.push(i * STEP_MS);
-            columns.floats.push(1.0 / (i + series as i64) as f64);
-        }
-        columns.extend_run(SampleKind::Float, columns.floats.len());
-        Ok(ReadStats::default())
-    }
-
-    fn read_latest(
-        &self,
-        _: std::ops::Range<usize>,
-        _: i64,
-        _: i64,
-        _: &mut LatestColumns,
-    ) -> Result<ReadStats, StorageError> {
-        Err(StorageError::Unsupported)
+fn labels(series: usize, dictionary: &Dictionary, table: &mut LabelTable) {
+    let mut writer = dictionary.write();
+    let name = (writer.intern("__name__"), writer.intern("m"));
+    let instance = writer.intern("instance");
+    for i in 0..series {
+        table.push([name, (instance, writer.intern(&format!("host-{i:06}")))]);
     }
 }
 
@@ -120,7 +79,7 @@ async fn a_large_answer_is_never_held_as_text() {
     let serve = |series| {
         let server = Server::new(all_on());
         let storage = server.web.storage().unwrap();
-        server.web.set_storage(Storage { queryable: Arc::new(Made { series }), ..(*storage).clone() });
+        server.web.set_storage(Storage { queryable: Arc::new(made(series)), ..(*storage).clone() });
         server
     };
     let whole = std::env::var_os("NARTHEX_BIG_ANSWER").is_some();

@@ -8,19 +8,15 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the real clock")]
 
 use std::io::Write;
-use std::sync::Arc;
 use std::time::Instant;
 
 use benches::workload::status_kb;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use model::query::{LatestColumns, ReadOptions, ReadStats, SampleKind, SeriesReader};
-use model::{
-    Columns, Dictionary, LabelTable, Querier, Queryable, SelectRequest, SelectedSeries, StorageError,
-    TimeRange,
-};
+use model::{Dictionary, LabelTable};
 use promql::value::Value;
 use promql::{Engine, EngineOptions, Output, Query};
+use testkit::MadeUp;
 use web::api::query::Pieces;
 
 const INTERVAL_MS: i64 = 15_000;
@@ -30,70 +26,33 @@ const END_MS: i64 = 1_700_000_000_000;
 
 /// So many series, values of counters of whole numbers, of seconds and of
 /// ratios in turn.
-#[derive(Clone, Copy)]
-struct Made {
-    series: usize,
-}
-
-impl Queryable for Made {
-    fn querier(&self, _: TimeRange) -> Result<Arc<dyn Querier>, StorageError> {
-        Ok(Arc::new(*self))
-    }
-}
-
-impl Querier for Made {
-    fn select(&self, _: &SelectRequest, dictionary: &Dictionary) -> Result<SelectedSeries, StorageError> {
-        let mut writer = dictionary.write();
-        let mut table = LabelTable::new();
-        let name = (writer.intern("__name__"), writer.intern("node_cpu_seconds_total"));
-        let (instance, job) =
-            (writer.intern("instance"), (writer.intern("job"), writer.intern("node <exporter>")));
-        for i in 0..self.series {
-            let instance = (instance, writer.intern(&format!("host-{i:06}.example.org:9100")));
-            table.push([name, instance, job]);
+fn made(series: usize) -> MadeUp {
+    let value = |series: usize, i: i64| {
+        let n = (i as usize * 31 + series * 17) as f64;
+        match series % 3 {
+            0 => n,
+            1 => (n % 1e6) / 1000.0,
+            _ => 1.0 / n,
         }
-        Ok(SelectedSeries { labels: table, reader: Arc::new(*self), warnings: Vec::new() })
-    }
+    };
+    MadeUp { series, interval_ms: INTERVAL_MS, labels, value }
 }
 
-impl SeriesReader for Made {
-    fn read(
-        &self,
-        series: usize,
-        range: TimeRange,
-        _: ReadOptions,
-        columns: &mut Columns,
-    ) -> Result<ReadStats, StorageError> {
-        columns.clear();
-        let first = range.start_ms.div_euclid(INTERVAL_MS) + 1;
-        for i in first..=range.end_ms.div_euclid(INTERVAL_MS) {
-            columns.timestamps_ms.push(i * INTERVAL_MS);
-            let n = (i as usize * 31 + series * 17) as f64;
-            columns.floats.push(match series % 3 {
-                0 => n,
-                1 => (n % 1e6) / 1000.0,
-                _ => 1.0 / n,
-            });
-        }
-        columns.extend_run(SampleKind::Float, columns.floats.len());
-        Ok(ReadStats::default())
-    }
-
-    fn read_latest(
-        &self,
-        _: std::ops::Range<usize>,
-        _: i64,
-        _: i64,
-        _: &mut LatestColumns,
-    ) -> Result<ReadStats, StorageError> {
-        Err(StorageError::Unsupported)
+fn labels(series: usize, dictionary: &Dictionary, table: &mut LabelTable) {
+    let mut writer = dictionary.write();
+    let name = (writer.intern("__name__"), writer.intern("node_cpu_seconds_total"));
+    let (instance, job) =
+        (writer.intern("instance"), (writer.intern("job"), writer.intern("node <exporter>")));
+    for i in 0..series {
+        let instance = (instance, writer.intern(&format!("host-{i:06}.example.org:9100")));
+        table.push([name, instance, job]);
     }
 }
 
 fn evaluated(series: usize) -> Output {
     let engine = Engine::new(EngineOptions::default());
     let query = Query::range("m", END_MS - (POINTS - 1) * INTERVAL_MS, END_MS, INTERVAL_MS);
-    engine.range(&Made { series }, &query).expect("the benchmark's query is well formed")
+    engine.range(&made(series), &query).expect("the benchmark's query is well formed")
 }
 
 /// Streams an answer: bytes of JSON, nanoseconds, and KiB that were added to

@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use benches::workload::{Workload, status_kb};
+use benches::workload::{Workload, append_round, status_kb};
+use model::Env;
 use model::memory::Accountant;
 use model::metrics::Registry;
 use model::query::ChunkEncoding;
-use model::{Appendable, Env, FloatBatch, Outcome, Timestamps};
 use testkit::TestClock;
 use tsdb::{Db, DbOptions};
 
@@ -40,25 +40,10 @@ fn open(dir: &Path, encoding: ChunkEncoding, compaction: bool) -> Arc<Db> {
 fn write(dir: &Path, encoding: ChunkEncoding, series: usize, seconds: i64) {
     let db = open(dir, encoding, false);
     let mut workload = Workload::new(series, 1000);
-    let mut outcomes = Vec::new();
     let steps = (HOURS * 3600.0) as i64 / seconds;
     for step in 0..steps {
         let now = START_MS + step * seconds * 1000;
-        for target in 0..workload.targets() {
-            let mut appender = db.appender().expect("the database is open");
-            let scrape = workload
-                .scrape(target, |labels| appender.series(labels).expect("series are not limited here"));
-            let batch = FloatBatch {
-                series: scrape.handles,
-                timestamps: Timestamps::Same(now + scrape.jitter_ms),
-                start_timestamps: None,
-                values: scrape.values,
-                in_order_only: false,
-            };
-            appender.append_floats(batch, &mut outcomes);
-            assert!(outcomes.iter().all(Outcome::is_ok), "every sample is taken");
-            appender.commit().expect("the log can be written");
-        }
+        append_round(&db, &mut workload, now, true);
         if step % 20 == 19 {
             db.maintain().expect("upkeep works");
         }

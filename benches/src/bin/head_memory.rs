@@ -9,10 +9,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use benches::workload::{Workload, status_kb};
+use benches::workload::{Workload, append_round, status_kb};
+use model::Env;
 use model::memory::Accountant;
 use model::metrics::Registry;
-use model::{Appendable, Env, FloatBatch, Outcome, Timestamps};
 use testkit::TestClock;
 use tsdb::{Db, DbOptions};
 
@@ -40,26 +40,11 @@ fn main() {
     .expect("an empty folder opens");
     let mut workload = Workload::new(series, 1000);
     let own_kb = workload.heap_bytes() / 1024;
-    let mut outcomes = Vec::new();
     let steps = (hours * 3600.0 / 15.0) as usize;
     for step in 0..steps {
         clock.advance(Duration::from_secs(15));
         let now = START_MS + (step as i64 + 1) * 15_000;
-        for target in 0..workload.targets() {
-            let mut appender = db.appender().expect("the database is open");
-            let scrape = workload
-                .scrape(target, |labels| appender.series(labels).expect("series are not limited here"));
-            let batch = FloatBatch {
-                series: scrape.handles,
-                timestamps: Timestamps::Same(now + scrape.jitter_ms),
-                start_timestamps: None,
-                values: scrape.values,
-                in_order_only: false,
-            };
-            appender.append_floats(batch, &mut outcomes);
-            assert!(outcomes.iter().all(Outcome::is_ok), "every sample is taken");
-            appender.commit().expect("the log can be written");
-        }
+        append_round(&db, &mut workload, now, true);
         if step % 4 == 3 {
             db.maintain().expect("upkeep works");
         }

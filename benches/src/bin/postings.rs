@@ -10,13 +10,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use benches::workload::Workload;
+use benches::workload::{Workload, append_round};
 use model::memory::Accountant;
 use model::metrics::Registry;
-use model::{
-    Appendable, Dictionary, Env, FloatBatch, MatchOp, Matcher, Queryable, SelectRequest, TimeRange,
-    Timestamps,
-};
+use model::{Dictionary, Env, MatchOp, Matcher, Queryable, SelectRequest, TimeRange};
 use testkit::TestClock;
 use tsdb::{Db, DbOptions};
 
@@ -33,25 +30,6 @@ fn open(dir: &Path) -> Arc<Db> {
         .expect("the folder opens")
 }
 
-/// Appends one sample to each series.
-fn append(db: &Db, workload: &mut Workload, t: i64) {
-    let mut outcomes = Vec::new();
-    for target in 0..workload.targets() {
-        let mut appender = db.appender().expect("the database is open");
-        let scrape =
-            workload.scrape(target, |labels| appender.series(labels).expect("series are not limited here"));
-        let batch = FloatBatch {
-            series: scrape.handles,
-            timestamps: Timestamps::Same(t),
-            start_timestamps: None,
-            values: scrape.values,
-            in_order_only: false,
-        };
-        appender.append_floats(batch, &mut outcomes);
-        appender.commit().expect("the log can be written");
-    }
-}
-
 fn found(db: &Db, matchers: &[Matcher], range: TimeRange) -> usize {
     let querier = db.querier(range).expect("the database is open");
     let selected = querier.select(&SelectRequest::new(matchers.to_vec(), range), &Dictionary::new());
@@ -64,8 +42,8 @@ fn main() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let db = open(dir.path());
     let mut workload = Workload::new(series, 1000);
-    append(&db, &mut workload, START_MS);
-    append(&db, &mut workload, START_MS + 4 * 3_600_000);
+    append_round(&db, &mut workload, START_MS, false);
+    append_round(&db, &mut workload, START_MS + 4 * 3_600_000, false);
     db.maintain().expect("upkeep works");
     let of_head = TimeRange::new(START_MS + 3 * 3_600_000, START_MS + 5 * 3_600_000);
     let of_block = TimeRange::new(START_MS, START_MS + 1000);

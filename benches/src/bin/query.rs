@@ -7,104 +7,47 @@
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the real clock")]
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use model::query::{Latest, LatestColumns, LatestValue, ReadOptions, ReadStats, SampleKind, SeriesReader};
-use model::{
-    Columns, Dictionary, LabelTable, Querier, Queryable, SelectRequest, SelectedSeries, StorageError,
-    TimeRange,
-};
+use benches::workload::status_kb;
+use model::{Dictionary, LabelTable};
 use promql::value::Value;
 use promql::{Engine, EngineOptions, Features, Query};
+use testkit::MadeUp;
 
 const INTERVAL_MS: i64 = 15_000;
 
-/// `series` series of one metric with ten labels, a sample every 15 s.
-#[derive(Clone, Copy)]
-struct Made {
-    series: usize,
+/// So many series of one metric with ten labels, a sample every 15 s.
+fn made(series: usize) -> MadeUp {
+    MadeUp { series, interval_ms: INTERVAL_MS, labels, value: |series, i| (i + series as i64) as f64 * 1.5 }
 }
 
-impl Queryable for Made {
-    fn querier(&self, _: TimeRange) -> Result<Arc<dyn Querier>, StorageError> {
-        Ok(Arc::new(*self))
+fn labels(series: usize, dictionary: &Dictionary, table: &mut LabelTable) {
+    let mut writer = dictionary.write();
+    let name = (writer.intern("__name__"), writer.intern("m_total"));
+    let fixed: Vec<_> = ["cluster", "env", "job", "namespace", "node", "region"]
+        .iter()
+        .map(|label| (writer.intern(label), writer.intern("some-value")))
+        .collect();
+    let (instance, x, z) = (writer.intern("instance"), writer.intern("x"), writer.intern("z"));
+    for i in 0..series {
+        let instance = (instance, writer.intern(&format!("host-{:06}", i / 100)));
+        let x = (x, writer.intern(&format!("x-{}", i % 20)));
+        let z = (z, writer.intern(&format!("z-{:04}", i % 100)));
+        let (before, after) = fixed.split_at(2);
+        table.push(
+            std::iter::once(name)
+                .chain(before.iter().copied())
+                .chain([instance])
+                .chain(after.iter().copied().chain([x, z])),
+        );
     }
 }
 
-impl Querier for Made {
-    fn select(&self, _: &SelectRequest, dictionary: &Dictionary) -> Result<SelectedSeries, StorageError> {
-        let mut writer = dictionary.write();
-        let mut table = LabelTable::new();
-        let name = (writer.intern("__name__"), writer.intern("m_total"));
-        let fixed: Vec<_> = ["cluster", "env", "job", "namespace", "node", "region"]
-            .iter()
-            .map(|label| (writer.intern(label), writer.intern("some-value")))
-            .collect();
-        let (instance, x, z) = (writer.intern("instance"), writer.intern("x"), writer.intern("z"));
-        for i in 0..self.series {
-            let instance = (instance, writer.intern(&format!("host-{:06}", i / 100)));
-            let x = (x, writer.intern(&format!("x-{}", i % 20)));
-            let z = (z, writer.intern(&format!("z-{:04}", i % 100)));
-            let (before, after) = fixed.split_at(2);
-            table.push(
-                std::iter::once(name)
-                    .chain(before.iter().copied())
-                    .chain([instance])
-                    .chain(after.iter().copied().chain([x, z])),
-            );
-        }
-        Ok(SelectedSeries { labels: table, reader: Arc::new(*self), warnings: Vec::new() })
-    }
-}
-
-impl SeriesReader for Made {
-    fn read(
-        &self,
-        series: usize,
-        range: TimeRange,
-        _: ReadOptions,
-        columns: &mut Columns,
-    ) -> Result<ReadStats, StorageError> {
-        columns.clear();
-        let first = range.start_ms.div_euclid(INTERVAL_MS) + 1;
-        let last = range.end_ms.div_euclid(INTERVAL_MS);
-        for i in first..=last {
-            columns.timestamps_ms.push(i * INTERVAL_MS);
-            columns.floats.push((i + series as i64) as f64 * 1.5);
-        }
-        columns.extend_run(SampleKind::Float, columns.floats.len());
-        Ok(ReadStats::default())
-    }
-
-    fn read_latest(
-        &self,
-        series: std::ops::Range<usize>,
-        at_ms: i64,
-        _: i64,
-        out: &mut LatestColumns,
-    ) -> Result<ReadStats, StorageError> {
-        out.samples.clear();
-        out.histograms.clear();
-        let i = at_ms.div_euclid(INTERVAL_MS);
-        out.samples.extend(series.map(|series| {
-            let value = LatestValue::Float((i + series as i64) as f64 * 1.5);
-            Some(Latest { timestamp_ms: i * INTERVAL_MS, value })
-        }));
-        Ok(ReadStats::default())
-    }
-}
-
-fn rss_anon_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("RssAnon:"));
-    line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
-}
-
-fn measure(name: &str, engine: &Engine, store: Made, query: &Query, samples: u64) {
+fn measure(name: &str, engine: &Engine, store: MadeUp, query: &Query, samples: u64) {
     let mut best = f64::INFINITY;
     let mut series = 0;
-    let before = rss_anon_kib();
+    let before = status_kb("RssAnon");
     for _ in 0..5 {
         let start = Instant::now();
         let output =
@@ -118,7 +61,7 @@ fn measure(name: &str, engine: &Engine, store: Made, query: &Query, samples: u64
             _ => 0,
         };
     }
-    let grown = rss_anon_kib().saturating_sub(before);
+    let grown = status_kb("RssAnon").saturating_sub(before);
     println!(
         "{name}: {best:.1} ms, {:.1} M samples/s, {series} series, RssAnon +{grown} KiB",
         samples as f64 / best / 1000.0
@@ -130,11 +73,11 @@ fn main() {
     let engine =
         Engine::new(EngineOptions { features: Features::all(), threads, ..EngineOptions::default() });
     let end = 1_800_000_000_000;
-    let wide = Made { series: 140_000 };
+    let wide = made(140_000);
     for text in ["sum by (x) (m_total)", "count(m_total)", "topk(5, m_total)", "m_total * 2 > 1e12"] {
         measure(text, &engine, wide, &Query::instant(text, end), 140_000);
     }
-    let long = Made { series: 10_000 };
+    let long = made(10_000);
     let span = 1300 * INTERVAL_MS;
     for text in [
         "sum(rate(m_total[5m]))",

@@ -12,14 +12,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use benches::workload::{Workload, status_kb};
+use benches::workload::{Workload, append_round, status_kb};
 use model::memory::Accountant;
 use model::metrics::Registry;
 use model::query::ReadOptions;
-use model::{
-    Appendable, Columns, Dictionary, Env, FloatBatch, MatchOp, Matcher, Outcome, Queryable, SelectRequest,
-    TimeRange, Timestamps,
-};
+use model::{Columns, Dictionary, Env, MatchOp, Matcher, Queryable, SelectRequest, TimeRange};
 use testkit::TestClock;
 use tsdb::{Db, DbOptions};
 
@@ -43,24 +40,9 @@ fn open(dir: &Path, threads: usize, snapshot: bool) -> Arc<Db> {
 fn write(dir: &Path, series: usize, scrapes: usize) {
     let db = open(dir, 1, false);
     let mut workload = Workload::new(series, 1000);
-    let mut outcomes = Vec::new();
     for step in 0..scrapes {
         let now = START_MS + (step as i64 + 1) * 15_000;
-        for target in 0..workload.targets() {
-            let mut appender = db.appender().expect("the database is open");
-            let scrape = workload
-                .scrape(target, |labels| appender.series(labels).expect("series are not limited here"));
-            let batch = FloatBatch {
-                series: scrape.handles,
-                timestamps: Timestamps::Same(now + scrape.jitter_ms),
-                start_timestamps: None,
-                values: scrape.values,
-                in_order_only: false,
-            };
-            appender.append_floats(batch, &mut outcomes);
-            assert!(outcomes.iter().all(Outcome::is_ok), "every sample is taken");
-            appender.commit().expect("the log can be written");
-        }
+        append_round(&db, &mut workload, now, true);
     }
 }
 
