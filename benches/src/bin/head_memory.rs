@@ -47,6 +47,8 @@ fn main() {
         append_round(&db, &mut workload, now, true);
         if step % 4 == 3 {
             db.maintain().expect("upkeep works");
+            // As the server's tick does.
+            allocator::give_back();
         }
     }
     db.refresh_accounts();
