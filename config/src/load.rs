@@ -40,8 +40,8 @@ impl Default for LoadOptions<'_> {
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// Sentences for the log.
-    pub warnings: Vec<String>,
+    /// Environment variables that external labels name and that are empty or not set.
+    pub empty_variables: Vec<String>,
 }
 
 impl Config {
@@ -57,15 +57,15 @@ impl Config {
             decode_over(&mut config, &root, &mut walk);
         }
         let mut config = finish(Some(config), walk)?;
-        let mut warnings = Vec::new();
+        let mut empty_variables = Vec::new();
         config.expand_external_labels(options.lookup, &mut |name| {
-            warnings.push(format!("Empty environment variable name={name}"));
+            empty_variables.push(name.to_owned());
         });
         if options.agent_mode {
             config.check_agent_mode()?;
         }
         config.set_directory(base_dir);
-        Ok(Loaded { config, warnings })
+        Ok(Loaded { config, empty_variables })
     }
 
     /// Loads a file; relative paths in it are joined with its folder.

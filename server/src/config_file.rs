@@ -109,8 +109,8 @@ impl ConfigSource {
             ConfigSource::Embedded(text) => Config::load(text, Path::new(""), &options),
         };
         let loaded = loaded.map_err(faults)?;
-        for warning in &loaded.warnings {
-            tracing::warn!("{warning}");
+        for name in &loaded.empty_variables {
+            tracing::warn!(name, "Empty environment variable");
         }
         let jobs = loaded.config.all_scrape_configs().map_err(faults)?;
         let allowed = flags.texts("allow-inactive");

@@ -51,14 +51,34 @@ pub fn processors() -> usize {
     set.map_or(1, |set| usize::try_from(set.count()).unwrap_or(1).max(1))
 }
 
-/// The limit of the control group, version 2 or 1; absurdly large ones mean none.
+/// The smallest limit of the control groups that the process is in.
 fn container_memory() -> Option<u64> {
-    let files = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-    files
-        .iter()
-        .filter_map(|file| std::fs::read_to_string(file).ok())
-        .filter_map(|text| text.trim().parse::<u64>().ok())
-        .find(|&bytes| bytes < 1 << 60)
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    group_memory(&groups, Path::new("/sys/fs/cgroup"))
+}
+
+/// The smallest limit that the text of `/proc/self/cgroup` leads to below a mount
+/// point, of version 1 or 2. A group is bound by all above it; absurdly large
+/// limits mean none. In a container the groups' own names may lead nowhere: then
+/// the mount point itself is the group.
+fn group_memory(groups: &str, mount: &Path) -> Option<u64> {
+    let smallest = |folder: &Path, group: &str, file: &str| {
+        let deepest = folder.join(group.trim_start_matches('/'));
+        let above = deepest.ancestors().take_while(|dir| dir.starts_with(folder));
+        let texts = above.filter_map(|dir| std::fs::read_to_string(dir.join(file)).ok());
+        texts.filter_map(|text| text.trim().parse::<u64>().ok()).filter(|&bytes| bytes < 1 << 60).min()
+    };
+    let mut limits = Vec::new();
+    for line in groups.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(group)) = (parts.next(), parts.next()) else { continue };
+        if controllers.is_empty() {
+            limits.extend(smallest(mount, group, "memory.max"));
+        } else if controllers.split(',').any(|controller| controller == "memory") {
+            limits.extend(smallest(&mount.join("memory"), group, "memory.limit_in_bytes"));
+        }
+    }
+    limits.into_iter().min()
 }
 
 fn machine_memory() -> Option<u64> {
@@ -203,6 +223,32 @@ pub fn handed_sockets(environment: &Environment) -> std::io::Result<Vec<std::net
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_smallest_limit_of_the_groups_around_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("system.slice/memory.max", "4000000\n");
+        write("system.slice/narthex.service/memory.max", "max\n");
+        write("user.slice/memory.max", "5\n");
+        write("memory/memory.limit_in_bytes", "9223372036854771712\n");
+        write("memory/docker/x/memory.limit_in_bytes", "3000000\n");
+        for (groups, limit) in [
+            ("0::/system.slice/narthex.service\n", Some(4_000_000)),
+            ("0::/elsewhere/unseen\n", None),
+            ("4:cpu,cpuacct:/x\n5:memory:/docker/x\n0::/system.slice\n", Some(3_000_000)),
+            ("5:memory:/docker\n", None),
+            ("", None),
+        ] {
+            assert_eq!(group_memory(groups, dir.path()), limit, "{groups:?}");
+        }
+        write("memory.max", "77");
+        assert_eq!(group_memory("0::/elsewhere/unseen\n", dir.path()), Some(77), "a container's own mount");
+    }
 
     #[test]
     fn a_path_that_is_not_there_yet_lies_on_its_parents_file_system() {

@@ -87,6 +87,8 @@ pub struct WebOptions {
     pub profiler: crate::profiles::Handle,
     /// The machine's name.
     pub hostname: String,
+    /// The variable `GODEBUG`, shown only.
+    pub godebug: String,
 }
 
 impl WebOptions {

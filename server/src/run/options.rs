@@ -166,6 +166,7 @@ impl Server {
             features: flags.features(),
             build: settings::build_facts(),
             start_time_ms: self.clock.now_ms(),
+            godebug: self.environment.variables.get("GODEBUG").cloned().unwrap_or_default(),
             working_directory: self.environment.working_directory.clone(),
             hostname: self.environment.hostname.clone(),
             command_line: self.environment.command_line.clone(),

@@ -106,10 +106,11 @@ fn retention_text(settings: &RuntimeSettings) -> String {
         let ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
         parts.push(model::time::format_duration_ms(ms));
     }
+    if let Some(bytes) = settings.retention_bytes.filter(|bytes| *bytes > 0) {
+        parts.push(format_bytes(bytes));
+    }
     if let Some(percentage) = settings.retention_percentage.filter(|p| *p > 0.0) {
         parts.push(format!("{percentage}%"));
-    } else if let Some(bytes) = settings.retention_bytes.filter(|bytes| *bytes > 0) {
-        parts.push(format_bytes(bytes));
     }
     parts.join(" or ")
 }

@@ -88,7 +88,7 @@ pub async fn runtime_info(State(web): State<Arc<Web>>) -> Answer {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             memory_limit: web.engine.options().memory.limit().min(i64::MAX as u64),
             gogc: &web.gogc.load(),
-            godebug: "",
+            godebug: &options.godebug,
             storage_retention: storage.status.retention_text(),
         },
         &[],
