@@ -358,9 +358,11 @@ impl Server {
         tracing::info!("Scrape manager stopped");
         tracing::info!("Stopping storage...");
         let closed = tokio::task::spawn_blocking(move || db.close()).await;
+        tracing::info!("TSDB stopped");
+        tracing::info!("Stopping web handler...");
         stop_http.cancel();
         match http.await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => tracing::info!("Web handler stopped"),
             ended => tracing::warn!(component = "web", "web server ended: {ended:?}"),
         }
         match closed {

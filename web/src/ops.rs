@@ -76,7 +76,7 @@ pub async fn reload(State(web): State<Arc<Web>>, method: Method) -> Response<Bod
         return failed("the server is stopping");
     }
     match outcome.await {
-        Ok(Ok(())) => text(StatusCode::OK, ""),
+        Ok(Ok(())) => Response::new(Body::empty()),
         Ok(Err(reason)) => failed(&reason),
         Err(_) => failed("the server is stopping"),
     }

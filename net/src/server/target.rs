@@ -122,9 +122,9 @@ impl Default for Scan {
 /// Headers that tell where a body ends are shorter than this.
 const LINE_MAX: usize = 256;
 
-/// What the library refuses or needs to be UTF-8, and Go takes.
+/// What the library refuses, cuts off or needs to be UTF-8, and Go takes.
 fn is_refused(byte: u8) -> bool {
-    matches!(byte, b'"' | b'<' | b'>' | b'`' | 0x7f..)
+    matches!(byte, b'"' | b'#' | b'<' | b'>' | b'`' | 0x7f..)
 }
 
 impl Scan {
@@ -269,8 +269,8 @@ mod tests {
     #[test]
     fn what_go_takes_in_a_target_is_encoded() {
         check(
-            "GET /q?query=up{job=\"x\"}>0<é` HTTP/1.1\r\nHost: \"h\"\r\n\r\n",
-            "GET /q?query=up{job=%22x%22}%3E0%3C%C3%A9%60 HTTP/1.1\r\nHost: \"h\"\r\n\r\n",
+            "GET /q?query=up{job=\"x\"}>0<é`#c HTTP/1.1\r\nHost: \"h\"\r\n\r\n",
+            "GET /q?query=up{job=%22x%22}%3E0%3C%C3%A9%60%23c HTTP/1.1\r\nHost: \"h\"\r\n\r\n",
             At::Method,
         );
     }
