@@ -49,6 +49,10 @@ pub struct QueryRecord<'a> {
 
 /// Is told of every query.
 pub trait QueryObserver: Send + Sync {
+    /// A query has come, and may have to wait for a place. What is returned is
+    /// dropped when it ends, however it ends.
+    fn arrived(&self) -> Box<dyn Any + Send>;
+
     /// A query starts to run. What is returned is dropped when it ends, however
     /// it ends.
     fn begin(&self, text: &str) -> Box<dyn Any + Send>;

@@ -82,15 +82,12 @@ impl EngineMetrics {
     }
 }
 
-/// Takes one off the gauge when the query ends, and then empties its place.
-struct Running {
-    gauge: Gauge,
-    _place: Option<Box<dyn Any + Send>>,
-}
+/// Takes one off the gauge when the query ends.
+struct Arrived(Gauge);
 
-impl Drop for Running {
+impl Drop for Arrived {
     fn drop(&mut self) {
-        self.gauge.dec();
+        self.0.dec();
     }
 }
 
@@ -207,10 +204,13 @@ fn shown_stats(stats: &QueryStats) -> String {
 }
 
 impl QueryObserver for Observer {
-    fn begin(&self, text: &str) -> Box<dyn Any + Send> {
+    fn arrived(&self) -> Box<dyn Any + Send> {
         self.metrics.running.inc();
-        let place = self.active.as_ref().map(|active| active.begin(text));
-        Box::new(Running { gauge: self.metrics.running.clone(), _place: place })
+        Box::new(Arrived(self.metrics.running.clone()))
+    }
+
+    fn begin(&self, text: &str) -> Box<dyn Any + Send> {
+        Box::new(self.active.as_ref().map(|active| active.begin(text)))
     }
 
     fn ended(&self, record: &QueryRecord<'_>) {
@@ -284,12 +284,14 @@ mod tests {
     }
 
     #[test]
-    fn running_queries_are_counted_until_they_end() {
+    fn queries_are_counted_from_when_they_come_until_they_end() {
         let registry = Registry::new();
         let observer = Observer::new(&registry, 20, Arc::new(testkit::TestClock::new(0)), None);
-        let running = observer.begin("up");
+        let arrived = observer.arrived();
         assert_eq!(observer.metrics.running.get(), 1.0);
-        drop(running);
+        drop(observer.begin("up"));
+        assert_eq!(observer.metrics.running.get(), 1.0);
+        drop(arrived);
         assert_eq!(observer.metrics.running.get(), 0.0);
     }
 }

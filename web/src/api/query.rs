@@ -193,6 +193,7 @@ async fn evaluated(
     let deadline = tokio::time::Instant::now() + timeout;
     let queued_at = web.clock.monotonic();
     let slots = web.query_slots.clone();
+    let arrived = web.observer.get().map(|observer| observer.arrived());
     let listed = web.running.begin(&query, &origin, web.clock.now_ms());
     let waited = tokio::select! {
         waited = tokio::time::timeout_at(deadline, slots.acquire_owned()) => waited,
@@ -214,7 +215,8 @@ async fn evaluated(
     });
     let asked = web.clone();
     let outcome = blocking(move || {
-        let _permit = permit;
+        // Held to the end, though the client may leave before.
+        let (_permit, _arrived) = (permit, arrived);
         observed(&asked, &*storage.queryable, &query, queued, &origin).map_err(ApiError::from)
     })
     .await;

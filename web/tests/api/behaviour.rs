@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
@@ -93,6 +94,8 @@ async fn a_client_that_leaves_is_counted_as_such() {
 #[tokio::test]
 async fn a_query_is_listed_until_it_ends_and_may_be_stopped() {
     let server = Server::new(WebOptions { query_concurrency: 1, ..all_on() });
+    let seen = std::sync::Arc::new(Seen::default());
+    assert!(server.web.observer.set(seen.clone()).is_ok());
     // Somebody else has the only place: the query waits.
     let place = server.web.query_slots.clone().acquire_owned().await.unwrap();
     let asked = request("/api/v1/query?query=sum(up)&time=12.5").body(Body::empty()).unwrap();
@@ -100,6 +103,7 @@ async fn a_query_is_listed_until_it_ends_and_may_be_stopped() {
     tokio::pin!(waiting);
     let short = std::time::Duration::from_millis(20);
     assert!(tokio::time::timeout(short, &mut waiting).await.is_err());
+    assert_eq!((seen.arrived.load(Relaxed), seen.begun.load(Relaxed)), (1, 0), "it counts while it waits");
     let listed = server.get("/api/v1/narthex/queries").await.json();
     let query = &listed["data"][0];
     assert_eq!((&query["query"], &query["state"]), (&"sum(up)".into(), &"waiting".into()), "{listed}");
@@ -113,6 +117,28 @@ async fn a_query_is_listed_until_it_ends_and_may_be_stopped() {
     assert_eq!(server.get("/api/v1/narthex/queries").await.json()["data"], serde_json::json!([]));
     drop(place);
     assert_eq!(server.get("/api/v1/query?query=sum(up)").await.status, StatusCode::OK);
+    assert_eq!((seen.arrived.load(Relaxed), seen.begun.load(Relaxed)), (2, 1));
+}
+
+/// Counts what it is told of.
+#[derive(Default)]
+struct Seen {
+    arrived: AtomicUsize,
+    begun: AtomicUsize,
+}
+
+impl promql::observer::QueryObserver for Seen {
+    fn arrived(&self) -> Box<dyn std::any::Any + Send> {
+        self.arrived.fetch_add(1, Relaxed);
+        Box::new(())
+    }
+
+    fn begin(&self, _text: &str) -> Box<dyn std::any::Any + Send> {
+        self.begun.fetch_add(1, Relaxed);
+        Box::new(())
+    }
+
+    fn ended(&self, _record: &promql::observer::QueryRecord<'_>) {}
 }
 
 /// A body that never comes.
