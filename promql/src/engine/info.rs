@@ -209,6 +209,7 @@ impl Combine<'_> {
         let mut out: HashMap<Pairs, usize> = HashMap::default();
         let mut rows = Rows::default();
         let mut points: Vec<Points> = Vec::new();
+        let (info_bytes, mut held_bytes) = (info_batch.heap_bytes(), 0);
         self.base.for_each(None, |block, batch| {
             for (i, &row) in block.iter().enumerate() {
                 let labels = self.base.rows.row(row as usize);
@@ -239,17 +240,18 @@ impl Combine<'_> {
                         points.push(Points::default());
                         points.len() - 1
                     });
+                    held_bytes += size_of::<(u32, f64)>() as u64;
                     match point {
                         Point::Float(v) => points[slot].floats.push((step as u32, v)),
                         Point::Hist(h) => points[slot].hists.push((step as u32, h.clone())),
                     }
                 }
             }
-            Ok(())
+            memory.grow_to(info_bytes + held_bytes + rows.heap_bytes())
         })?;
         newest.check(&by_identity, &any_base)?;
         let mut batch = Batch::default();
-        memory.grow_to((rows.len() * steps * 9) as u64)?;
+        memory.grow_to(info_bytes + held_bytes + (rows.len() * steps * 9) as u64)?;
         batch.reset(rows.len(), steps);
         for (row, points) in points.into_iter().enumerate() {
             for (step, v) in points.floats {

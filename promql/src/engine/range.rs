@@ -267,8 +267,10 @@ pub(crate) fn subquery(ctx: &EvalContext, s: &Subquery, alone: bool) -> Result<(
     }
     let last = end.saturating_add(shift);
     let steps = Steps::new(first, last, interval);
-    // Whether windows leave gaps, so that not all that is read is seen.
-    let gaps = !alone && ctx.steps.count > 1 && ctx.steps.interval_ms > s.range_ms && steps.count < 1 << 16;
+    // Whether windows leave gaps, or lie elsewhere: so that not all that is read
+    // is seen.
+    let apart = ctx.steps.interval_ms > s.range_ms || s.at_ms.is_some();
+    let gaps = !alone && ctx.steps.count > 1 && apart && steps.count < 1 << 16;
     let mut inner = ctx.child(steps, gaps || ctx.counters.wants_steps());
     inner.instant = first == last;
     let _room = inner.check_steps()?;

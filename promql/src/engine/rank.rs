@@ -59,9 +59,16 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate, param: Vec<f64>) -> Resu
     let mut kept = 0u64;
     // For how many samples k makes room, and which order the heap has.
     let size = |step: usize| (param[step] as i64).min(input.len() as i64);
+    // Groups in order of their first sample, which instant queries show.
+    let mut order: Vec<u32> = Vec::new();
+    let mut met = vec![false; groups.keys.len()];
     input.for_each(None, |rows, batch| {
         for (i, &row) in rows.iter().enumerate() {
             let group = groups.of_row[row as usize] as usize;
+            if steps == 1 && !met[group] && batch.is_present(i) {
+                met[group] = true;
+                order.push(group as u32);
+            }
             for step in 0..steps {
                 let Some(point) = batch.get(i * steps + step) else { continue };
                 let k = size(step);
@@ -96,6 +103,9 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate, param: Vec<f64>) -> Resu
         Ok(())
     })?;
     ctx.query.annotate(annotations);
+    if steps == 1 {
+        heaps = order.into_iter().map(|group| std::mem::take(&mut heaps[group as usize])).collect();
+    }
     collect(ctx, e, input, heaps)
 }
 
