@@ -253,6 +253,39 @@ async fn profiles_take_on_roles_with_what_other_profiles_have() {
     assert!(fault.contains("uses sso_session, which is not supported"), "{fault}");
 }
 
+#[tokio::test]
+async fn programs_that_profiles_name_give_keys() {
+    let world = World::new(token_service).await;
+    let says = |answer: &str| {
+        world.file("answer", answer);
+        let command = format!("cat {}/answer", world.home.path().display());
+        world.file(".aws/config", &format!("[default]\nregion = here\ncredential_process = {command}\n"));
+    };
+    let signing = sigv4(|_| {});
+    says(r#"{"Version": 1, "AccessKeyId": "PK", "SecretAccessKey": "s3", "SessionToken": "t"}"#);
+    let seen = world.signed(&signing, &[]).await.unwrap();
+    assert!(key_of(&seen).starts_with("PK/"));
+    assert_eq!(seen.header("x-amz-security-token"), "t");
+    for (answer, fault) in [
+        (
+            r#"{"Version": 2, "AccessKeyId": "PK", "SecretAccessKey": "s3"}"#,
+            "wrong version in process output (not 1)",
+        ),
+        (
+            r#"{"Version": 1, "AccessKeyId": "", "SecretAccessKey": "s3"}"#,
+            "missing AccessKeyId in process output",
+        ),
+        (r#"{"s3": "#, "parse failed of process output"),
+    ] {
+        says(answer);
+        let found = world.signed(&signing, &[]).await.unwrap_err();
+        assert!(found.ends_with(&format!("process provider error: {fault}")), "{found}");
+    }
+    world.file(".aws/config", "[default]\nregion = here\ncredential_process = exit 3\n");
+    let found = world.signed(&signing, &[]).await.unwrap_err();
+    assert!(found.ends_with("process provider error: exit status: 3"), "{found}");
+}
+
 const ISSUED: &str =
     r#"{"AccessKeyId": "MK", "SecretAccessKey": "s", "Token": "t", "Expiration": "2023-11-15T00:00:00Z"}"#;
 
@@ -461,6 +494,54 @@ async fn google_machines_and_users_have_tokens_too() {
     );
 }
 
+#[tokio::test]
+async fn tokens_of_other_providers_are_exchanged() {
+    let world = World::new(|seen| match seen.path.as_str() {
+        "/subject" if seen.header("x-who") == "me" => json(r#"{"value": "from-url"}"#),
+        "/exchange" => {
+            let form = parts(&seen.body);
+            let token = format!("{} {} {}", form["subject_token"], form["audience"], form["scope"]);
+            json(&serde_json::json!({"access_token": token, "expires_in": 3600}).to_string())
+        }
+        "/account" => {
+            let asked: serde_json::Value = serde_json::from_str(&seen.body).unwrap();
+            let token =
+                format!("{} {}", asked["lifetime"].as_str().unwrap(), asked["scope"][0].as_str().unwrap());
+            let by = seen.header("authorization");
+            assert!(
+                by.starts_with("Bearer from-url aud https://www.googleapis.com/auth/cloud-platform"),
+                "{by}"
+            );
+            json(&serde_json::json!({"accessToken": token, "expireTime": "2023-11-15T00:00:00Z"}).to_string())
+        }
+        _ => status(400),
+    })
+    .await;
+    let subject = world.file("subject", "from-file\n");
+    let mut account = serde_json::json!({
+        "type": "external_account", "audience": "aud", "token_url": world.issuer.url("/exchange"),
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt", "credential_source": {"file": subject},
+        "client_id": "c", "client_secret": "s",
+    });
+    let file = world.file("account.json", &account.to_string());
+    let named = [("GOOGLE_APPLICATION_CREDENTIALS", file.as_str())];
+    let seen = world.signed(&google(""), &named).await.unwrap();
+    let scope = "https://www.googleapis.com/auth/monitoring.write";
+    assert_eq!(seen.header("authorization"), format!("Bearer from-file aud {scope}"));
+    let asked = &world.issuer.seen()[0];
+    assert_eq!(asked.header("authorization"), "Basic Yzpz");
+    assert_eq!(parts(&asked.body)["grant_type"], "urn:ietf:params:oauth:grant-type:token-exchange");
+    account["credential_source"] = serde_json::json!({
+        "url": world.issuer.url("/subject"), "headers": {"X-Who": "me"},
+        "format": {"type": "json", "subject_token_field_name": "value"},
+    });
+    account["service_account_impersonation_url"] = world.issuer.url("/account").into();
+    account["service_account_impersonation"] = serde_json::json!({"token_lifetime_seconds": 600});
+    world.file("account.json", &account.to_string());
+    let seen = world.signed(&google(""), &named).await.unwrap();
+    assert_eq!(seen.header("authorization"), format!("Bearer 600s {scope}"));
+}
+
 #[test]
 fn key_files_that_cannot_be_used_are_refused_without_their_text() {
     let dir = tempfile::tempdir().unwrap();
@@ -475,8 +556,24 @@ fn key_files_that_cannot_be_used_are_refused_without_their_text() {
     std::fs::write(&path, r#"{"type": "service_account", "private_key": 12345"#).unwrap();
     let fault = build(&path);
     assert!(fault.contains("no key file (line 1") && !fault.contains("12345"), "{fault}");
-    std::fs::write(&path, r#"{"type": "external_account"}"#).unwrap();
-    assert!(build(&path).contains("credentials of type \"external_account\" are not supported"));
+    std::fs::write(&path, r#"{"type": "impersonated_service_account"}"#).unwrap();
+    assert!(build(&path).contains("credentials of type \"impersonated_service_account\" are not supported"));
+    for (text, fault) in [
+        (r#"{"type": "external_account"}"#, "Audience must be set"),
+        (
+            r#"{"type": "external_account", "audience": "a", "subject_token_type": "t"}"#,
+            "unable to parse credential source",
+        ),
+        (
+            r#"{"type": "external_account", "audience": "a", "subject_token_type": "t",
+                "credential_source": {"executable": {"command": "x"}}}"#,
+            "a credential source that runs a program is not supported",
+        ),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let found = build(&path);
+        assert!(found.ends_with(&format!("oauth2/google/externalaccount: {fault}")), "{found}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! AWS: whose requests, and their signatures.
 
 mod credentials;
+mod process;
 mod profile;
 mod sigv4;
 

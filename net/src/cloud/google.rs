@@ -1,6 +1,8 @@
 //! Tokens of Google: for a key file, for what `gcloud` leaves in the home
-//! folder, or from the machine's own service.
+//! folder, for the token of another provider, or from the machine's own service.
 //! Source: `golang.org/x/oauth2/google`; Prometheus `storage/remote/googleiam`.
+
+mod external;
 
 use std::path::{Path, PathBuf};
 
@@ -10,6 +12,7 @@ use http::Method;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
+use self::external::ExternalAccount;
 use super::token::{IssuedToken, Renewal, TokenCell};
 use super::{CloudError, FORM, TIMEOUT, ask, form};
 use crate::client::{ClientOptions, HttpClient, jwt};
@@ -28,6 +31,8 @@ enum Grant {
     Key { url: String, email: String, key_id: String, key: Secret },
     /// For a refresh token: where, and the form to send.
     Refresh { url: String, form: Secret },
+    /// For a token of another provider.
+    External(Box<ExternalAccount>),
     /// The machine issues tokens at this URL.
     Machine { url: String },
 }
@@ -131,10 +136,11 @@ impl Tokens {
 
     fn of_file(path: &Path, scope: &str, options: &ClientOptions) -> Result<Tokens, CloudError> {
         let text = super::secret_of(path)?;
-        let file: KeyFile = serde_json::from_str(text.expose()).map_err(|error| {
+        let malformed = |error: serde_json::Error| {
             let (line, column) = (error.line(), error.column());
             CloudError::Malformed(format!("{}: no key file (line {line}, column {column})", path.display()))
-        })?;
+        };
+        let file: KeyFile = serde_json::from_str(text.expose()).map_err(malformed)?;
         let url = if file.token_uri.is_empty() { TOKEN_URL } else { &file.token_uri }.to_owned();
         let grant = match file.r#type.as_str() {
             "service_account" => Grant::Key {
@@ -152,10 +158,15 @@ impl Tokens {
                 ]);
                 Grant::Refresh { url, form: Secret::new(form) }
             }
+            "external_account" => {
+                let account: ExternalAccount = serde_json::from_str(text.expose()).map_err(malformed)?;
+                account.check()?;
+                Grant::External(Box::new(account))
+            }
             other => {
                 return Err(CloudError::Unusable(format!(
-                    "{}: credentials of type {} are not supported: use a service account's key or the \
-                     machine's identity",
+                    "{}: credentials of type {} are not supported: use a service account's key, a federated \
+                     identity or the machine's",
                     path.display(),
                     model::labels::go_quote(other)
                 )));
@@ -205,6 +216,7 @@ impl Tokens {
                     .success(url)?
                     .json();
             }
+            Grant::External(account) => return account.issue(&self.scope, &self.client).await,
             Grant::Refresh { url, form } => (url, form.expose().to_owned()),
             Grant::Key { url, email, key_id, key } => {
                 let now_s = self.options.clock.now_ms() / 1000;

@@ -7,13 +7,13 @@ use serde::{Deserialize, Deserializer};
 /// A token as OAuth2 servers and metadata services issue it.
 #[derive(Deserialize)]
 pub(super) struct IssuedToken {
-    access_token: String,
+    pub(super) access_token: String,
     /// Seconds; some servers write a text.
     #[serde(default, deserialize_with = "seconds")]
-    expires_in: i64,
+    pub(super) expires_in: i64,
     /// The same as a time in seconds since 1970, where that is all there is.
     #[serde(default, deserialize_with = "seconds")]
-    expires_on: i64,
+    pub(super) expires_on: i64,
 }
 
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {

@@ -11,6 +11,7 @@ use http::{Method, Uri};
 use model::Clock;
 use serde::Deserialize;
 
+use super::process;
 use super::profile::{Profile, profile};
 use super::{Account, Signer, endpoint};
 use crate::client::{ClientOptions, HttpClient, Variables};
@@ -65,8 +66,11 @@ pub struct Source {
 struct Issued {
     access_key_id: String,
     secret_access_key: String,
-    #[serde(default)]
+    #[serde(default, alias = "SessionToken")]
     token: String,
+    /// Of what a program writes.
+    #[serde(default)]
+    version: u64,
     #[serde(default)]
     expiration: String,
 }
@@ -79,6 +83,25 @@ impl From<Issued> for Credentials {
             token: Secret::new(issued.token),
             expires_ms: time_ms(&issued.expiration),
         }
+    }
+}
+
+/// What a program that a profile names writes.
+async fn of_process(command: &str) -> Result<Credentials, CloudError> {
+    let output = process::output_of(command).await?;
+    let failed = |why: &str| CloudError::Malformed(format!("process provider error: {why}"));
+    // Its text would quote the secret.
+    let issued: Issued =
+        serde_json::from_slice(&output).map_err(|_| failed("parse failed of process output"))?;
+    match issued {
+        Issued { version, .. } if version != 1 => Err(failed("wrong version in process output (not 1)")),
+        Issued { ref access_key_id, .. } if access_key_id.is_empty() => {
+            Err(failed("missing AccessKeyId in process output"))
+        }
+        Issued { ref secret_access_key, .. } if secret_access_key.is_empty() => {
+            Err(failed("missing SecretAccessKey in process output"))
+        }
+        issued => Ok(issued.into()),
     }
 }
 
@@ -259,11 +282,13 @@ impl Source {
             self.of_source(from).await?
         } else if let (Some(file), Some(role)) = (setting("web_identity_token_file"), role_of(base)) {
             return federated(&role, file, service, client).await;
+        } else if let Some(command) = setting("credential_process") {
+            of_process(command).await?
         } else {
-            for other in ["credential_process", "sso_session", "sso_start_url"] {
+            for other in ["sso_session", "sso_start_url"] {
                 if setting(other).is_some() {
                     return Err(CloudError::Unusable(format!(
-                        "the AWS profile uses {other}, which is not supported: use keys, a role or a web identity"
+                        "the AWS profile uses {other}, which is not supported: use keys, a role, a web identity or a process"
                     )));
                 }
             }
