@@ -39,6 +39,7 @@ use http::{Method, Request, Response};
 use http_body_util::Full;
 use model::Clock;
 use parking_lot::Mutex;
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::{BuildError, Fault, HttpError};
 use crate::go_url::GoUrl;
@@ -257,13 +258,44 @@ impl HttpClient {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Response<Body>, HttpError> {
+        self.follow(method, url, headers, body, None).await
+    }
+
+    /// The same, given up at a time; the fault tells which request of a chain of
+    /// redirects was under way.
+    ///
+    /// # Errors
+    /// As [`HttpClient::send_to`]; or the time is up.
+    pub async fn send_until(
+        &self,
+        deadline: Instant,
+        method: Method,
+        url: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Body>, HttpError> {
+        self.follow(method, url, headers, body, Some(deadline)).await
+    }
+
+    async fn follow(
+        &self,
+        method: Method,
+        url: &str,
+        headers: HeaderMap,
+        body: Bytes,
+        deadline: Option<Instant>,
+    ) -> Result<Response<Body>, HttpError> {
         let parsed = match GoUrl::parse(url) {
             Ok(parsed) => parsed.without_empty_port(),
-            Err(fault) => return Err(HttpError { method, url: url.to_owned(), fault: fault.into() }),
+            Err(fault) => return Err(HttpError { method, url: url.into(), fault: fault.into() }),
         };
         let mut hop = Hop::new(method, parsed, headers, body);
         loop {
-            let outcome = self.send_hop(&hop).await;
+            let sending = self.send_hop(&hop);
+            let outcome = match deadline {
+                Some(deadline) => timeout_at(deadline, sending).await.unwrap_or(Err(Fault::Deadline)),
+                None => sending.await,
+            };
             let response = outcome.map_err(|fault| hop.error(fault))?;
             if !self.inner.follow_redirects {
                 return Ok(response);
@@ -272,7 +304,15 @@ impl HttpClient {
                 Some(next) => hop = next,
                 None => return Ok(response),
             }
-            response.into_body().discard().await;
+            let discarding = response.into_body().discard();
+            // The next request finds out where the time is up.
+            let _late = match deadline {
+                Some(deadline) => timeout_at(deadline, discarding).await.is_err(),
+                None => {
+                    discarding.await;
+                    false
+                }
+            };
         }
     }
 

@@ -62,9 +62,16 @@ pub enum BuildError {
 pub struct HttpError {
     pub(crate) method: http::Method,
     /// Without password; what was asked for, or what a redirect said.
-    pub(crate) url: String,
+    pub(crate) url: Box<str>,
     /// Why.
     pub fault: Fault,
+}
+
+impl HttpError {
+    /// What was asked for when it failed, without password.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
 }
 
 impl fmt::Display for HttpError {
@@ -94,6 +101,9 @@ pub enum Fault {
     /// The connection ended before an answer.
     #[error("EOF")]
     Closed,
+    /// The time was up before an answer.
+    #[error("context deadline exceeded")]
+    Deadline,
     /// The answer is no HTTP, and what is wrong with it.
     #[error("net/http: HTTP/1.x transport connection broken: {0}")]
     Broken(String),
@@ -208,12 +218,12 @@ pub enum ConnectError {
 
 /// A connection broke off under a request or an answer.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{what}{}: {what}: {why}", ends.as_ref().map(|(local, peer)| format!(" tcp {local}->{peer}")).unwrap_or_default())]
+#[error("{what}{}: {what}: {why}", ends.as_ref().map(|ends| format!(" tcp {}->{}", ends.0, ends.1)).unwrap_or_default())]
 pub struct IoFault {
     /// `read` or `write`.
     pub what: &'static str,
     /// Both ends of a TCP connection.
-    pub ends: Option<(SocketAddr, SocketAddr)>,
+    pub ends: Option<Box<(SocketAddr, SocketAddr)>>,
     /// The system's reason.
     pub why: String,
 }

@@ -19,7 +19,7 @@ use http::{HeaderMap, Method, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use model::memory::{Accountant, MemoryRefused};
-use net::{BodyError, ClientOptions, HttpClient, HttpError};
+use net::{BodyError, ClientOptions, Fault, HttpClient, HttpError};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -177,11 +177,12 @@ impl Fetch for NetFetch {
     fn fetch<'a>(&'a self, request: &'a FetchRequest, page: &'a mut Vec<u8>) -> Fetching<'a> {
         Box::pin(async move {
             let deadline = Instant::now() + request.timeout;
-            let sending = self.client.send_to(Method::GET, &request.url, headers(request)?, Bytes::new());
-            let response = match tokio::time::timeout_at(deadline, sending).await {
-                Ok(response) => response?,
-                Err(_) => return Err(FetchError::Timeout { url: request.url.to_string() }),
-            };
+            let (url, headers) = (&request.url, headers(request)?);
+            let sent = self.client.send_until(deadline, Method::GET, url, headers, Bytes::new()).await;
+            let response = sent.map_err(|error| match error.fault {
+                Fault::Deadline => FetchError::Timeout { url: error.url().to_owned() },
+                _ => FetchError::Http(error),
+            })?;
             if response.status() != StatusCode::OK {
                 let status = status_line(&response);
                 // The answer is known: what comes of the rest does not matter.

@@ -141,6 +141,18 @@ async fn a_connection_serves_all_scrapes_even_refused_ones() {
 }
 
 #[tokio::test]
+async fn a_timeout_tells_which_request_was_under_way() {
+    let router = Router::new()
+        .route("/start", get(|| async { (StatusCode::FOUND, [(header::LOCATION, "/silent")]) }))
+        .route("/silent", get(std::future::pending::<StatusCode>));
+    let address = serve(router).await;
+    let mut request = request(format!("http://{address}/start"));
+    request.timeout = Duration::from_millis(200);
+    let wanted = format!("Get \"http://{address}/silent\": context deadline exceeded");
+    assert_eq!(error_of(&request).await, wanted);
+}
+
+#[tokio::test]
 async fn only_200_is_a_page() {
     let router = Router::new()
         .route("/none", get(|| async { StatusCode::NO_CONTENT }))

@@ -111,7 +111,11 @@ pub(super) async fn over_http1(
     let mut response = response.map(|incoming| Body { incoming, held, ends, is_http2: false });
     if response.body().incoming.is_end_stream() {
         let body = response.body_mut();
-        poll_fn(|cx| Poll::Ready(body.release(cx))).await;
+        poll_fn(|cx| {
+            body.release(cx);
+            Poll::Ready(())
+        })
+        .await;
     }
     Ok(response)
 }
@@ -170,7 +174,7 @@ fn fault_of(error: &hyper::Error, connection: Http1, ends: Ends) -> Fault {
 
 fn io_fault(cause: &io::Error, ends: Ends) -> IoFault {
     let what = if cause.kind() == io::ErrorKind::BrokenPipe { "write" } else { "read" };
-    IoFault { what, ends, why: io_text(cause) }
+    IoFault { what, ends: ends.map(Box::new), why: io_text(cause) }
 }
 
 fn io_cause(error: &hyper::Error) -> Option<&io::Error> {

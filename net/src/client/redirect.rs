@@ -39,7 +39,7 @@ impl Hop {
     }
 
     pub(super) fn error(&self, fault: Fault) -> HttpError {
-        HttpError { method: self.method.clone(), url: self.url.to_string(), fault }
+        HttpError { method: self.method.clone(), url: self.url.to_string().into(), fault }
     }
 
     /// The request that an answer leads to; `None` where the answer is final.
@@ -60,7 +60,7 @@ impl Hop {
             .map_err(|why| self.error(Fault::Location { location: location.clone(), why }))?;
         if self.n_hops >= HOPS_MAX {
             // Told of as the server wrote it.
-            return Err(HttpError { url: location, ..self.error(Fault::Redirects(HOPS_MAX)) });
+            return Err(HttpError { url: location.into(), ..self.error(Fault::Redirects(HOPS_MAX)) });
         }
         let url = self.url.join(&reference).without_empty_port();
         let mut headers = self.headers.clone();
