@@ -125,6 +125,24 @@ fn unfinished(bytes: &[u8]) -> Vec<String> {
 mod tests {
     use super::*;
 
+    /// 19289: the file was written through a map, and on a full disk that ends the
+    /// process with a signal.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn issue_19289_a_full_disk_is_an_error_and_queries_go_on() {
+        // Every write to it says that there is no room.
+        let file = OpenOptions::new().read(true).write(true).open("/dev/full").unwrap();
+        assert!(file.write_all_at(b"x", 0).is_err());
+        let clock = Arc::new(testkit::TestClock::new(0));
+        let shared = Arc::new(Shared { file, clock, free: Mutex::new(vec![1, 0]) });
+        let queries = ActiveQueries { shared };
+        let first = queries.begin("up");
+        let second = queries.begin("down");
+        assert!(queries.shared.free.lock().is_empty());
+        drop((first, second));
+        assert_eq!(queries.shared.free.lock().len(), 2);
+    }
+
     #[test]
     fn a_query_that_was_cut_off_is_found_by_the_next_start() {
         let dir = tempfile::tempdir().unwrap();

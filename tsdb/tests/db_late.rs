@@ -5,11 +5,15 @@
 mod db_support;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use db_support::*;
-use model::{Labels, Outcome, TimeRange};
-use testkit::Rng;
+use model::memory::Accountant;
+use model::metrics::{Metric, MetricValue, Registry};
+use model::{Appendable, Histogram, HistogramSample, HistogramValue, Labels, Outcome, TimeRange};
+use testkit::{Rng, TestClock};
+use tsdb::{Db, ReplayCell};
 
 const HOUR: i64 = 3_600_000;
 const START: i64 = 1_700_000_000_000;
@@ -117,4 +121,48 @@ fn a_checkpoint_keeps_series_that_the_late_log_names() {
     let db = open(options);
     let have: Vec<i64> = floats(&db, TimeRange::ALL)[&old].iter().map(|s| s.0).collect();
     assert_eq!(have, [START, START + 2 * HOUR]);
+}
+
+#[test]
+fn what_is_appended_and_refused_is_counted_as_upstream_counts() {
+    let (disk, registry) = (tempfile::tempdir().unwrap(), Registry::new());
+    let clock = Arc::new(TestClock::new(START));
+    let db = Db::open(
+        opening(disk.path()),
+        env(&clock),
+        Accountant::unlimited(),
+        &registry,
+        Arc::new(ReplayCell::new()),
+    )
+    .unwrap();
+    let (series, histogram) = (labels("m", &[]), labels("h", &[]));
+    append(&db, &series, START + 5 * HOUR, 1.0);
+    append(&db, &series, START + 5 * HOUR, 1.0);
+    append(&db, &series, START + 4 * HOUR, 1.0);
+    append(&db, &series, START + 4 * HOUR, 1.0);
+    append(&db, &series, START, 1.0);
+    for hours in [5, 5, 4] {
+        let mut appender = db.appender().unwrap();
+        let series = appender.series(&histogram).unwrap();
+        let value = HistogramValue::Integer(Histogram::default());
+        let timestamp_ms = START + hours * HOUR;
+        let sample = HistogramSample { series, timestamp_ms, start_timestamp_ms: 0, value };
+        appender.append_histograms(vec![sample], &mut Vec::new());
+        appender.commit().unwrap();
+    }
+    let counts = |name: &str| -> Vec<f64> {
+        let families = registry.gather();
+        let family = families.iter().find(|family| family.name == name).unwrap();
+        let value = |metric: &Metric| match metric.value {
+            MetricValue::Single(value) => value,
+            _ => panic!("{name} counts"),
+        };
+        family.metrics.iter().map(value).collect()
+    };
+    // Floats, histograms; those that came late are counted in both.
+    assert_eq!(counts("prometheus_tsdb_head_samples_appended_total"), [2.0, 2.0]);
+    assert_eq!(counts("prometheus_tsdb_head_out_of_order_samples_appended_total"), [1.0, 1.0]);
+    assert_eq!(counts("prometheus_tsdb_too_old_samples_total"), [1.0, 0.0]);
+    // A histogram that comes again counts as out of order.
+    assert_eq!(counts("prometheus_tsdb_out_of_order_samples_total"), [0.0, 1.0]);
 }

@@ -231,3 +231,25 @@ fn read_chunk(file: &[u8], offset: usize) -> Result<BlockChunk<'_>, Damage> {
     let encoding = ChunkEncoding::from_number(covered[0]).ok_or(Damage::Encoding(covered[0]))?;
     Ok(BlockChunk { encoding, bytes: &covered[1..] })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::RealFs;
+
+    /// An offset has 32 bits, whatever the options ask for: behind that comes a new file.
+    #[test]
+    fn a_file_ends_before_its_offsets_do() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut writer = ChunkFilesWriter::create(RealFs::shared(), dir.path(), u64::MAX).expect("a folder");
+        let first = writer.write(ChunkEncoding::Xor, &[1; 100]).expect("room");
+        assert_eq!((first.segment(), first.offset()), (0, HEADER_LEN as u32));
+        writer.flush().expect("room");
+        writer.written = u64::from(u32::MAX) - 150;
+        writer.dropped = writer.written;
+        let last = writer.write(ChunkEncoding::Xor, &[2; 100]).expect("room");
+        assert_eq!((last.segment(), last.offset()), (0, u32::MAX - 150));
+        let next = writer.write(ChunkEncoding::Xor, &[3; 100]).expect("room");
+        assert_eq!((next.segment(), next.offset()), (1, HEADER_LEN as u32));
+    }
+}
