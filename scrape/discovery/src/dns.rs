@@ -191,9 +191,14 @@ mod tests {
 
     /// A server on a loopback port, by datagrams and connections; `down` makes it fail.
     async fn server(down: Arc<AtomicBool>) -> u16 {
-        let datagrams = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let port = datagrams.local_addr().unwrap().port();
-        let connections = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        // A port that is free for datagrams may be taken for connections.
+        let (datagrams, connections, port) = loop {
+            let datagrams = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let port = datagrams.local_addr().unwrap().port();
+            if let Ok(connections) = TcpListener::bind(("127.0.0.1", port)).await {
+                break (datagrams, connections, port);
+            }
+        };
         let is_down = down.clone();
         tokio::spawn(async move {
             let mut buffer = [0u8; 4096];
