@@ -56,6 +56,16 @@ where
     (url, count)
 }
 
+/// A server that gives each request the same answer.
+async fn answering(answer: &'static str) -> (String, Arc<AtomicUsize>) {
+    scripted(move |mut stream| async move {
+        while request_of(&mut stream).await {
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    })
+    .await
+}
+
 async fn request_of(stream: &mut tokio::net::TcpStream) -> bool {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -75,12 +85,7 @@ async fn a_connection_serves_again_however_its_answer_ends() {
         "HTTP/1.1 204 No Content\r\n\r\n",
         "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
     ] {
-        let (url, count) = scripted(move |mut stream| async move {
-            while request_of(&mut stream).await {
-                stream.write_all(answer.as_bytes()).await.unwrap();
-            }
-        })
-        .await;
+        let (url, count) = answering(answer).await;
         let client = client(options());
         for _ in 0..3 {
             read(&client, &url).await.unwrap();
@@ -97,12 +102,7 @@ async fn a_connection_that_cannot_serve_again_is_not_kept() {
         // What follows the answer would be taken for the next one.
         "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbodyHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nother",
     ] {
-        let (url, count) = scripted(move |mut stream| async move {
-            while request_of(&mut stream).await {
-                stream.write_all(answer.as_bytes()).await.unwrap();
-            }
-        })
-        .await;
+        let (url, count) = answering(answer).await;
         let client = client(options());
         for _ in 0..3 {
             assert_eq!(read(&client, &url).await.unwrap(), "body");

@@ -79,8 +79,10 @@ impl Governor {
                     refreshing = Some((self.fresh.get(), now, tokio::task::spawn_blocking(refresh.clone())));
                 }
                 Some((noted, begun, task)) if task.is_finished() => {
-                    // What was made meanwhile is not in the report yet.
-                    self.fresh.set(self.fresh.get().saturating_sub(*noted));
+                    if task.await.is_ok() {
+                        // What was made meanwhile is not in the report yet.
+                        self.fresh.set(self.fresh.get().saturating_sub(*noted));
+                    }
                     next_refresh = now + UPKEEP.max(now.saturating_sub(*begun) * REFRESH_SHARE);
                     refreshing = None;
                 }

@@ -51,13 +51,7 @@ pub fn request(version: Version, entries: &[Entry<'_>]) -> Vec<u8> {
     match version {
         Version::One => {
             for entry in entries {
-                series.clear();
-                for (name, value) in entry.labels {
-                    part.clear();
-                    bytes(&mut part, 1, name.as_bytes());
-                    bytes(&mut part, 2, value.as_bytes());
-                    bytes(&mut series, 1, &part);
-                }
+                series_labels(&mut series, &mut part, entry.labels);
                 part.clear();
                 sample(&mut part, entry.value, entry.timestamp_ms);
                 bytes(&mut series, 2, &part);
@@ -107,18 +101,23 @@ pub struct HistogramEntry<'a> {
     pub buckets: &'a [u64],
 }
 
+/// Begins a series of version 1 with its labels; `part` is room to work in.
+fn series_labels(series: &mut Vec<u8>, part: &mut Vec<u8>, labels: &[(String, String)]) {
+    series.clear();
+    for (name, value) in labels {
+        part.clear();
+        bytes(part, 1, name.as_bytes());
+        bytes(part, 2, value.as_bytes());
+        bytes(series, 1, part);
+    }
+}
+
 /// One request of version 1 with one histogram for each entry, packed.
 pub fn histogram_request(entries: &[HistogramEntry<'_>]) -> Vec<u8> {
     let zigzag = |n: i64| (n << 1 ^ n >> 63) as u64;
     let (mut message, mut series, mut part) = (Vec::new(), Vec::new(), Vec::new());
     for entry in entries {
-        series.clear();
-        for (name, value) in entry.labels {
-            part.clear();
-            bytes(&mut part, 1, name.as_bytes());
-            bytes(&mut part, 2, value.as_bytes());
-            bytes(&mut series, 1, &part);
-        }
+        series_labels(&mut series, &mut part, entry.labels);
         part.clear();
         part.push(1 << 3);
         varint(&mut part, entry.buckets.iter().sum());

@@ -118,7 +118,7 @@ fn matrix(ctx: &EvalContext, vectors: Vectors, watch: &Watch) -> Result<Collecte
             bytes += series_bytes(&one);
             series.push(one);
         }
-        memory.grow_to(bytes)
+        memory.grow_to(bytes + (series.capacity() * size_of::<Series>()) as u64)
     })?;
     // The answer has a table of its own.
     memory.grow_to(bytes + (series.capacity() * size_of::<Series>()) as u64 + vectors.rows.label_bytes())?;

@@ -78,5 +78,7 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate) -> Result<Vectors> {
     }
     let explained = vec![input.explain()];
     drop(input);
+    // What is held from here on is reserved anew.
+    drop((counts, ids, memory));
     held(ctx, "count_values", rows, batch, explained)
 }

@@ -98,6 +98,8 @@ fn reordered(
     }
     let explained = vec![input.explain()];
     drop(input);
+    // What is held from here on is reserved anew.
+    drop((all, memory));
     held(ctx, "sort", rows, batch, explained)
 }
 
