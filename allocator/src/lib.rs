@@ -6,18 +6,135 @@
 //! holds then refused every query. So freed memory is kept for a shorter while
 //! ([`KEPT_FREE_MS`]), and [`give_back`] is called by a tick.
 //!
-//! The two calls into C are the whole of this crate: mimalloc's own crate has
+//! What the program asks for is counted on the way ([`figures`]): beside what the
+//! allocator has taken from the system, the difference is its own, blocks rounded
+//! up, blocks free in pages that others hold, pages kept for a while.
+//!
+//! The calls into C are all there is to be careful about: mimalloc's own crate has
 //! no safe words for them.
 
+use std::alloc::{GlobalAlloc, Layout};
+use std::cell::Cell;
 use std::ffi::c_long;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use mimalloc::MiMalloc;
 
 /// The allocator: `#[global_allocator] static ALLOCATOR: allocator::Allocator = allocator::ALLOCATOR;`
-pub type Allocator = MiMalloc;
+pub struct Allocator {
+    inner: MiMalloc,
+}
 
 /// The only one there is.
-pub const ALLOCATOR: Allocator = MiMalloc;
+pub const ALLOCATOR: Allocator = Allocator { inner: MiMalloc };
+
+/// Counts that threads share in turn: few enough to be summed often, enough that
+/// two threads seldom meet.
+const COUNTS: usize = 64;
+
+/// A count on a cache line of its own. It may be negative: what one thread asked
+/// for another gives back.
+#[repr(align(64))]
+struct Count(AtomicI64);
+
+static REQUESTED: [Count; COUNTS] = [const { Count(AtomicI64::new(0)) }; COUNTS];
+static NEXT_COUNT: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// Which count is this thread's; it has no destructor, so it can always be read.
+    static MY_COUNT: Cell<usize> = const { Cell::new(COUNTS) };
+}
+
+#[inline]
+fn count(bytes: i64) {
+    let at = MY_COUNT.with(|mine| {
+        if mine.get() == COUNTS {
+            mine.set(NEXT_COUNT.fetch_add(1, Ordering::Relaxed) % COUNTS);
+        }
+        mine.get()
+    });
+    REQUESTED[at].0.fetch_add(bytes, Ordering::Relaxed);
+}
+
+// SAFETY: every call goes to mimalloc's own implementation as it is; counting
+// allocates nothing and cannot panic, as no index reaches the array's length.
+unsafe impl GlobalAlloc for Allocator {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promises are those that are asked for.
+        let block = unsafe { self.inner.alloc(layout) };
+        if !block.is_null() {
+            count(layout.size() as i64);
+        }
+        block
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        let block = unsafe { self.inner.alloc_zeroed(layout) };
+        if !block.is_null() {
+            count(layout.size() as i64);
+        }
+        block
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        count(-(layout.size() as i64));
+        // SAFETY: as above.
+        unsafe { self.inner.dealloc(block, layout) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: as above.
+        let moved = unsafe { self.inner.realloc(block, layout, new_size) };
+        if !moved.is_null() {
+            count(new_size as i64 - layout.size() as i64);
+        }
+        moved
+    }
+}
+
+/// What the allocator has to do with the process' memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figures {
+    /// Bytes that the program asked for and did not give back.
+    pub requested: u64,
+    /// Bytes that the allocator took from the system and did not give back.
+    pub committed: u64,
+}
+
+impl Figures {
+    /// Bytes that nobody asked for: the allocator's own.
+    pub fn own(&self) -> u64 {
+        self.committed.saturating_sub(self.requested)
+    }
+}
+
+/// The figures of this moment. Those of several threads at work are taken one after
+/// the other, so that they can be off by what is asked for meanwhile.
+pub fn figures() -> Figures {
+    let requested: i64 = REQUESTED.iter().map(|count| count.0.load(Ordering::Relaxed)).sum();
+    let mut committed = 0;
+    // SAFETY: each place is one of a number, or null, which is passed over; any
+    // thread may call it at any time.
+    unsafe {
+        libmimalloc_sys::mi_process_info(
+            null_mut(),
+            null_mut(),
+            null_mut(),
+            null_mut(),
+            null_mut(),
+            &mut committed,
+            null_mut(),
+            null_mut(),
+        );
+    }
+    Figures { requested: u64::try_from(requested).unwrap_or(0), committed: committed as u64 }
+}
 
 /// How long freed memory is kept for the next who wants some, in ms.
 ///
@@ -49,9 +166,13 @@ pub fn give_back() {
 )]
 mod tests {
     use super::*;
+    use std::sync::{Mutex, PoisonError};
 
     #[global_allocator]
     static GLOBAL: Allocator = ALLOCATOR;
+
+    /// The figures are the whole process': tests that look at them take turns.
+    static TURN: Mutex<()> = Mutex::new(());
 
     fn resident_kib() -> u64 {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -70,7 +191,36 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_for_and_given_back_is_counted_over_all_threads() {
+        const ROUNDS: usize = 300;
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = |n: usize| (0..n).map(|i| vec![1u8; 1000 + i % 7 * 500]).collect::<Vec<_>>();
+        let bytes = |held: &[Vec<u8>]| held.iter().map(Vec::capacity).sum::<usize>();
+        let before = figures();
+        // One thread asks, another lets blocks grow, a third gives them back.
+        let mut blocks = std::thread::scope(|scope| scope.spawn(|| held(20_000)).join().unwrap());
+        let first = bytes(&blocks) as u64;
+        let after = figures();
+        let slack = 1 << 20;
+        assert!(after.requested.abs_diff(before.requested + first) < slack, "{before:?} {first} {after:?}");
+        assert!(after.committed >= after.requested, "{after:?}");
+        let blocks = std::thread::scope(|scope| {
+            let grow = move || {
+                blocks.iter_mut().take(ROUNDS).for_each(|block| block.resize(100_000, 2));
+                blocks
+            };
+            scope.spawn(grow).join().unwrap()
+        });
+        let grown = bytes(&blocks) as u64;
+        assert!(grown > first + 20_000_000);
+        assert!(figures().requested.abs_diff(before.requested + grown) < slack, "{before:?} {grown}");
+        std::thread::scope(|scope| scope.spawn(move || drop(blocks)).join().unwrap());
+        assert!(figures().requested.abs_diff(before.requested) < slack, "{before:?} {:?}", figures());
+    }
+
+    #[test]
     fn what_other_threads_freed_is_given_back() {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         keep_free_memory_shortly();
         let before = resident_kib();
         let blocks: Vec<Vec<u8>> = std::thread::scope(|scope| {

@@ -1,8 +1,8 @@
 //! Keeps the process below its ceiling of memory.
 //!
 //! What the process really holds is put beside what its owners say, every few
-//! milliseconds: the difference (the allocator's own, stacks, what nobody counts)
-//! is an owner of its own, so that refusals go by the truth. Nothing is freed here
+//! milliseconds: the difference (the allocator's own, and apart from that stacks and
+//! what nobody counts) has owners too, so that refusals go by the truth. Nothing is freed here
 //! but caches and what the allocator keeps; everything else is refused before it
 //! grows, by those who ask the account: queries first, then new series, then writes.
 
@@ -53,6 +53,7 @@ impl Governor {
         shrink: impl Fn(),
         stop: CancellationToken,
     ) {
+        let allocators = self.memory.owner("allocator");
         let rest = self.memory.owner("unaccounted");
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -89,8 +90,11 @@ impl Governor {
                 _ => {}
             }
             if let Some(resident) = process_metrics::anonymous_bytes() {
-                let accounted = self.memory.used().saturating_sub(rest.get());
-                rest.set(resident.saturating_sub(accounted));
+                let accounted = self.memory.used().saturating_sub(rest.get() + allocators.get());
+                let more = resident.saturating_sub(accounted);
+                let own = allocator::figures().own().min(more);
+                allocators.set(own);
+                rest.set(more - own);
             }
             let pressure = self.memory.pressure();
             // Under pressure what a query left free is given back before the next is judged.
@@ -172,6 +176,16 @@ pub fn register(memory: &Accountant, registry: &Registry) {
         "narthex_memory_pressure",
         "How near the ceiling memory is: 0 free, 1 caches shrink, 2 queries, 3 new series, 4 writes are refused.",
         move || f64::from(account.pressure() as u8),
+    );
+    registry.gauge_fn(
+        "narthex_memory_requested_bytes",
+        "Memory that the program asked its allocator for and did not give back.",
+        || allocator::figures().requested as f64,
+    );
+    registry.gauge_fn(
+        "narthex_memory_committed_bytes",
+        "Memory that the allocator took from the system and did not give back.",
+        || allocator::figures().committed as f64,
     );
     let account = memory.clone();
     registry.register_fn(move |families| {

@@ -13,11 +13,13 @@
 //! the folder renamed: a block that has its name is whole.
 
 mod chunks;
+mod legacy;
 mod meta;
 mod reader;
 mod writer;
 
 pub use chunks::{BlockChunk, ChunkFiles, ChunkFilesWriter, SEGMENT_BYTES};
+pub(crate) use legacy::repair_index_versions;
 pub use meta::{
     BlockDesc, BlockHint, BlockMeta, BlockStats, Compaction, META_FILE_NAME, MetaError, read_meta, write_meta,
 };
@@ -42,17 +44,22 @@ pub const CHUNKS_DIR_NAME: &str = "chunks";
 /// Puts new contents in a file's place: through a temporary one that is synced
 /// and renamed. Answers the new length.
 pub(crate) fn replace_file(fs: &dyn Fs, dir: &Path, name: &str, bytes: &[u8]) -> Result<u64, FileError> {
+    replace_file_by_parts(fs, dir, name, &[bytes])
+}
+
+/// As [`replace_file`], contents that lie in several places.
+fn replace_file_by_parts(fs: &dyn Fs, dir: &Path, name: &str, parts: &[&[u8]]) -> Result<u64, FileError> {
     let path = dir.join(name);
     let temporary = dir.join(format!("{name}.tmp"));
     let written = (|| {
         let mut file = fs.create(&temporary)?;
-        file.write_all(bytes)?;
+        parts.iter().try_for_each(|part| file.write_all(part))?;
         file.sync()
     })();
     written.map_err(|source| FileError::io("write", &temporary, source))?;
     fs.rename(&temporary, &path).map_err(|source| FileError::io("rename", &path, source))?;
     fs.sync_dir(dir).map_err(|source| FileError::io("sync", dir, source))?;
-    Ok(bytes.len() as u64)
+    Ok(parts.iter().map(|part| part.len() as u64).sum())
 }
 
 /// Removes a block: renames it first, so that a removal cut short is finished at

@@ -183,8 +183,7 @@ impl Db {
     pub fn sync(&self) -> Result<(), StorageError> {
         self.inherited.sync(&*self.store.env.fs)?;
         let metrics = &self.store.metrics;
-        let wal = self.store.wal.get().map(|log| &**log);
-        let logs = [(wal, &metrics.wal_fsync), (self.store.wbl.get(), &metrics.wbl_fsync)];
+        let logs = [(self.store.wal.get(), &metrics.wal_fsync), (self.store.wbl.get(), &metrics.wbl_fsync)];
         for (log, duration) in logs {
             let Some(log) = log else { continue };
             let started = self.store.env.clock.monotonic();
@@ -199,10 +198,7 @@ impl Db {
     /// Whether it is time to sync a log.
     fn sync_is_due(&self) -> bool {
         let now = self.store.env.clock.monotonic();
-        [self.store.wal.get().map(|log| &**log), self.store.wbl.get()]
-            .into_iter()
-            .flatten()
-            .any(|log| log.sync_is_due(now))
+        [self.store.wal.get(), self.store.wbl.get()].into_iter().flatten().any(|log| log.sync_is_due(now))
     }
 
     /// One round of upkeep: full chunks to files, blocks looked at, the head cut

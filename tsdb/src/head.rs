@@ -17,6 +17,7 @@ pub(crate) mod gc;
 pub(crate) mod isolation;
 pub(crate) mod labels;
 pub(crate) mod lookup;
+pub(crate) mod made;
 pub(crate) mod ooo;
 pub(crate) mod open;
 pub(crate) mod open_histogram;

@@ -130,6 +130,7 @@ fn exemplars_are_kept_checked_and_replayed() {
         has_timestamp: true,
     };
     let db = open(opening.clone());
+    append(&db, &a, 1000, 1.0);
     let mut appender = db.appender().unwrap();
     let handle = appender.series(&a).unwrap();
     appender.append_exemplar(handle, &exemplar(1000)).unwrap();
@@ -145,6 +146,155 @@ fn exemplars_are_kept_checked_and_replayed() {
     let found = model::query::ExemplarQueryable::exemplars(&*db, TimeRange::ALL, &sets).unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].exemplars.iter().map(|e| e.timestamp_ms).collect::<Vec<_>>(), [1000, 2000]);
+}
+
+/// Labels of all series in the head, as its status has them.
+fn in_head(db: &tsdb::Db) -> (u64, Vec<String>) {
+    let names = model::query::LabelQueryable::label_values(db, "__name__", TimeRange::ALL, &[], 0).unwrap();
+    (model::admin::TsdbStatus::head_stats(db, 10).unwrap().num_series, names.values)
+}
+
+/// Upstream looks at a sample's time before it makes a series; here a series that
+/// got no sample goes with its batch, committed or not, and what was said of it too.
+#[test]
+fn a_sample_out_of_bounds_makes_no_series() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opening = options(dir.path());
+    opening.exemplar_storage = true;
+    opening.metadata_storage = true;
+    let db = open(opening.clone());
+    let now = 100 * HOUR;
+    let known = labels("known", &[]);
+    append(&db, &known, now, 1.0);
+    let exemplar = Exemplar {
+        labels: Labels::from_pairs([("trace_id", "x")]),
+        value: 1.0,
+        timestamp_ms: now,
+        has_timestamp: true,
+    };
+    let metadata = model::Metadata { help: "of nothing".to_owned(), ..Default::default() };
+    for commits in [true, false] {
+        let mut appender = db.appender().unwrap();
+        let old = appender.series(&labels("old", &[])).unwrap();
+        let histograms = appender.series(&labels("old_histogram", &[])).unwrap();
+        let both = appender.series(&labels("both", &[])).unwrap();
+        let silent = appender.series(&labels("silent", &[])).unwrap();
+        let mut outcomes = Vec::new();
+        let batch = model::FloatBatch {
+            series: &[old, both, both],
+            timestamps: model::Timestamps::Each(&[now - 2 * HOUR, now - 2 * HOUR, now]),
+            start_timestamps: None,
+            values: &[1.0; 3],
+            in_order_only: false,
+        };
+        appender.append_floats(batch, &mut outcomes);
+        let accepted = if commits { Outcome::Accepted } else { Outcome::Unchanged };
+        assert_eq!(outcomes, [Outcome::OutOfBounds, Outcome::OutOfBounds, accepted]);
+        let sample = HistogramSample {
+            series: histograms,
+            timestamp_ms: 0,
+            start_timestamp_ms: 0,
+            value: histogram(1),
+        };
+        appender.append_histograms(vec![sample], &mut outcomes);
+        assert_eq!(outcomes, [Outcome::OutOfBounds]);
+        for series in [old, silent] {
+            appender.append_exemplar(series, &exemplar).unwrap();
+            appender.update_metadata(series, &metadata);
+        }
+        match commits {
+            true => drop(appender.commit().unwrap()),
+            false => appender.rollback(),
+        }
+        assert_eq!(in_head(&db), (2, vec!["both".to_owned(), "known".to_owned()]));
+        // The handle is of nothing now, whoever remembers it.
+        let mut appender = db.appender().unwrap();
+        let batch = model::FloatBatch {
+            series: &[old],
+            timestamps: model::Timestamps::Same(now),
+            start_timestamps: None,
+            values: &[1.0],
+            in_order_only: false,
+        };
+        appender.append_floats(batch, &mut outcomes);
+        assert_eq!(outcomes, [Outcome::UnknownSeries]);
+    }
+    assert!(
+        model::query::ExemplarQueryable::exemplars(&*db, TimeRange::ALL, &[everything()]).unwrap().is_empty()
+    );
+    db.close().unwrap();
+    let db = open(opening);
+    assert_eq!(in_head(&db).0, 2, "the log says nothing of them either");
+    // With room for late samples upstream makes the series, and so it stays.
+    let mut settings = options(dir.path()).runtime;
+    settings.out_of_order_window = Duration::from_secs(1800);
+    model::admin::TsdbAdmin::apply(&*db, &settings).unwrap();
+    assert_eq!(append(&db, &labels("too_old", &[]), now - HOUR, 1.0), Outcome::TooOld);
+    assert_eq!(in_head(&db).0, 3);
+}
+
+/// A series that one batch made and another found stays as long as either needs it.
+#[test]
+fn a_series_found_by_another_batch_is_not_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(options(dir.path()));
+    let (known, shared) = (labels("known", &[]), labels("shared", &[]));
+    append(&db, &known, 100 * HOUR, 1.0);
+    let mut one = db.appender().unwrap();
+    let of_one = one.series(&shared).unwrap();
+    let mut other = db.appender().unwrap();
+    assert_eq!(other.series(&shared).unwrap(), of_one);
+    one.rollback();
+    let batch = model::FloatBatch {
+        series: &[of_one],
+        timestamps: model::Timestamps::Same(100 * HOUR),
+        start_timestamps: None,
+        values: &[2.0],
+        in_order_only: false,
+    };
+    let mut outcomes = Vec::new();
+    other.append_floats(batch, &mut outcomes);
+    other.commit().unwrap();
+    assert_eq!(outcomes, [Outcome::Accepted]);
+    assert_eq!(floats(&db, TimeRange::ALL)[&shared], [(100 * HOUR, 2f64.to_bits())]);
+    drop(db);
+    assert_eq!(floats(&open(options(dir.path())), TimeRange::ALL)[&shared].len(), 1, "its record is logged");
+}
+
+/// Starts come in order or not at all, are counted nowhere, and a histogram's says
+/// that counting began.
+#[test]
+fn a_start_is_never_a_late_sample() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opening = options(dir.path());
+    opening.runtime.out_of_order_window = Duration::from_secs(3600);
+    let registry = model::metrics::Registry::new();
+    let clock = std::sync::Arc::new(testkit::TestClock::new(0));
+    let accountant = model::memory::Accountant::unlimited();
+    let db = tsdb::Db::open(opening, env(&clock), accountant, &registry, Default::default()).unwrap();
+    let h = labels("h", &[]);
+    let mut appender = db.appender().unwrap();
+    let handle = appender.series(&h).unwrap();
+    let like = histogram(5);
+    assert_eq!(appender.append_start_zero(handle, 2 * HOUR, HOUR, Some(&like)), Outcome::Accepted);
+    appender.commit().unwrap();
+    append_histogram(&db, &h, 2 * HOUR, histogram(5));
+    let mut appender = db.appender().unwrap();
+    let late = 2 * HOUR - 1000;
+    assert_eq!(appender.append_start_zero(handle, 3 * HOUR, late, Some(&like)), Outcome::StartOutOfOrder);
+    assert_eq!(appender.append_start_zero(handle, 3 * HOUR, late, None), Outcome::StartOutOfOrder);
+    appender.commit().unwrap();
+    let columns = &select(&db, everything(), TimeRange::ALL)[0].1;
+    assert_eq!(columns.timestamps_ms, [HOUR, 2 * HOUR]);
+    assert_eq!(columns.histograms[0].counter_reset_hint, model::CounterResetHint::CounterReset);
+    for family in registry.gather() {
+        let refused = ["out_of_order_samples_total", "too_old_samples_total", "out_of_bound_samples_total"];
+        if refused.iter().any(|name| family.name == format!("prometheus_tsdb_{name}")) {
+            for metric in family.metrics {
+                assert!(matches!(metric.value, model::metrics::MetricValue::Single(0.0)), "{}", family.name);
+            }
+        }
+    }
 }
 
 #[test]

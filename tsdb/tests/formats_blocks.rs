@@ -265,6 +265,40 @@ fn an_unknown_meta_version_is_refused() {
 }
 
 #[test]
+fn a_start_puts_the_version_of_an_old_index_right() {
+    let Some(dir) = conformance_dir("tsdb/repair_index_version") else { return };
+    let block = list_blocks(&RealFs, &dir).expect("a folder").remove(0);
+    let data = tempfile::tempdir().expect("a folder");
+    let copy = data.path().join(block.file_name().expect("a name"));
+    std::fs::create_dir_all(copy.join("chunks")).expect("a folder");
+    for file in ["index", "meta.json"] {
+        std::fs::copy(block.join(file), copy.join(file)).expect("a copy");
+    }
+    let mut options = tsdb::DbOptions { dir: data.path().to_path_buf(), ..tsdb::DbOptions::default() };
+    options.runtime.retention_time = None;
+    let clock = std::sync::Arc::new(testkit::TestClock::new(0));
+    let env = model::Env { fs: RealFs::shared(), clock, seed: 1 };
+    let accountant = model::memory::Accountant::unlimited();
+    let db = tsdb::Db::open(options, env, accountant, &model::metrics::Registry::new(), Default::default());
+    let db = db.expect("a database");
+    assert!(db.damaged_blocks().is_empty(), "{:?}", db.damaged_blocks());
+    drop(db);
+    let block = BlockReader::open(&RealFs, &copy).expect("a block");
+    assert_eq!((block.index().version(), block.meta().stats.num_series), (2, 88_910));
+    let index = block.index();
+    let names = |of: &[(u32, u32)]| -> Vec<String> {
+        let text = |symbol: u32| index.symbols().get(symbol).expect("a symbol");
+        of.iter().map(|&(name, value)| format!("{}={}", text(name), text(value))).collect()
+    };
+    let (mut labels, mut chunks, mut found) = (Vec::new(), Vec::new(), Vec::new());
+    for series in index.postings("b", "1").expect("a list").iter() {
+        index.series(series, &mut labels, &mut chunks).expect("a series");
+        found.push(names(&labels));
+    }
+    assert_eq!(found, [["a=1", "b=1"], ["a=2", "b=1"]]);
+}
+
+#[test]
 fn metadata_survive_with_all_fields() {
     let dir = tempfile::tempdir().expect("a folder");
     let (a, b) = (ulid::Ulid(5), ulid::Ulid(6));

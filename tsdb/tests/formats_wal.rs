@@ -567,3 +567,37 @@ fn a_repaired_log_reads_strictly_and_the_original_is_kept() {
     repair::rewrite_segment(&fs, &dir, 1, &keep, |_| repair::Verdict::Replace(Vec::new())).expect("a repair");
     assert_eq!(std::fs::read_dir(&keep).expect("a folder").count(), 2);
 }
+
+/// A later version may have schemas that nobody knows yet: the entry goes, the record
+/// stays; those that are reserved are brought down to the finest that is used.
+#[test]
+fn histograms_of_unknown_schemas_are_passed_over() {
+    let of_schema = |schema: i32| model::Histogram {
+        schema,
+        count: 3,
+        positive_spans: [model::Span { offset: 1, length: 2 }].as_slice().into(),
+        positive_buckets: vec![1, 1],
+        ..model::Histogram::default()
+    };
+    let schemas = [0, 53, 9, -10, 52, 100, -53, -4];
+    let entries = |all: &[i32]| -> Vec<RefHistogram> {
+        let entry = |(n, &schema): (usize, &i32)| RefHistogram {
+            series: SeriesRef(n as u64 + 1),
+            timestamp_ms: 1000 + n as i64,
+            start_timestamp_ms: 0,
+            histogram: of_schema(schema),
+        };
+        all.iter().enumerate().map(entry).collect()
+    };
+    let mut v2 = Vec::new();
+    put_histograms_v2(&mut v2, &entries(&schemas));
+    let mut found = Vec::new();
+    assert_eq!(decode_histograms(&v2, &mut found).expect("a record"), 3);
+    let kept: Vec<(u64, i32)> = found.iter().map(|entry| (entry.series.0, entry.histogram.schema)).collect();
+    assert_eq!(kept, [(1, 0), (3, 8), (5, 8), (7, -53), (8, -4)]);
+    let mut v1 = Vec::new();
+    assert!(put_histograms(&mut v1, &entries(&[0, 53, 9, -10, 52, 100, -4])));
+    found.clear();
+    assert_eq!(decode_histograms(&v1, &mut found).expect("a record"), 3);
+    assert_eq!(found.len(), 4);
+}

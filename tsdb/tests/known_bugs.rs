@@ -6,6 +6,7 @@
 mod db_support;
 mod known_bugs {
     mod blocks;
+    mod found;
     mod late;
     mod log;
     mod races;

@@ -4,7 +4,8 @@
 //! unchanged from the scrape before, timestamps 15 s apart with a few
 //! milliseconds of jitter. All goes through `Appender`, the log included; upkeep
 //! runs once a simulated minute. Printed: bytes a series by owner as the account
-//! has them, and what the system says of the process.
+//! has them, what the allocator says, what the system says of the process, and how
+//! far the owners' sum and the allocator's own are from that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ fn main() {
     let clock = Arc::new(TestClock::new(START_MS));
     let accountant = Accountant::unlimited();
     let empty_kb = status_kb("RssAnon");
+    let empty = allocator::figures();
     let db = Db::open(
         DbOptions { dir: dir.path().to_path_buf(), ..DbOptions::default() },
         Env { fs: tsdb::real_fs(), clock: clock.clone(), seed: 1 },
@@ -59,9 +61,27 @@ fn main() {
         sum += bytes;
         println!("{owner:20} {:8.1} B/series", per_series(bytes));
     }
-    let anon_kb = status_kb("RssAnon");
+    allocator::give_back();
+    let anon = (status_kb("RssAnon") - empty_kb - own_kb) * 1024;
+    let now = allocator::figures();
+    let requested = now.requested.saturating_sub(empty.requested + own_kb * 1024);
+    let allocators_own = now.own().saturating_sub(empty.own());
+    let explained = sum + allocators_own;
     println!("{:20} {:8.1} B/series", "accounted", per_series(sum));
-    println!("{:20} {:8.1} B/series", "RssAnon", per_series((anon_kb - empty_kb - own_kb) * 1024));
-    println!("{:20} {:8.1} B/series", "RssFile", per_series(status_kb("RssFile") * 1024));
+    println!("{:20} {:8.1} B/series, of all that was asked for", "requested", per_series(requested));
+    println!(
+        "{:20} {:8.1} B/series, committed and not asked for",
+        "allocator's own",
+        per_series(allocators_own)
+    );
+    println!("{:20} {:8.1} B/series", "RssAnon", per_series(anon));
+    println!("{:20} {:8.1} B/series, told apart", "RssFile", per_series(status_kb("RssFile") * 1024));
+    let percent = |part: u64, of: u64| (part as f64 - of as f64) / of as f64 * 100.0;
+    println!(
+        "accounted + allocator's own = {:.1} B/series: {:+.1} % from RssAnon; accounted alone {:+.1} % from requested",
+        per_series(explained),
+        percent(explained, anon),
+        percent(sum, requested)
+    );
     println!("the bench's own state, not counted: {own_kb} kB; before opening: {empty_kb} kB");
 }

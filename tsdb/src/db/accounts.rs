@@ -57,7 +57,7 @@ impl Accounts {
         self.postings.set(head.postings.heap_bytes() as u64);
         self.lookup.set(head.lookup.heap_bytes() as u64);
         self.exemplars.set(store.exemplars.stats().heap_bytes as u64);
-        let logs = [store.wal.get().map(|log| &**log), store.wbl.get()];
+        let logs = [store.wal.get(), store.wbl.get()];
         let buffers: usize = logs.into_iter().flatten().map(|log| log.heap_bytes()).sum();
         self.wal_buffers.set((buffers + store.chunks.heap_bytes()) as u64);
         self.block_indexes.set(store.block_index_bytes() as u64);

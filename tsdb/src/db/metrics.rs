@@ -459,15 +459,11 @@ fn head_counters(counter: Single<'_>, typed: Typed<'_>) {
 /// Registers what both logs tell, each under its own names.
 fn log_metrics(store: &Arc<Store>, registry: &Registry) {
     one_log(store, registry, "wal", "wal", |store| store.wal.get().map(|log| &**log));
-    one_log(store, registry, "out_of_order_wbl", "wbl", |store| store.wbl.get());
+    one_log(store, registry, "out_of_order_wbl", "wbl", |store| store.wbl.get().map(|log| &**log));
     let own = |name: &str, help: &str, is_counter: bool, value: fn(&Log) -> &AtomicU64| {
         let store = Arc::downgrade(store);
         let sum = move |store: &Store| -> f64 {
-            [store.wal.get().map(|log| &**log), store.wbl.get()]
-                .into_iter()
-                .flatten()
-                .map(|log| load(value(log)))
-                .sum()
+            [store.wal.get(), store.wbl.get()].into_iter().flatten().map(|log| load(value(log))).sum()
         };
         let (name, value) = (format!("narthex_log_{name}"), move || of(&store, sum));
         if is_counter {

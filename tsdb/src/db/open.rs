@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use model::{Appendable, Env, Fs, StorageError};
 
-use super::late_mark::late_from;
+use super::late_mark::{Marked, mark, newest_mark};
 use super::log::Log;
 use super::metrics::Instruments;
 use super::options::DbOptions;
@@ -149,6 +149,7 @@ fn open_locked(
     let dir = options.dir.clone();
     let started = env.clock.monotonic();
     crate::block::remove_temporary(&*fs, &dir)?;
+    crate::block::repair_index_versions(&*fs, &dir)?;
     crate::snapshot_format::remove_temporary(&*fs, &dir)?;
     let metrics = Arc::new(metrics);
     let mut use_snapshot = options.memory_snapshot_on_shutdown;
@@ -173,6 +174,7 @@ fn open_locked(
         None => 0,
     };
     let log = Log::of(&options, fs.clone(), "wal", snapshot_alone).map(Arc::new)?;
+    let late = late_start(&options, &env, &rules, log_end)?;
     let parked = early.map(|early| {
         let of_files = found.iter().flat_map(|found| found.chunks.keys().copied()).max().unwrap_or(0);
         let first = last_series.max(of_files) + SERIES_GAP;
@@ -185,6 +187,9 @@ fn open_locked(
         let head = Head::new(rules.clone());
         let store = Arc::new(Store::new(options.clone(), env.clone(), head, found.files, metrics.clone()));
         let _ = store.wal.set(log.clone());
+        if let Some(wbl) = &late.log {
+            let _ = store.wbl.set(wbl.clone());
+        }
         store.reload_blocks()?;
         if let Some(covered) = store.covered_until() {
             store.head.times.raise_min_valid(covered);
@@ -195,7 +200,7 @@ fn open_locked(
             true => store.usable_snapshot(log_end)?,
             false => None,
         };
-        match replay(&store, found.chunks, snapshot, log_end, progress) {
+        match replay(&store, found.chunks, snapshot, log_end, &late, progress) {
             Ok(()) => break store,
             Err(ReplayError::Snapshot(error)) => {
                 metrics.snapshot_replay_errors.inc();
@@ -210,6 +215,50 @@ fn open_locked(
     }
     let seconds = store.env.clock.monotonic().saturating_sub(started).as_secs_f64();
     Ok((store, seconds))
+}
+
+/// How a start deals with late samples.
+struct LateStart {
+    /// There is a log of them, or there will be.
+    may_be: bool,
+    /// What the log has of them from here on may be nowhere else.
+    from: WalPosition,
+    /// Behind what this start reads of the log.
+    settled: WalPosition,
+    /// The out-of-order log, where it had to be marked at once.
+    log: Option<Arc<Log>>,
+}
+
+/// Finds out from where on the out-of-order log may lack samples. One without a mark
+/// gets it before anything can be acknowledged.
+fn late_start(
+    options: &DbOptions,
+    env: &Env,
+    rules: &HeadRules,
+    log_end: Option<u64>,
+) -> Result<LateStart, OpenError> {
+    let dir = options.dir.join("wbl");
+    let is_there = env.fs.exists(&dir);
+    let may_be = is_there || rules.ooo_window_ms > 0;
+    let settled = WalPosition { segment: log_end.map_or(0, |end| end + 1), offset: 0 };
+    let marked = if is_there { newest_mark(&env.fs, &dir)? } else { Marked::Unclear };
+    let from = match marked {
+        Marked::At(position) => return Ok(LateStart { may_be, from: position, settled, log: None }),
+        // What its writer acknowledged is in both logs.
+        Marked::Never => settled,
+        Marked::Unclear => WalPosition::default(),
+    };
+    let mut late = LateStart { may_be, from, settled, log: None };
+    if may_be {
+        let log = Log::of(options, env.fs.clone(), "wbl", None)?;
+        let now = env.clock.monotonic();
+        log.append(&mut log.lock(), [log.pack(&mark(from))], now)?;
+        if let Err(error) = log.sync(now) {
+            tracing::warn!(%error, "the mark of the out-of-order log cannot be synced yet");
+        }
+        late.log = Some(Arc::new(log));
+    }
+    Ok(late)
 }
 
 /// The highest series number that was given out, as far as the log tells.
@@ -315,21 +364,21 @@ fn replay(
     found: FoundChunks,
     snapshot: Option<SnapshotDir>,
     log_end: Option<u64>,
+    start: &LateStart,
     progress: &ReplayCell,
 ) -> Result<(), ReplayError> {
     let fs = &store.env.fs;
     let wal_dir = store.options.dir.join("wal");
     let wbl_dir = store.options.dir.join("wbl");
     let with_wbl = fs.exists(&wbl_dir);
-    let with_late = with_wbl || store.head.rules.load().ooo_window_ms > 0;
-    let late_from = if with_wbl { late_from(fs, &wbl_dir)? } else { WalPosition::default() };
+    let with_late = start.may_be;
     let threads = store.options.replay_threads.max(1);
     std::thread::scope(|scope| -> Result<(), ReplayError> {
         let mut replay = Replay::start(scope, store, found, threads, with_late);
         if let Some(snapshot) = &snapshot {
             load_snapshot(store, snapshot, &mut replay)?;
         }
-        let span = LogSpan { snapshot: snapshot.as_ref(), end: log_end, late_from };
+        let span = LogSpan { snapshot: snapshot.as_ref(), end: log_end, late_from: start.from };
         replay_wal(store, &wal_dir, &span, &mut replay, progress)?;
         replay.settle()?;
         let mut wbl_is_whole = false;
@@ -356,7 +405,7 @@ fn replay(
                 );
             }
         }
-        finish(store, &replay, with_late)
+        finish(store, &replay, start)
     })
 }
 
@@ -465,7 +514,7 @@ fn put_right(store: &Store, dir: &Path, wrong: &Wrong) -> Result<(), OpenError> 
 }
 
 /// Opens the out-of-order log to be written, and notes what the replay found out.
-fn finish(store: &Arc<Store>, replay: &Replay<'_>, with_late: bool) -> Result<(), ReplayError> {
+fn finish(store: &Arc<Store>, replay: &Replay<'_>, late: &LateStart) -> Result<(), ReplayError> {
     store.tombstones.forget_before(store.deletions_needed_from(store.head.times.min_valid()));
     let unknown = replay.unknown;
     for (kind, n) in [
@@ -489,9 +538,13 @@ fn finish(store: &Arc<Store>, replay: &Replay<'_>, with_late: bool) -> Result<()
             "the log names series that no record of it made"
         );
     }
-    if with_late {
+    if late.may_be {
         store.wbl()?;
+        if late.from != late.settled {
+            store.mark_late(late.settled)?;
+        }
     }
+    let _ = store.late_settled.set(late.settled);
     // Any segment so far may name a series by its other number.
     let aliases: Vec<u64> =
         replay.aliases.iter().map(|alias| alias.0).chain(replay.evicted.clone()).collect();

@@ -18,6 +18,7 @@ use super::metrics::Instruments;
 use super::options::DbOptions;
 use super::random::Random;
 use super::records::{Records, encode_batch, encode_late, encode_series, join_runs};
+use crate::corruption::FileError;
 use crate::exemplars::Exemplars;
 use crate::head::append::Batch;
 use crate::head::commit::LateSample;
@@ -30,6 +31,7 @@ use crate::head::page::{FullChunk, flag};
 use crate::head::slots::place;
 use crate::head::{Head, HeadRules};
 use crate::head_chunks::{ChunkData, HeadChunkFiles, HeadChunkRef};
+use crate::wal::WalPosition;
 use crate::wal::record::{RefMmapMarker, put_mmap_markers};
 
 /// What appenders, queriers and upkeep share.
@@ -42,7 +44,9 @@ pub(crate) struct Store {
     /// The log. What is logged while the replay goes on is behind what it reads.
     pub(crate) wal: OnceLock<Arc<Log>>,
     /// The out-of-order log, made when it is first needed.
-    pub(crate) wbl: OnceLock<Log>,
+    pub(crate) wbl: OnceLock<Arc<Log>>,
+    /// What the log says of late samples before this is stored elsewhere too.
+    pub(super) late_settled: OnceLock<WalPosition>,
     /// The blocks, oldest first.
     pub(crate) blocks: ArcSwap<Vec<Arc<Block>>>,
     /// Blocks that cannot be read, and why.
@@ -104,6 +108,7 @@ impl Store {
             tombstones: Deleted::default(),
             wal: OnceLock::new(),
             wbl: OnceLock::new(),
+            late_settled: OnceLock::new(),
             blocks: ArcSwap::default(),
             damaged_blocks: Mutex::default(),
             upkeep: Mutex::default(),
@@ -170,7 +175,7 @@ impl Store {
             if late.is_empty() { self.late_durability() } else { self.apply_late(late, &rules)? };
         drop(apply);
         for pending in batch.exemplars.drain(..) {
-            self.add_exemplar(pending.slot, pending.exemplar);
+            self.add_exemplar(pending.slot, Some(pending.series_ref), pending.exemplar);
         }
         self.commits.add();
         self.write_closing(&closing)?;
@@ -360,20 +365,25 @@ impl Store {
     }
 
     /// The out-of-order log.
-    pub(crate) fn wbl(&self) -> Result<&Log, StorageError> {
+    pub(crate) fn wbl(&self) -> Result<&Log, FileError> {
         if let Some(wbl) = self.wbl.get() {
             return Ok(wbl);
         }
         let log = Log::of(&self.options, self.env.fs.clone(), "wbl", None)?;
+        if let Some(&position) = self.late_settled.get() {
+            self.put_mark(&log, &mut log.lock(), position);
+        }
         // Two first commits cannot race: both hold `apply`.
-        let _ = self.wbl.set(log);
-        self.wbl.get().ok_or(StorageError::NotReady)
+        Ok(&**self.wbl.get_or_init(|| Arc::new(log)))
     }
 
-    /// Adds an exemplar to the series of a slot.
-    pub(crate) fn add_exemplar(&self, slot: u32, exemplar: Exemplar) {
+    /// Adds an exemplar to the series of a slot, if it is the one that is meant.
+    pub(crate) fn add_exemplar(&self, slot: u32, meant: Option<u64>, exemplar: Exemplar) {
         let (page, i) = self.head.slots.of(slot);
         let series_ref = page.lock().hot[i].series_ref;
+        if series_ref == 0 || meant.is_some_and(|meant| meant != series_ref) {
+            return;
+        }
         let window = self.head.rules.load().ooo_window_ms;
         let labels = || {
             let tables = self.head.symbols.read();

@@ -9,11 +9,13 @@ use std::sync::atomic::Ordering;
 
 use model::append::Existing;
 use model::{
-    AppendError, Appender, Durability, Exemplar, ExemplarError, FloatBatch, FloatHistogram, Histogram,
-    HistogramSample, HistogramValue, Labels, Metadata, Outcome, SeriesHandle, StorageError, is_stale_nan,
+    AppendError, Appender, CounterResetHint, Durability, Exemplar, ExemplarError, FloatBatch, FloatHistogram,
+    Histogram, HistogramSample, HistogramValue, Labels, Metadata, Outcome, SeriesHandle, StorageError,
+    is_stale_nan,
 };
 
 use super::isolation::AppendMark;
+use super::made::Made;
 use super::page::{NO_TIME, PageData, flag};
 use super::slots::place;
 use crate::db::Store;
@@ -84,6 +86,15 @@ impl Batch {
             _ => self.runs.push(PendingRun::Histograms(n)),
         }
     }
+
+    /// Drops what is said of series, ascending by number, that got no sample.
+    fn forget(&mut self, gone: &[u64]) {
+        if !gone.is_empty() {
+            let stays = |series_ref: u64| gone.binary_search(&series_ref).is_err();
+            self.exemplars.retain(|pending| stays(pending.series_ref));
+            self.metadata.retain(|pending| stays(pending.1));
+        }
+    }
 }
 
 /// The bounds that hold for one batch, as of its start.
@@ -118,8 +129,10 @@ impl Bounds {
                 return duplicate();
             }
         }
-        if self.ooo_window > 0 && !in_order_only {
-            return if t >= self.head_max.saturating_sub(self.ooo_window) {
+        if self.ooo_window > 0 {
+            return if in_order_only {
+                Outcome::OutOfOrder
+            } else if t >= self.head_max.saturating_sub(self.ooo_window) {
                 Outcome::AcceptedOutOfOrder
             } else {
                 Outcome::TooOld
@@ -143,6 +156,8 @@ pub(crate) struct HeadAppender {
     pub(super) store: Arc<Store>,
     pub(super) batch: Batch,
     pub(super) bounds: Bounds,
+    /// Series that the batch made.
+    made: Made,
     pub(super) mark: Option<AppendMark>,
 }
 
@@ -157,7 +172,8 @@ impl HeadAppender {
             ooo_window: head.rules.load().ooo_window_ms,
         };
         let mark = Some(head.isolation.append());
-        HeadAppender { store, batch: Batch::default(), bounds, mark }
+        let made = Made::new(store.clone());
+        HeadAppender { store, batch: Batch::default(), bounds, made, mark }
     }
 
     /// The first sample ever sets the bounds.
@@ -201,7 +217,11 @@ impl Appender for HeadAppender {
         if bytes as u64 > max {
             return Err(AppendError::Refused(format!("its labels have {bytes} bytes of at most {max}")));
         }
-        head.find_or_create(labels).map(|found| found.handle)
+        let (found, is_new) = head.find_or_create(labels)?;
+        if is_new {
+            self.made.note(found.handle);
+        }
+        Ok(found.handle)
     }
 
     fn find_series(&mut self, labels: &Labels) -> Option<SeriesHandle> {
@@ -209,39 +229,7 @@ impl Appender for HeadAppender {
     }
 
     fn append_floats(&mut self, batch: FloatBatch<'_>, outcomes: &mut Vec<Outcome>) {
-        outcomes.clear();
-        if batch.series.is_empty() {
-            return;
-        }
-        self.initialise(batch.timestamps.at(0));
-        outcomes.reserve(batch.series.len());
-        self.batch.floats.reserve(batch.series.len());
-        let store = self.store.clone();
-        let mut markers = Vec::new();
-        let mut i = 0;
-        while i < batch.series.len() {
-            let (page_number, _) = place(batch.series[i].slot);
-            let Some(page) = store.head.slots.page(page_number) else {
-                outcomes.push(Outcome::UnknownSeries);
-                i += 1;
-                continue;
-            };
-            let mut page = page.lock();
-            while i < batch.series.len() && place(batch.series[i].slot).0 == page_number {
-                let outcome = self.judge_float(&mut page, &batch, i, &mut markers);
-                outcomes.push(outcome);
-                i += 1;
-            }
-        }
-        for &(n, ref histogram) in &markers {
-            let sample = HistogramSample {
-                series: batch.series[n],
-                timestamp_ms: batch.timestamps.at(n),
-                start_timestamp_ms: batch.start_timestamps.map_or(0, |starts| starts[n]),
-                value: histogram.clone(),
-            };
-            outcomes[n] = self.append_histogram(sample);
-        }
+        self.judge_floats(batch, outcomes);
         for outcome in outcomes.iter().filter(|outcome| !outcome.is_ok()) {
             self.count(outcome, false);
         }
@@ -251,7 +239,7 @@ impl Appender for HeadAppender {
         outcomes.clear();
         for sample in samples {
             self.initialise(sample.timestamp_ms);
-            let outcome = self.append_histogram(sample);
+            let outcome = self.append_histogram(sample, false);
             self.count(&outcome, true);
             outcomes.push(outcome);
         }
@@ -277,23 +265,22 @@ impl Appender for HeadAppender {
                     values: &[0.0],
                     in_order_only: true,
                 };
-                self.append_floats(batch, &mut outcomes);
+                self.judge_floats(batch, &mut outcomes);
                 outcomes.pop().unwrap_or(Outcome::UnknownSeries)
             }
             Some(value) => {
                 self.initialise(start_timestamp_ms);
-                let value = empty_like(value);
-                self.append_histogram(HistogramSample {
+                let sample = HistogramSample {
                     series,
                     timestamp_ms: start_timestamp_ms,
                     start_timestamp_ms: 0,
-                    value,
-                })
+                    value: reset_like(value),
+                };
+                self.append_histogram(sample, true)
             }
         };
         match outcome {
-            Outcome::OutOfOrder | Outcome::AcceptedOutOfOrder | Outcome::TooOld => Outcome::StartOutOfOrder,
-            Outcome::DuplicateTimestamp { .. } => Outcome::StartOutOfOrder,
+            Outcome::OutOfOrder | Outcome::DuplicateTimestamp { .. } => Outcome::StartOutOfOrder,
             other => other,
         }
     }
@@ -330,7 +317,9 @@ impl Appender for HeadAppender {
     }
 
     fn commit(self: Box<Self>) -> Result<Durability, StorageError> {
-        let HeadAppender { store, batch, mark, .. } = *self;
+        let HeadAppender { store, mut batch, made, mark, .. } = *self;
+        // What is left of series that are taken back says nothing.
+        batch.forget(&made.take_back());
         let result = store.commit(batch);
         drop(mark);
         result
@@ -342,14 +331,50 @@ impl Appender for HeadAppender {
 }
 
 impl HeadAppender {
-    /// Notes how late a sample is that does not come in order, taken or not.
-    fn observe_lateness(&self, t: i64, outcome: &Outcome) {
-        let late = matches!(
-            outcome,
-            Outcome::AcceptedOutOfOrder | Outcome::TooOld | Outcome::OutOfOrder | Outcome::OutOfBounds
-        );
-        if late {
-            let delta_ms = self.bounds.head_max.saturating_sub(t);
+    /// As [`Appender::append_floats`], counting nothing.
+    fn judge_floats(&mut self, batch: FloatBatch<'_>, outcomes: &mut Vec<Outcome>) {
+        outcomes.clear();
+        if batch.series.is_empty() {
+            return;
+        }
+        self.initialise(batch.timestamps.at(0));
+        outcomes.reserve(batch.series.len());
+        self.batch.floats.reserve(batch.series.len());
+        let store = self.store.clone();
+        let mut markers = Vec::new();
+        let mut i = 0;
+        while i < batch.series.len() {
+            let (page_number, _) = place(batch.series[i].slot);
+            let Some(page) = store.head.slots.page(page_number) else {
+                outcomes.push(Outcome::UnknownSeries);
+                i += 1;
+                continue;
+            };
+            let mut page = page.lock();
+            while i < batch.series.len() && place(batch.series[i].slot).0 == page_number {
+                let outcome = self.judge_float(&mut page, &batch, i, &mut markers);
+                outcomes.push(outcome);
+                i += 1;
+            }
+        }
+        for &(n, ref histogram) in &markers {
+            let sample = HistogramSample {
+                series: batch.series[n],
+                timestamp_ms: batch.timestamps.at(n),
+                start_timestamp_ms: batch.start_timestamps.map_or(0, |starts| starts[n]),
+                value: histogram.clone(),
+            };
+            outcomes[n] = self.append_histogram(sample, batch.in_order_only);
+        }
+    }
+
+    /// Notes how late a sample is that does not come in order, taken or not. As
+    /// upstream: not of samples that are out of all bounds, and not of those that
+    /// were to come in order where others need not.
+    fn observe_lateness(&self, t: i64, outcome: &Outcome, in_order_only: bool) {
+        let late = matches!(outcome, Outcome::AcceptedOutOfOrder | Outcome::TooOld | Outcome::OutOfOrder);
+        let delta_ms = self.bounds.head_max.saturating_sub(t);
+        if late && delta_ms > 0 && !(in_order_only && self.bounds.ooo_window > 0) {
             self.store.metrics.ooo_delta.observe(delta_ms as f64 / 1000.0);
         }
     }
@@ -389,7 +414,10 @@ impl HeadAppender {
             }
             Newest::Histogram => Outcome::DuplicateTimestamp { existing: Existing::Histogram },
         });
-        self.observe_lateness(t, &outcome);
+        self.observe_lateness(t, &outcome, batch.in_order_only);
+        if outcome != Outcome::OutOfBounds {
+            page.hot[i].flags &= !flag::FRESH;
+        }
         if let Outcome::Accepted | Outcome::AcceptedOutOfOrder = outcome {
             page.hot[i].flags &= !flag::CONDEMNED;
             let starts = &mut self.batch.starts;
@@ -409,7 +437,7 @@ impl HeadAppender {
         outcome
     }
 
-    fn append_histogram(&mut self, sample: HistogramSample) -> Outcome {
+    fn append_histogram(&mut self, sample: HistogramSample, in_order_only: bool) -> Outcome {
         if let Err(error) = sample.value.validate() {
             return Outcome::InvalidHistogram(error);
         }
@@ -422,7 +450,7 @@ impl HeadAppender {
         }
         let t = sample.timestamp_ms;
         let last_t = page.last_t(i);
-        let outcome = self.bounds.judge(t, last_t, false, || {
+        let outcome = self.bounds.judge(t, last_t, in_order_only, || {
             let extra = page.cold[i].extra.as_ref().and_then(|extra| extra.histogram.as_ref());
             match (page.hot[i].flags & flag::HISTOGRAM != 0, extra) {
                 (true, Some(open)) if open.is_same(&sample.value) => Outcome::Unchanged,
@@ -433,7 +461,10 @@ impl HeadAppender {
                 }
             }
         });
-        self.observe_lateness(t, &outcome);
+        self.observe_lateness(t, &outcome, in_order_only);
+        if outcome != Outcome::OutOfBounds {
+            page.hot[i].flags &= !flag::FRESH;
+        }
         if let Outcome::Accepted | Outcome::AcceptedOutOfOrder = outcome {
             page.hot[i].flags &= !flag::CONDEMNED;
             self.batch.histograms.push(PendingHistogram {
@@ -450,16 +481,19 @@ impl HeadAppender {
     }
 }
 
-/// An empty histogram of the same kind and layout rules.
-fn empty_like(value: &HistogramValue) -> HistogramValue {
+/// An empty histogram of the same kind and layout rules, with which counting begins.
+fn reset_like(value: &HistogramValue) -> HistogramValue {
+    let counter_reset_hint = CounterResetHint::CounterReset;
     match value {
         HistogramValue::Integer(h) => HistogramValue::Integer(Histogram {
+            counter_reset_hint,
             schema: h.schema,
             zero_threshold: h.zero_threshold,
             custom_values: h.custom_values.clone(),
             ..Histogram::default()
         }),
         HistogramValue::Float(h) => HistogramValue::Float(FloatHistogram {
+            counter_reset_hint,
             schema: h.schema,
             zero_threshold: h.zero_threshold,
             custom_values: h.custom_values.clone(),

@@ -8,6 +8,7 @@
 
 use std::sync::atomic::Ordering;
 
+use model::SeriesHandle;
 use roaring::RoaringBitmap;
 
 use super::Head;
@@ -290,6 +291,26 @@ impl Head {
 
     /// Removes the series that are still condemned.
     fn sweep(&self, slots: &RoaringBitmap) -> Vec<u64> {
+        self.remove(slots, |page, i, _| page.hot[i].flags & flag::CONDEMNED != 0)
+    }
+
+    /// Removes series that a batch made and that are still fresh: as nobody had a
+    /// sample accepted for them, nobody will add one. Answers their numbers, ascending.
+    pub(super) fn take_back(&self, mut made: Vec<SeriesHandle>) -> Vec<u64> {
+        made.sort_unstable_by_key(|handle| handle.slot);
+        let slots: RoaringBitmap = made.iter().map(|handle| handle.slot).collect();
+        let mut removed = self.remove(&slots, |page, i, slot| {
+            let of_batch = made.binary_search_by_key(&slot, |handle| handle.slot).map(|at| made[at]);
+            page.hot[i].flags & flag::FRESH != 0 && of_batch.is_ok_and(|handle| page.is_tenant(i, handle))
+        });
+        removed.sort_unstable();
+        self.unlogged.lock().retain(|(series_ref, _)| removed.binary_search(&series_ref.0).is_err());
+        removed
+    }
+
+    /// Removes the series without a sample of some slots that are due when their page
+    /// is locked. Answers their numbers.
+    fn remove(&self, slots: &RoaringBitmap, is_due: impl Fn(&PageData, usize, u32) -> bool) -> Vec<u64> {
         let mut creation = self.creation.lock();
         let mut gone = RoaringBitmap::new();
         let mut pairs: Vec<(u32, u32)> = Vec::new();
@@ -301,7 +322,7 @@ impl Head {
             let (page, i) = self.slots.of(slot);
             let mut page = page.lock();
             let hot = &page.hot[i];
-            if hot.series_ref == 0 || hot.flags & flag::CONDEMNED == 0 || !page.is_bare(i) {
+            if hot.series_ref == 0 || !is_due(&page, i, slot) || !page.is_bare(i) {
                 continue;
             }
             stale += i64::from(hot.flags & flag::STALE != 0);

@@ -212,7 +212,9 @@ impl OpenHistogram {
                 let old = (!self.closed).then(|| self.chunk(series_ref, bytes, self.last_t));
                 self.min_ms = t;
                 self.next_at = range_end(t, rules.range_ms);
-                self.estimated = false;
+                // As upstream: a chunk that begins because the layout changed is not
+                // estimated anew if the one before it was.
+                self.estimated &= !cut;
                 self.closed = false;
                 old
             }
@@ -369,4 +371,48 @@ fn same_float(a: &FloatHistogram, b: &FloatHistogram) -> bool {
                     == side(&b.positive_spans, &b.positive_buckets)
                 && side(&a.negative_spans, &a.negative_buckets)
                     == side(&b.negative_spans, &b.negative_buckets))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: ChunkRules =
+        ChunkRules { samples: 120, range_ms: 7_200_000, xor2: false, starts: false, histogram_starts: false };
+
+    /// Forty buckets that grow faster each time.
+    fn growing(n: i64, schema: i32) -> HistogramValue {
+        let counts: Vec<i64> = (0..40).map(|bucket| n * n * (bucket % 7 + 1) * 1000).collect();
+        let deltas = counts.iter().scan(0, |before, &count| Some(count - std::mem::replace(before, count)));
+        HistogramValue::Integer(Histogram {
+            schema,
+            count: counts.iter().sum::<i64>() as u64,
+            positive_spans: [Span { offset: 0, length: 40 }].as_slice().into(),
+            positive_buckets: deltas.collect(),
+            ..Histogram::default()
+        })
+    }
+
+    #[test]
+    fn a_chunk_that_begins_with_a_new_layout_is_not_estimated_anew() {
+        let mut open = OpenHistogram::new(&growing(1, 0), 0, 0, &RULES);
+        let mut n = 1;
+        let mut push = |open: &mut OpenHistogram, schema: i32| {
+            n += 1;
+            open.push(1, n * 1000, 0, &growing(n, schema), &RULES)
+        };
+        while !open.estimated {
+            assert!(push(&mut open, 0).is_none());
+        }
+        assert!(open.next_at < RULES.range_ms);
+        assert!(push(&mut open, 1).is_some(), "another schema, another chunk");
+        assert_eq!((open.estimated, open.next_at), (true, RULES.range_ms));
+        let ended = loop {
+            if let Some(ended) = push(&mut open, 1) {
+                break ended;
+            }
+        };
+        assert!(ended.bytes.len() >= 2 * TARGET_BYTES, "{}", ended.bytes.len());
+        assert!(!open.estimated, "one that was ended for its size");
+    }
 }

@@ -72,6 +72,9 @@ pub(crate) mod flag {
     pub(crate) const EVER_HISTOGRAM: u8 = 16;
     /// Samples of the series were deleted by tombstones.
     pub(crate) const DELETED: u8 = 32;
+    /// Made by a batch under way that put no sample into it yet, and seen by nobody
+    /// else: it goes with the batch.
+    pub(crate) const FRESH: u8 = 64;
 }
 
 /// A full chunk in a head chunk file.

@@ -69,7 +69,7 @@ impl Store {
         let late_result = if late.is_empty() { Ok(()) } else { self.apply_late(late, &rules).map(drop) };
         drop(apply);
         for pending in batch.exemplars.drain(..) {
-            self.add_exemplar(pending.slot, pending.exemplar);
+            self.add_exemplar(pending.slot, Some(pending.series_ref), pending.exemplar);
         }
         self.write_closing(&closing)?;
         late_result
@@ -154,7 +154,7 @@ impl Parked {
             return Err(AppendError::Refused("the log is still being read".to_owned()));
         }
         if let Some((store, handles)) = &mut state.open {
-            handles.push(Some(store.head.find_or_create(labels)?.handle));
+            handles.push(Some(store.head.find_or_create(labels)?.0.handle));
         }
         let n = state.series.len() as u32;
         state.bytes += bytes;

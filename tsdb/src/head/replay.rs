@@ -357,7 +357,7 @@ impl<'a> Replay<'a> {
                 timestamp_ms: entry.timestamp_ms,
                 has_timestamp: true,
             };
-            self.store.add_exemplar(slot, exemplar);
+            self.store.add_exemplar(slot, None, exemplar);
         }
     }
 

@@ -61,35 +61,35 @@ impl Head {
             if series_ref == 0 || !labels::equal(tables, page.packed_labels(i), labels) {
                 return None;
             }
-            page.hot[i].flags &= !flag::CONDEMNED;
+            page.hot[i].flags &= !(flag::CONDEMNED | flag::FRESH);
             let handle = SeriesHandle { slot, generation: generation(series_ref) };
             Some(Found { handle, series_ref: SeriesRef(series_ref) })
         })
     }
 
     /// The series with these labels, made if it does not exist and noted as
-    /// not logged.
-    pub(crate) fn find_or_create(&self, labels: &Labels) -> Result<Found, AppendError> {
+    /// not logged; whether it was made. What was made is fresh.
+    pub(crate) fn find_or_create(&self, labels: &Labels) -> Result<(Found, bool), AppendError> {
         if labels.is_empty() {
             return Err(AppendError::EmptyLabels);
         }
         let hash = labels_hash(labels);
         if let Some(found) = self.find_hashed(labels, hash) {
-            return Ok(found);
+            return Ok((found, false));
         }
         if let Some(name) = labels.duplicate_name() {
             return Err(AppendError::DuplicateLabel(name.to_owned()));
         }
         let mut creation = self.creation.lock();
         if let Some(found) = self.find_hashed(labels, hash) {
-            return Ok(found);
+            return Ok((found, false));
         }
         let series = self.counts.series.load(Ordering::Relaxed);
         if let Some(max) = self.rules.load().max_series.filter(|&max| series >= max) {
             return Err(AppendError::Refused(format!("{series} series of at most {max} exist")));
         }
         let series_ref = creation.last_ref + 1;
-        self.create(&mut creation, labels, hash, series_ref, true)
+        self.create(&mut creation, labels, hash, series_ref, true).map(|made| (made, true))
     }
 
     /// The series with these labels, made under a number that the log knows if it
@@ -144,7 +144,13 @@ impl Head {
             labels.iter().map(|l| (tables.names.acquire(l.name), tables.values.acquire(l.value))).collect()
         };
         let (page, i) = self.slots.of(slot);
-        page.lock().settle(i, series_ref, &pairs);
+        {
+            let mut page = page.lock();
+            page.settle(i, series_ref, &pairs);
+            if log {
+                page.hot[i].flags |= flag::FRESH;
+            }
+        }
         if log {
             // Before anybody can find the series, so that its record is written
             // before any sample of it.

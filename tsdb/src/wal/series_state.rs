@@ -47,7 +47,8 @@ pub fn read_series_state(fs: &dyn Fs, wal_dir: &Path) -> Result<Option<SeriesSta
 /// # Errors
 /// The file cannot be written or renamed; the old one stays.
 pub fn write_series_state(fs: &dyn Fs, wal_dir: &Path, state: &SeriesState) -> Result<(), FileError> {
-    let bytes = serde_json::to_vec(state).expect("numbers always serialize into memory");
+    let mut bytes = serde_json::to_vec(state).expect("numbers always serialize into memory");
+    bytes.push(b'\n');
     crate::block::replace_file(fs, wal_dir, FILE_NAME, &bytes).map(|_| ())
 }
 
@@ -122,7 +123,7 @@ mod tests {
         let state = SeriesState { last_series_id: 7, last_wal_segment: 3, clean_shutdown: true };
         write_series_state(&RealFs, dir.path(), &state).expect("a file");
         let text = std::fs::read_to_string(dir.path().join(FILE_NAME)).expect("a file");
-        assert_eq!(text, r#"{"last_series_id":7,"last_wal_segment":3,"clean_shutdown":true}"#);
+        assert_eq!(text, "{\"last_series_id\":7,\"last_wal_segment\":3,\"clean_shutdown\":true}\n");
         assert_eq!(read_series_state(&RealFs, dir.path()).expect("readable"), Some(state));
         std::fs::write(dir.path().join(FILE_NAME), "{").expect("a file");
         assert_eq!(read_series_state(&RealFs, dir.path()).expect("readable"), None);

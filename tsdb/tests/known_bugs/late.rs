@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::admin::TsdbAdmin;
+use model::admin::{TsdbAdmin, TsdbStatus};
 use model::memory::Accountant;
 use model::metrics::Registry;
-use model::{Appendable, Durability, Env, FloatBatch, Fs, Labels, Outcome, TimeRange, Timestamps};
+use model::{Appendable, Durability, Env, FloatBatch, Fs, Labels, Outcome, SeriesRef, TimeRange, Timestamps};
 use testkit::TestClock;
 use testkit::disk::SimDisk;
-use tsdb::wal::record::{decode_histograms, decode_samples};
-use tsdb::wal::{Decompressor, LogReader, ReadMode, Step, list_segments};
-use tsdb::{Db, ReplayCell};
+use tsdb::wal::record::{RefSample, decode_histograms, decode_samples, put_samples};
+use tsdb::wal::{
+    Compressor, Decompressor, LogReader, LogWriter, LogWriterOptions, ReadMode, Step, list_segments,
+};
+use tsdb::{Compression, Db, ReplayCell};
 
 use crate::db_support::{append, equal, floats, labels};
 use crate::life_support::{HOUR, MINUTE, START, check, everything, life_for, new_disk, opening, try_open};
@@ -220,6 +222,68 @@ fn what_the_late_log_lacks_is_taken_from_the_other() {
     disk.remove_dir_all(Path::new("/data/wbl")).unwrap();
     let without = everything(&try_open(&disk, &options, 2).unwrap());
     assert_eq!(without[&series], want[&series], "without any late log");
+}
+
+/// A late log that another program wrote has no mark. Its writer acknowledges nothing
+/// before both logs have it, so nothing is looked for in the other: a late sample that
+/// was cut into a block, deleted there and cleaned away would come back.
+#[test]
+fn another_programs_late_log_brings_nothing_back() {
+    let (disk, options) = (new_disk(), opening(true));
+    let (series, clock) = (labels("m", &[]), labels("clock", &[]));
+    let db = try_open(&disk, &options, 1).unwrap();
+    append(&db, &clock, START + 2 * HOUR, 0.0);
+    append(&db, &series, START + 2 * HOUR, 1.0);
+    for n in 1..40 {
+        let t = START + 2 * HOUR - n * MINUTE;
+        assert_eq!(append(&db, &series, t, 2.0), Outcome::AcceptedOutOfOrder);
+    }
+    // The window closes: what came late is cut into blocks, the log keeps its samples.
+    let closed =
+        model::admin::RuntimeSettings { out_of_order_window: Duration::ZERO, ..options.runtime.clone() };
+    db.apply(&closed).unwrap();
+    for _ in 0..3 {
+        db.maintain().unwrap();
+    }
+    assert!(!db.blocks().unwrap().is_empty());
+    let gone = TimeRange::new(START, START + 2 * HOUR - 1);
+    db.delete_series(gone, &[vec![equal("__name__", "m")]]).unwrap();
+    db.clean_tombstones().unwrap();
+    let left = [START + 2 * HOUR];
+    assert_eq!(times_of(&db, &series), left);
+    drop(db);
+    for empty in [true, false] {
+        let disk = disk.after_kill();
+        for path in late_log(&disk) {
+            disk.remove_file(&path).unwrap();
+        }
+        // As the other leaves it: an empty segment, or one with samples of its own.
+        let fs: Arc<dyn Fs> = Arc::new(disk.clone());
+        let mut log =
+            LogWriter::open(fs, Path::new("/data/wbl"), LogWriterOptions { segment_bytes: 64 << 10 })
+                .unwrap();
+        if !empty {
+            let mut record = Vec::new();
+            let late = RefSample {
+                series: SeriesRef(2),
+                timestamp_ms: START + HOUR,
+                start_timestamp_ms: 0,
+                value: 9.0,
+            };
+            put_samples(&mut record, [late]);
+            log.log([Compressor::new(Compression::None).compress(&record)]).unwrap();
+        }
+        drop(log);
+        let want = if empty { left.to_vec() } else { vec![START + HOUR, left[0]] };
+        for start in 2..5 {
+            let db = try_open(&disk, &options, start).unwrap();
+            assert_eq!(times_of(&db, &series), want, "empty: {empty}, start {start}");
+            // What is acknowledged from here on is found as always.
+            if start == 3 {
+                append(&db, &clock, START + 2 * HOUR + MINUTE, 0.0);
+            }
+        }
+    }
 }
 
 /// What comes while the log is read turns out to be late only then. It was logged, so

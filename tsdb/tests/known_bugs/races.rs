@@ -12,9 +12,8 @@ use crate::db_support::{append_many, equal, floats, labels, select};
 use crate::life_support::{MINUTE, START, new_disk, opening, size, try_open};
 
 /// 19134: the cache of the head's chunks answered with samples of another chunk after
-/// a truncation. 15317, 9856, 7560, 7526, 9081: races of appends, series that come and
-/// go, truncation and compaction. Queries run all the time, and what they answer was
-/// given to that series at that time.
+/// a truncation. Appends, series that come and go, truncation and compaction race with
+/// queries, and what these answer was given to that series at that time.
 #[test]
 fn issue_19134_queries_during_truncation_answer_what_was_given() {
     let (disk, options) = (new_disk(), opening(false));

@@ -62,7 +62,7 @@ pub(crate) fn decode(record: &[u8], all: &mut Vec<Decoded>) -> Result<(), Damage
         }
         RecordType::Histograms | RecordType::CustomHistograms | RecordType::HistogramsV2 => {
             let mut found = Vec::new();
-            let result = record::decode_histograms(record, &mut found).map(|_| ());
+            let result = record::decode_histograms(record, &mut found).map(say_skipped);
             last_or_new!(all, Histograms).extend(found.into_iter().map(|entry| RefHistogramValue {
                 series: entry.series,
                 t: entry.timestamp_ms,
@@ -73,7 +73,7 @@ pub(crate) fn decode(record: &[u8], all: &mut Vec<Decoded>) -> Result<(), Damage
         }
         RecordType::FloatHistograms | RecordType::CustomFloatHistograms | RecordType::FloatHistogramsV2 => {
             let mut found = Vec::new();
-            let result = record::decode_float_histograms(record, &mut found).map(|_| ());
+            let result = record::decode_float_histograms(record, &mut found).map(say_skipped);
             last_or_new!(all, Histograms).extend(found.into_iter().map(|entry| RefHistogramValue {
                 series: entry.series,
                 t: entry.timestamp_ms,
@@ -86,6 +86,13 @@ pub(crate) fn decode(record: &[u8], all: &mut Vec<Decoded>) -> Result<(), Damage
         RecordType::Exemplars => record::decode_exemplars(record, last_or_new!(all, Exemplars)),
         RecordType::Metadata => record::decode_metadata(record, last_or_new!(all, Metadata)),
         RecordType::MmapMarkers => record::decode_mmap_markers(record, last_or_new!(all, Markers)),
+    }
+}
+
+/// So many histograms of a record have a schema that nobody knows.
+fn say_skipped(skipped: usize) {
+    if skipped > 0 {
+        tracing::warn!(skipped, "histograms of an unknown schema in the log are passed over");
     }
 }
 
