@@ -229,7 +229,7 @@ fn a_sample_out_of_bounds_makes_no_series() {
     let mut settings = options(dir.path()).runtime;
     settings.out_of_order_window = Duration::from_secs(1800);
     model::admin::TsdbAdmin::apply(&*db, &settings).unwrap();
-    assert_eq!(append(&db, &labels("too_old", &[]), now - HOUR, 1.0), Outcome::TooOld);
+    assert_eq!(append(&db, &labels("too_old", &[]), now - HOUR - 1, 1.0), Outcome::TooOld);
     assert_eq!(in_head(&db).0, 3);
 }
 
@@ -286,7 +286,14 @@ fn a_start_is_never_a_late_sample() {
     appender.commit().unwrap();
     let columns = &select(&db, everything(), TimeRange::ALL)[0].1;
     assert_eq!(columns.timestamps_ms, [HOUR, 2 * HOUR]);
-    assert_eq!(columns.histograms[0].counter_reset_hint, model::CounterResetHint::CounterReset);
+    let request = model::SelectRequest::new(everything(), TimeRange::ALL);
+    let mut headers = Vec::new();
+    let each = &mut |_: &Labels, chunks: Vec<model::query::RawChunk>| {
+        headers.extend(chunks.iter().map(|chunk| chunk.bytes[2]));
+        true
+    };
+    model::query::ChunkQueryable::chunks(&*db, &request, each).unwrap();
+    assert_eq!(headers[0], 0b1000_0000, "the chunk says that there was a reset before it");
     for family in registry.gather() {
         let refused = ["out_of_order_samples_total", "too_old_samples_total", "out_of_bound_samples_total"];
         if refused.iter().any(|name| family.name == format!("prometheus_tsdb_{name}")) {

@@ -482,7 +482,7 @@ fn a_clean_stop_notes_how_far_numbers_went() {
     db.close().unwrap();
     drop(db);
     let state = std::fs::read_to_string(dir.path().join("wal/series_state.json")).unwrap();
-    assert_eq!(state, r#"{"last_series_id":5,"last_wal_segment":0,"clean_shutdown":true}"#);
+    assert_eq!(state.trim_end(), r#"{"last_series_id":5,"last_wal_segment":0,"clean_shutdown":true}"#);
     // What comes early gets numbers behind those.
     let db =
         open_early(options, |store| drop(append_to(&*store, &[(labels("m", &[("n", "9")]), 2000, 1.0)])));
