@@ -16,6 +16,7 @@ mod destination;
 mod dial;
 mod dials;
 mod exchange;
+mod gate;
 mod head;
 pub(crate) mod jwt;
 mod oauth2;

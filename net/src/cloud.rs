@@ -13,11 +13,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
+use config::HttpClientConfig;
+use config::http_client::ProxyConfig;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 
-use crate::client::HttpClient;
-use crate::error::io_text;
+use crate::client::{ClientOptions, HttpClient};
+use crate::error::{BuildError, io_text};
 
 /// Most bytes of an answer with credentials.
 const ANSWER_MAX: usize = 1 << 20;
@@ -79,6 +81,13 @@ impl Answer {
     fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).trim().to_owned()
     }
+}
+
+/// A client for requests to services of a cloud that no block configures: the
+/// environment names the proxy, as for every program in Go.
+pub(crate) fn surrounding_client(options: &ClientOptions) -> Result<HttpClient, BuildError> {
+    let proxy = ProxyConfig { proxy_from_environment: true, ..ProxyConfig::default() };
+    HttpClient::new(&HttpClientConfig { proxy, ..HttpClientConfig::default() }, options.plain())
 }
 
 /// Sends a request and reads the whole answer, whatever its status.

@@ -1,5 +1,7 @@
 //! XML answers as a small tree: what Eureka and AWS send.
 
+use std::ops::Range;
+
 use quick_xml::Reader;
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesStart, Event};
@@ -19,8 +21,8 @@ pub struct Element {
     pub name: String,
     /// The text right inside it.
     pub text: String,
-    /// The same as written, with its references.
-    pub raw: String,
+    /// Where in the document its content stands.
+    content: Range<usize>,
     attributes: Vec<(String, String)>,
     /// The elements right inside it, in order.
     pub children: Vec<Element>,
@@ -37,31 +39,33 @@ impl Element {
         let mut reader = Reader::from_str(text);
         // The elements that are open, the document itself below them.
         let mut open = vec![Element::default()];
+        let position = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
         loop {
+            let before = position(reader.buffer_position());
             let event = reader.read_event().map_err(|error| malformed(error.to_string()))?;
+            let after = position(reader.buffer_position());
             let top = open.last_mut().expect("the document is open until its end");
             match event {
                 Event::Start(start) => {
                     if open.len() >= DEPTH_MAX {
                         return Err(malformed(format!("more than {DEPTH_MAX} elements inside each other")));
                     }
-                    open.push(Element::from_start(&start));
+                    open.push(Element { content: after..after, ..Element::from_start(&start) });
                 }
                 Event::Empty(start) => top.children.push(Element::from_start(&start)),
                 Event::End(_) => {
-                    let closed = open.pop().expect("the reader checks that ends have starts");
+                    let mut closed = open.pop().expect("the reader checks that ends have starts");
+                    closed.content.end = before;
                     let parent = open.last_mut().expect("the reader checks that ends have starts");
                     parent.children.push(closed);
                 }
                 Event::Text(text) => {
                     let text = text.decode().map_err(|error| malformed(error.to_string()))?;
                     top.text.push_str(&text);
-                    top.raw.push_str(&text);
                 }
                 Event::CData(text) => {
                     let text = text.decode().map_err(|error| malformed(error.to_string()))?;
                     top.text.push_str(&text);
-                    top.raw.push_str(&format!("<![CDATA[{text}]]>"));
                 }
                 Event::GeneralRef(reference) => {
                     let char = reference.resolve_char_ref().map_err(|error| malformed(error.to_string()))?;
@@ -71,7 +75,6 @@ impl Element {
                         (None, Some(text)) => top.text.push_str(text),
                         (None, None) => return Err(malformed(format!("unknown entity {name}"))),
                     }
-                    top.raw.push_str(&format!("&{name};"));
                 }
                 Event::Eof => break,
                 Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {}
@@ -90,6 +93,13 @@ impl Element {
             attributes: attributes.map(|a| (text(a.key.local_name().as_ref()), text(&a.value))).collect(),
             ..Element::default()
         }
+    }
+
+    /// What stands inside it, as it is written in the document that it was
+    /// parsed from.
+    pub fn written<'a>(&self, document: &'a [u8]) -> &'a str {
+        let content = document.get(self.content.clone()).unwrap_or_default();
+        std::str::from_utf8(content).unwrap_or_default()
     }
 
     /// The first element inside of that name.
@@ -134,10 +144,13 @@ mod tests {
 
     #[test]
     fn documents_become_trees() {
-        let root = Element::parse(b"<a x='1'><!-- c --><n:b>t&lt;&#65;</n:b><c/><b>2</b></a>").unwrap();
+        let document = b"<a x='1'><!-- c --><n:b>t&lt;&#65;</n:b><c/><b>2</b><d> <e>1</e><![CDATA[<]]></d></a>";
+        let root = Element::parse(document).unwrap();
         assert_eq!((root.name.as_str(), root.attribute("x")), ("a", "1"));
         assert_eq!(root.text_of("b"), "t<A");
-        assert_eq!(root.child("b").unwrap().raw, "t&lt;&#65;");
+        assert_eq!(root.child("b").unwrap().written(document), "t&lt;&#65;");
+        assert_eq!(root.child("c").unwrap().written(document), "");
+        assert_eq!(root.child("d").unwrap().written(document), " <e>1</e><![CDATA[<]]>");
         assert_eq!(root.children("b").count(), 2);
         assert!(root.child("c").is_some());
     }

@@ -192,6 +192,30 @@ async fn large_heads_are_read_and_endless_ones_end() {
     })
     .await;
     assert_eq!(read(&client(options()), &url).await.unwrap(), "x");
+    // One that comes in many pieces costs no more; the connection serves on.
+    let (url, count) = scripted(move |mut stream| async move {
+        stream.set_nodelay(true).unwrap();
+        while request_of(&mut stream).await {
+            let head = format!("HTTP/1.1 200 OK\r\nX: {}\r\nContent-Length: 1\r\n\r\n", "y".repeat(1 << 20));
+            for piece in head.as_bytes().chunks(1000) {
+                stream.write_all(piece).await.unwrap();
+            }
+            stream.write_all(b"x").await.unwrap();
+        }
+    })
+    .await;
+    let patient = client(options());
+    for _ in 0..2 {
+        assert_eq!(read(&patient, &url).await.unwrap(), "x");
+    }
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+    let (url, _) = scripted(move |mut stream| async move {
+        request_of(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1x\r\n\r\n").await.unwrap();
+    })
+    .await;
+    let error = read(&client(options()), &url).await.unwrap_err();
+    assert!(error.ends_with("transport connection broken: bad Content-Length \"1x\""), "{error}");
     let (url, _) = scripted(move |mut stream| async move {
         request_of(&mut stream).await;
         stream.write_all(b"HTTP/1.1 200 OK\r\nX: ").await.unwrap();

@@ -235,7 +235,7 @@ async fn profiles_take_on_roles_with_what_other_profiles_have() {
         "[profile top]\nrole_arn = arn:top\nsource_profile = middle\nexternal_id = e\n[profile middle]\nrole_arn = arn:middle\n\
          source_profile = base\n[profile base]\naws_access_key_id = BK\naws_secret_access_key = s\n\
          [profile round]\nrole_arn = a\nsource_profile = robin\n[profile robin]\nrole_arn = a\nsource_profile = round\n\
-         [profile env]\nrole_arn = arn:env\ncredential_source = Environment\n[profile sso]\nsso_session = x\n",
+         [profile env]\nrole_arn = arn:env\ncredential_source = Environment\n",
     );
     let with = |profile: &str| sigv4(|config| config.profile = profile.to_owned());
     let sts = ("AWS_ENDPOINT_URL_STS", url.as_str());
@@ -249,8 +249,67 @@ async fn profiles_take_on_roles_with_what_other_profiles_have() {
     assert!(key_of(&world.issuer.seen()[2]).starts_with("EK/"));
     let fault = world.signed(&with("round"), &[sts]).await.unwrap_err();
     assert!(fault.ends_with("AWS profiles name each other in a circle"), "{fault}");
-    let fault = world.signed(&with("sso"), &[sts]).await.unwrap_err();
-    assert!(fault.contains("uses sso_session, which is not supported"), "{fault}");
+}
+
+/// Where the token of `key` is kept: the name is its SHA-1.
+fn sso_file(key: &str) -> &'static str {
+    match key {
+        "corp" => ".aws/sso/cache/ee0bfd2552fbd840c02cc48b6e823320543c450f.json",
+        _ => ".aws/sso/cache/98383e6608d65e46b24bbd92582bc8d916605a21.json",
+    }
+}
+
+#[tokio::test]
+async fn tokens_of_single_sign_on_become_keys_of_a_role() {
+    let world = World::new(|seen| match (seen.method.as_str(), seen.path.split('?').next().unwrap()) {
+        ("GET", "/federation/credentials") if seen.header("x-amz-sso_bearer_token").starts_with("tok") => json(
+            r#"{"roleCredentials": {"accessKeyId": "SK", "secretAccessKey": "s", "sessionToken": "st",
+                "expiration": 1700003600000}}"#,
+        ),
+        ("POST", "/token") => json(r#"{"accessToken": "tok-2", "expiresIn": 3600, "refreshToken": "r2"}"#),
+        _ => status(401),
+    })
+    .await;
+    let url = world.issuer.url("/");
+    let variables = [("AWS_ENDPOINT_URL_SSO", url.as_str()), ("AWS_ENDPOINT_URL_SSO_OIDC", url.as_str())];
+    world.file(
+        ".aws/config",
+        "[profile new]\nsso_session = corp\nsso_account_id = 12\nsso_role_name = r o\n\
+         [sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp\n\
+         [profile old]\nsso_region = eu-west-1\nsso_start_url = https://x\nsso_account_id = 1\nsso_role_name = r\n\
+         [profile half]\nsso_region = eu-west-1\n[profile lost]\nsso_session = gone\n",
+    );
+    let with = |profile: &str| sigv4(|config| config.profile = profile.to_owned());
+    let token = |token: &str, expires: &str, more: &str| {
+        format!("{{\"accessToken\": \"{token}\", \"expiresAt\": \"{expires}\"{more}}}")
+    };
+    // A token that is good is shown as it is.
+    world.file(sso_file("old"), &token("tok", "2023-11-15T00:00:00Z", ""));
+    let seen = world.signed(&with("old"), &variables).await.unwrap();
+    assert!(key_of(&seen).starts_with("SK/"));
+    assert_eq!(seen.header("x-amz-security-token"), "st");
+    assert!(world.issuer.seen()[0].path.ends_with("?role_name=r&account_id=1"), "{:?}", world.issuer.seen()[0]);
+    // One of a session that has ended is renewed, and kept for the next.
+    let more = ", \"clientId\": \"c\", \"clientSecret\": \"cs\", \"refreshToken\": \"r1\", \"startUrl\": \"u\"";
+    let path = world.file(sso_file("corp"), &token("tok-1", "2023-11-14T00:00:00Z", more));
+    world.signed(&with("new"), &variables).await.unwrap();
+    let asked: serde_json::Value = serde_json::from_str(&world.issuer.seen()[1].body).unwrap();
+    assert_eq!((asked["refreshToken"].as_str(), asked["grantType"].as_str()), (Some("r1"), Some("refresh_token")));
+    let kept: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    assert_eq!((kept["accessToken"].as_str(), kept["startUrl"].as_str()), (Some("tok-2"), Some("u")));
+    assert_eq!(kept["expiresAt"], "2023-11-14T23:13:20Z");
+    assert_eq!(world.issuer.seen()[2].header("x-amz-sso_bearer_token"), "tok-2");
+    // What cannot be used says why.
+    world.file(sso_file("old"), &token("tok", "2023-11-14T00:00:00Z", ""));
+    for (profile, want) in [
+        ("old", "the SSO session has expired or is invalid"),
+        ("half", "missing required configuration: sso_start_url, sso_account_id, sso_role_name"),
+        ("lost", "profile \"lost\" is configured to use SSO but is missing required configuration: sso-session"),
+    ] {
+        let fault = world.signed(&with(profile), &variables).await.unwrap_err();
+        assert!(fault.ends_with(want), "{fault}");
+        assert!(!fault.contains("tok"), "{fault}");
+    }
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use hyper::body::{Body as _, Incoming, SizeHint};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
+use super::gate::HeadGate;
 use super::head;
 use super::pool::{Http2Sender, Pool};
 use super::stream::{Ends, Stream};
@@ -28,7 +29,7 @@ const HEADERS_MAX: usize = 1024;
 /// So much of a body that nobody wants is read to save its connection.
 const DISCARDED_BYTES_MAX: u64 = 64 << 10;
 
-type Http1 = http1::Connection<TokioIo<Stream>, Full<Bytes>>;
+type Http1 = http1::Connection<TokioIo<HeadGate>, Full<Bytes>>;
 
 /// A connection under an exchange.
 struct Held {
@@ -78,7 +79,7 @@ pub(super) async fn over_http1(
         .max_buf_size(HEAD_BYTES_MAX)
         .max_header_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .handshake(TokioIo::new(stream))
+        .handshake(TokioIo::new(HeadGate::new(stream, HEAD_BYTES_MAX)))
         .await;
     let (mut sender, mut connection) = begun.map_err(|error| Fault::Exchange(error.to_string()))?;
     let mut is_over = false;
@@ -161,9 +162,10 @@ fn fault_of(error: &hyper::Error, connection: Http1, ends: Ends) -> Fault {
     if is_end && parts.read_buf.is_empty() {
         return Fault::Closed;
     }
+    let gate = parts.io.into_inner();
     if error.to_string().contains("content-length") {
-        // The head is gone by now: what it said cannot be told.
-        return Fault::Broken("bad Content-Length".to_owned());
+        let fault = head::content_length_fault(gate.head());
+        return Fault::Broken(fault.unwrap_or_else(|| "bad Content-Length".to_owned()));
     }
     if is_end || error.is_parse() {
         let fault = head::fault(&parts.read_buf, is_end);
@@ -221,8 +223,10 @@ impl Body {
                 Poll::Ready(Ok(())) => {
                     let Held { connection, pool, key, .. } = *held;
                     let parts = connection.into_parts();
-                    if parts.read_buf.is_empty() {
-                        pool.put_back(key, parts.io.into_inner());
+                    if parts.read_buf.is_empty()
+                        && let Some(stream) = parts.io.into_inner().into_stream()
+                    {
+                        pool.put_back(key, stream);
                     }
                     return;
                 }

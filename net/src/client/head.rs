@@ -42,6 +42,28 @@ pub(super) fn fault(bytes: &[u8], is_end: bool) -> Option<String> {
     is_end.then(|| "unexpected EOF".to_owned())
 }
 
+/// What is wrong with the length that a head says its body has.
+pub(super) fn content_length_fault(bytes: &[u8]) -> Option<String> {
+    let lines = Lines { rest: bytes, is_end: false }.skip(1).take_while(|line| !line.is_empty());
+    let lengths: Vec<String> = lines
+        .filter_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-length").then(|| value.trim_matches([' ', '\t']).to_owned())
+        })
+        .collect();
+    let first = lengths.first()?;
+    if lengths.iter().any(|length| length != first) {
+        let all: Vec<String> = lengths.iter().map(|length| quoted(length)).collect();
+        let all = all.join(" ");
+        return Some(format!("http: message cannot contain multiple Content-Length headers; got [{all}]"));
+    }
+    if first.is_empty() {
+        return Some("invalid empty Content-Length \"\"".to_owned());
+    }
+    let is_number = first.bytes().all(|b| b.is_ascii_digit()) && first.parse::<i64>().is_ok();
+    (!is_number).then(|| format!("bad Content-Length {}", quoted(first)))
+}
+
 /// Lines without their ends; one that has none counts where no more follows.
 struct Lines<'a> {
     rest: &'a [u8],
@@ -108,6 +130,19 @@ mod tests {
         ] {
             assert_eq!(fault(bytes.as_bytes(), is_end).as_deref(), Some(wanted), "{bytes}");
         }
+        for (headers, wanted) in [
+            ("Content-Length: abc", "bad Content-Length \"abc\""),
+            ("content-length: -1\r\nA: b", "bad Content-Length \"-1\""),
+            ("Content-Length: ", "invalid empty Content-Length \"\""),
+            (
+                "Content-Length: 1\r\nContent-Length: 2",
+                "http: message cannot contain multiple Content-Length headers; got [\"1\" \"2\"]",
+            ),
+        ] {
+            let head = format!("HTTP/1.1 200 OK\r\n{headers}\r\n\r\nContent-Length: body");
+            assert_eq!(content_length_fault(head.as_bytes()).as_deref(), Some(wanted), "{headers}");
+        }
+        assert_eq!(content_length_fault(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"), None);
         assert_eq!(fault(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n", false), None);
         assert_eq!(fault(b"HTT", false), None);
     }

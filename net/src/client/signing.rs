@@ -5,14 +5,14 @@ use std::path::PathBuf;
 
 use config::azuread::AzureAdConfig;
 use config::remote::{GoogleIamConfig, SigV4Config};
-use config::{HttpClientConfig, Secret};
+use config::Secret;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use http::{HeaderValue, Uri};
 use tokio::sync::Mutex;
 
 use super::redirect::Hop;
 use super::{ClientOptions, HttpClient};
-use crate::cloud::{CloudError, aws, azure, google};
+use crate::cloud::{CloudError, aws, azure, google, surrounding_client};
 use crate::error::{BuildError, Fault};
 
 /// The service that is signed for unless the block names another.
@@ -117,7 +117,7 @@ impl AwsSigner {
                 name => name.to_owned(),
             },
             source,
-            client: HttpClient::new(&HttpClientConfig::default(), options.plain())?,
+            client: surrounding_client(options)?,
             options: options.clone(),
             credentials: Mutex::default(),
         })

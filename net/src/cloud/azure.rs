@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use config::azuread::AzureAdConfig;
-use config::{HttpClientConfig, Secret};
+use config::Secret;
 use http::Method;
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
 use super::token::{IssuedToken, Renewal, TokenCell};
-use super::{CloudError, FORM, TIMEOUT, ask, form, secret_of};
+use super::{CloudError, FORM, TIMEOUT, ask, form, secret_of, surrounding_client};
 use crate::client::{ClientOptions, HttpClient, Variables, jwt, tls};
 
 /// The machine's own service.
@@ -109,7 +109,7 @@ impl Tokens {
         if let Grant::Form { proof: Proof::Certificate { path, key_path, .. }, .. } = &grant {
             certificate(path, key_path.as_deref())?;
         }
-        let client = HttpClient::new(&HttpClientConfig::default(), options.plain());
+        let client = surrounding_client(options);
         let client = client.map_err(|error| CloudError::Unusable(error.to_string()))?;
         let (scope, options) = (scope.to_owned(), options.clone());
         Ok(Tokens { grant, client, scope, options, token: Mutex::default() })

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 
 use self::external::ExternalAccount;
 use super::token::{IssuedToken, Renewal, TokenCell};
-use super::{CloudError, FORM, TIMEOUT, ask, form};
+use super::{CloudError, FORM, TIMEOUT, ask, form, surrounding_client};
 use crate::client::{ClientOptions, HttpClient, jwt};
 
 const TOKEN_URL: &str = "https://oauth2.googleapis.com/token";
@@ -123,7 +123,11 @@ impl Tokens {
         options: &ClientOptions,
         quota_project: String,
     ) -> Result<Tokens, CloudError> {
-        let client = HttpClient::new(&HttpClientConfig::default(), options.plain());
+        // The machine's own service is near: no proxy leads there.
+        let client = match &grant {
+            Grant::Machine { .. } => HttpClient::new(&HttpClientConfig::default(), options.plain()),
+            _ => surrounding_client(options),
+        };
         Ok(Tokens {
             grant,
             scope: scope.to_owned(),

@@ -11,10 +11,10 @@ use config::discovery::aws::{AwsRole, AwsSdConfig};
 use config::discovery::{Ec2SdConfig, LightsailSdConfig};
 use http::Method;
 
-use net::cloud::aws::{Account, Credentials, Signer, Source, endpoint};
+use net::cloud::aws::{Account, Credentials, Signer, Source};
 use net::xml::Element;
 
-use crate::client::{Answer, Client, headers_of};
+use crate::client::{Answer, Client, Patience, headers_of};
 use crate::group::TargetGroup;
 use crate::mechanism::{Context, DiscoveryError};
 use crate::polled::{Periodic, interval_of};
@@ -70,7 +70,7 @@ impl Service {
         Ok(region)
     }
 
-    /// Sends a signed POST to the service.
+    /// Sends a signed POST to the service, again where it says that it is busy.
     pub(crate) async fn post(
         &mut self,
         headers: &[(&str, &str)],
@@ -83,9 +83,10 @@ impl Service {
                 Some(self.source.credentials(&self.account, &region, self.client.http()).await?);
         }
         let credentials = self.credentials.as_ref().expect("they were set just now");
-        let url = endpoint(&self.endpoint, self.name, &region);
+        let url = self.source.endpoint(&self.endpoint, self.name, &region);
         let signer = Signer { credentials, region: &region, service: self.name, now_ms: now };
-        let answer = signed_post(&self.client, &signer, &url, headers, body).await?;
+        let ask = || signed_post(&self.client, &signer, &url, headers, body.clone());
+        let answer = PATIENCE.ask(ask, is_busy).await?;
         // Credentials that are refused are looked for anew the next time.
         if matches!(answer.status.as_u16(), 401 | 403) {
             self.credentials = None;
@@ -99,6 +100,35 @@ impl Service {
         let content_type = ("content-type", "application/x-www-form-urlencoded; charset=utf-8");
         answer_of(&self.post(&[content_type], form).await?)
     }
+}
+
+/// As the cloud's own clients are.
+const PATIENCE: Patience = Patience { attempts: 3, pause: Duration::from_millis(500) };
+/// Errors of a service that has too much to do.
+const BUSY: [&str; 14] = [
+    "BandwidthLimitExceeded",
+    "EC2ThrottledException",
+    "LimitExceededException",
+    "PriorRequestNotComplete",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "SlowDown",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+    "TransactionInProgressException",
+];
+
+fn is_busy(answer: &Answer) -> bool {
+    let status = answer.status.as_u16();
+    let says_so = || {
+        let document = Element::parse(&answer.body).unwrap_or_default();
+        BUSY.contains(&error_of(&document).text_of("Code"))
+    };
+    matches!(status, 500 | 502 | 503 | 504) || (status >= 400 && says_so())
 }
 
 async fn signed_post(
@@ -120,12 +150,17 @@ fn answer_of(answer: &Answer) -> Result<Element, DiscoveryError> {
         return Ok(Element::parse(&answer.body)?);
     }
     let document = Element::parse(&answer.body).unwrap_or_default();
-    let error = document.at(&["Errors", "Error"]).or(document.child("Error")).unwrap_or(&document);
+    let error = error_of(&document);
     let (code, message) = (error.text_of("Code"), error.text_of("Message"));
     Err(DiscoveryError::Request(format!(
         "https response error StatusCode: {}, api error {code}: {message}",
         answer.status.as_u16()
     )))
+}
+
+/// Where a refusal says what is wrong.
+fn error_of(document: &Element) -> &Element {
+    document.at(&["Errors", "Error"]).or(document.child("Error")).unwrap_or(document)
 }
 
 /// Endpoint, region and account of a block.
@@ -157,6 +192,10 @@ const PORT: i64 = 80;
 impl Periodic for AwsSdConfig {
     const NAME: &'static str = "aws";
     type Look = AnyService;
+
+    fn look_name(&self) -> &'static str {
+        self.role.0.map_or(Self::NAME, AwsRole::as_str)
+    }
 
     fn interval(&self) -> config::Duration {
         if self.refresh_interval.0 == 0 {

@@ -5,15 +5,20 @@
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
 
 use config::discovery::AzureSdConfig;
 use config::discovery::azure::AzureAuthentication;
 use model::Labels;
+use http::header::ACCEPT;
 use net::cloud::azure::{Tokens, Way};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
-use crate::client::{Client, null_as_empty, with_query};
+use crate::client::{Answer, Client, Patience, null_as_empty, with_query};
 use crate::group::TargetGroup;
 use crate::labels::{MetaLabels, single_group};
 use crate::mechanism::{Context, DiscoveryError};
@@ -27,6 +32,10 @@ const SCALE_SET_NETWORK: &str = "2018-10-01";
 /// Network cards that are kept, and for how many looks.
 const CARDS_MAX: usize = 5000;
 const CARD_LOOKS: i64 = 10;
+/// As the cloud's own clients are.
+const PATIENCE: Patience = Patience { attempts: 4, pause: Duration::from_millis(800) };
+/// Cards that are asked for at a time.
+const CARD_REQUESTS_MAX: usize = 32;
 /// Pages that are asked for at most.
 const PAGES_MAX: usize = 10_000;
 
@@ -39,13 +48,13 @@ struct Cloud {
 /// The cloud of a name.
 fn cloud(name: &str) -> Result<Cloud, DiscoveryError> {
     Ok(match name.to_ascii_uppercase().as_str() {
-        "AZURECLOUD" | "AZUREPUBLICCLOUD" => {
+        "AZURECLOUD" | "AZUREPUBLICCLOUD" | "AZUREGERMANCLOUD" => {
             Cloud { manager: "https://management.azure.com", login: "https://login.microsoftonline.com" }
         }
         "AZURECHINACLOUD" => {
             Cloud { manager: "https://management.chinacloudapi.cn", login: "https://login.chinacloudapi.cn" }
         }
-        "AZUREGOVERNMENT" | "AZUREUSGOVERNMENT" | "AZUREUSGOVERNMENTCLOUD" => Cloud {
+        "AZUREUSGOVERNMENT" | "AZUREUSGOVERNMENTCLOUD" => Cloud {
             manager: "https://management.usgovcloudapi.net",
             login: "https://login.microsoftonline.us",
         },
@@ -72,9 +81,9 @@ impl Periodic for AzureSdConfig {
         // Tokens are fetched without the block's settings, as upstream does.
         let scope = format!("{}/.default", cloud.manager);
         let tokens = Tokens::new(way_of(self), cloud.login, &scope, &context.client_options())?;
+        let client = Client::new(&self.http_client, context, interval_of(self.refresh_interval))?;
         Ok(Azure {
-            client: Client::new(&self.http_client, context, interval_of(self.refresh_interval))?,
-            tokens,
+            asked: Arc::new(Manager { client, tokens }),
             config: self.clone(),
             base: cloud.manager.to_owned(),
             cards: HashMap::new(),
@@ -101,13 +110,35 @@ fn way_of(config: &AzureSdConfig) -> Way {
 
 pub(crate) struct Azure {
     config: AzureSdConfig,
-    client: Client,
-    tokens: Tokens,
+    asked: Arc<Manager>,
     base: String,
     /// Network cards by id, and until when they are good.
     cards: HashMap<String, (Card, i64)>,
     context: Context,
 }
+
+/// The cloud's API, asked with tokens.
+struct Manager {
+    client: Client,
+    tokens: Tokens,
+}
+
+impl Manager {
+    async fn get<T: DeserializeOwned>(&self, url: &str) -> Result<T, DiscoveryError> {
+        let token = self.tokens.token().await;
+        let token =
+            token.map_err(|error| DiscoveryError::Request(format!("could not get a token: {error}")))?;
+        let authorization = format!("Bearer {}", token.expose());
+        let headers = [(ACCEPT.as_str(), "application/json"), ("Authorization", &*authorization)];
+        let is_temporary =
+            |answer: &Answer| matches!(answer.status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504);
+        let answer = PATIENCE.ask(|| self.client.get(url, &headers), is_temporary).await?;
+        answer.success(url)?.json()
+    }
+}
+
+/// Network cards by id; `None` for those that do not exist.
+type Cards = HashMap<String, Option<Card>>;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", bound = "T: DeserializeOwned")]
@@ -281,11 +312,11 @@ impl Azure {
                 .map_err(|error| told("could not get virtual machine scale set vms", error))?;
             machines.extend(of_set.into_iter().map(|machine| (machine, set.name.clone())));
         }
+        let incomplete = |error| told("unable to complete Azure service discovery", error);
+        let cards = self.cards(&machines).await.map_err(incomplete)?;
         let mut targets = Vec::new();
         for (machine, set) in &machines {
-            let target = self.target(machine, set).await;
-            targets
-                .extend(target.map_err(|error| told("unable to complete Azure service discovery", error))?);
+            targets.extend(self.target(machine, set, &cards).map_err(incomplete)?);
         }
         Ok(single_group("", targets))
     }
@@ -298,11 +329,11 @@ impl Azure {
         format!("/subscriptions/{}{group}/providers/Microsoft.Compute/{what}", self.config.subscription_id)
     }
 
-    async fn list<T: DeserializeOwned>(&mut self, path: &str) -> Result<Vec<T>, DiscoveryError> {
+    async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, DiscoveryError> {
         let mut url = with_query(&format!("{}{path}", self.base), [("api-version", COMPUTE)]);
         let mut items = Vec::new();
         for _ in 0..PAGES_MAX {
-            let page: Page<T> = self.get(&url).await?;
+            let page: Page<T> = self.asked.get(&url).await?;
             items.extend(page.value);
             if page.next_link.is_empty() {
                 break;
@@ -319,20 +350,12 @@ impl Azure {
         Ok(items)
     }
 
-    async fn get<T: DeserializeOwned>(&mut self, url: &str) -> Result<T, DiscoveryError> {
-        let token = self.tokens.token().await;
-        let token =
-            token.map_err(|error| DiscoveryError::Request(format!("could not get a token: {error}")))?;
-        let authorization = format!("Bearer {}", token.expose());
-        self.client.get_json(url, &[("Authorization", &authorization)]).await
-    }
-
     /// The target of a machine, `None` where it is not running.
-    async fn target(&mut self, machine: &Machine, set: &str) -> Result<Option<Labels>, DiscoveryError> {
+    fn target(&self, machine: &Machine, set: &str, cards: &Cards) -> Result<Option<Labels>, DiscoveryError> {
         let mut labels = self.labels(machine, set);
         for card in &machine.properties.network_profile.network_interfaces {
-            let Some(card) = self.card(&card.id, set, &machine.instance_id).await? else { return Ok(None) };
-            let Some(properties) = card.properties else { continue };
+            let Some(Some(card)) = cards.get(&card.id) else { return Ok(None) };
+            let Some(properties) = &card.properties else { continue };
             match properties.primary {
                 // Cards of machines that are switched off do not say.
                 None => return Ok(None),
@@ -371,15 +394,64 @@ impl Azure {
         labels
     }
 
-    /// A network card, `None` where it does not exist.
-    async fn card(&mut self, id: &str, set: &str, instance: &str) -> Result<Option<Card>, DiscoveryError> {
+    /// The network cards of all machines: those that are kept, and the others
+    /// asked for, many at a time.
+    async fn cards(&mut self, machines: &[(Machine, String)]) -> Result<Cards, DiscoveryError> {
         let now = self.context.clock.now_ms();
-        if let Some((card, until)) = self.cards.get(id)
-            && now < *until
-        {
-            self.context.metrics.azure_cache_hits.inc();
-            return Ok(Some(card.clone()));
+        let mut cards = Cards::new();
+        let mut asked = JoinSet::new();
+        let turns = Arc::new(Semaphore::new(CARD_REQUESTS_MAX));
+        for (machine, set) in machines {
+            for Id { id } in &machine.properties.network_profile.network_interfaces {
+                if let Some((card, until)) = self.cards.get(id)
+                    && now < *until
+                {
+                    self.context.metrics.azure_cache_hits.inc();
+                    cards.insert(id.clone(), Some(card.clone()));
+                } else if !cards.contains_key(id) {
+                    cards.insert(id.clone(), None);
+                    let (url, id) = (self.card_url(id, set, &machine.instance_id), id.clone());
+                    let (manager, turns) = (self.asked.clone(), turns.clone());
+                    asked.spawn(async move {
+                        let _turn = turns.acquire().await;
+                        (id, manager.get::<Card>(&url).await)
+                    });
+                }
+            }
         }
+        let life_ms = self.config.refresh_interval.0.saturating_mul(CARD_LOOKS);
+        while let Some(answered) = asked.join_next().await {
+            let Ok((id, card)) = answered else { continue };
+            match card {
+                Ok(card) => {
+                    if self.cards.len() >= CARDS_MAX {
+                        self.cards.retain(|_, (_, until)| now < *until);
+                    }
+                    if self.cards.len() < CARDS_MAX {
+                        self.cards.insert(id.clone(), (card.clone(), now.saturating_add(life_ms)));
+                    }
+                    cards.insert(id, Some(card));
+                }
+                Err(DiscoveryError::Status { status: http::StatusCode::NOT_FOUND, .. }) => {
+                    tracing::warn!(
+                        component = self.context.component(),
+                        discovery = "azure",
+                        config = self.context.set,
+                        name = id,
+                        err = "network interface does not exist",
+                        "Network interface does not exist"
+                    );
+                }
+                Err(error) => {
+                    let what = format!("failed to retrieve Interface {id} with error: {error}");
+                    return Err(DiscoveryError::Request(what));
+                }
+            }
+        }
+        Ok(cards)
+    }
+
+    fn card_url(&self, id: &str, set: &str, instance: &str) -> String {
         let (path, version) = match set {
             "" => (id.to_owned(), NETWORK),
             set => (
@@ -394,30 +466,7 @@ impl Azure {
             ),
         };
         let pairs = [("api-version", version), ("$expand", "IPConfigurations/PublicIPAddress")];
-        let url = with_query(&format!("{}{path}", self.base), pairs);
-        let card: Card = match self.get(&url).await {
-            Ok(card) => card,
-            Err(DiscoveryError::Status { status: http::StatusCode::NOT_FOUND, .. }) => {
-                tracing::warn!(
-                    component = "discovery manager",
-                    discovery = "azure",
-                    config = self.context.set,
-                    name = id,
-                    err = "network interface does not exist",
-                    "Network interface does not exist"
-                );
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
-        };
-        if self.cards.len() >= CARDS_MAX {
-            self.cards.retain(|_, (_, until)| now < *until);
-        }
-        if self.cards.len() < CARDS_MAX {
-            let until = now.saturating_add(self.config.refresh_interval.0.saturating_mul(CARD_LOOKS));
-            self.cards.insert(id.to_owned(), (card.clone(), until));
-        }
-        Ok(Some(card))
+        with_query(&format!("{}{path}", self.base), pairs)
     }
 }
 
@@ -426,6 +475,7 @@ mod tests {
     use super::*;
     use crate::testing::{Reply, Seen, TestServer, context_with};
     use config::decode::Chosen;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     const GROUP: &str = "/subscriptions/sub/resourceGroups/rg";
 
@@ -475,7 +525,16 @@ mod tests {
 
     #[tokio::test]
     async fn machines_of_scale_sets_are_targets_too_and_cards_are_kept() {
-        let server = TestServer::start(answer).await;
+        // The cloud is busy once.
+        let is_first = AtomicBool::new(true);
+        let server = TestServer::start(move |request| {
+            let is_list = request.path().ends_with("/Microsoft.Compute/virtualMachines");
+            match is_list && is_first.swap(false, Ordering::Relaxed) {
+                true => Reply::status(429).header("Retry-After", "0"),
+                false => answer(request),
+            }
+        })
+        .await;
         let context = context_with(&[("AZURE_POD_IDENTITY_AUTHORITY_HOST", &server.url(""))]);
         let config = AzureSdConfig {
             subscription_id: "sub".to_owned(),
@@ -506,6 +565,7 @@ mod tests {
     #[test]
     fn clouds_have_names() {
         assert_eq!(cloud("azurechinacloud").unwrap().manager, "https://management.chinacloudapi.cn");
+        assert_eq!(cloud("AzureGermanCloud").unwrap().manager, "https://management.azure.com");
         assert!(cloud("AzureMoonCloud").is_err());
     }
 }

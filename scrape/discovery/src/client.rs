@@ -1,6 +1,7 @@
 //! Requests of mechanisms: the shared HTTP client with a time limit and a limit
 //! of bytes, and answers as JSON.
 
+use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -133,6 +134,42 @@ impl Client {
     }
 }
 
+/// How often a cloud is asked again that says it is busy, and how long after.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// Requests in all.
+    pub(crate) attempts: u32,
+    /// The first pause; each further one is twice as long.
+    pub(crate) pause: Duration,
+}
+
+/// The longest pause before a cloud is asked again.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+impl Patience {
+    /// Asks until the answer is none of those that may be another one soon.
+    pub(crate) async fn ask<F>(
+        self,
+        mut ask: impl FnMut() -> F + Send,
+        is_temporary: impl Fn(&Answer) -> bool + Send,
+    ) -> Result<Answer, DiscoveryError>
+    where
+        F: Future<Output = Result<Answer, DiscoveryError>> + Send,
+    {
+        let mut pause = self.pause;
+        for _ in 1..self.attempts {
+            let answer = ask().await?;
+            if !is_temporary(&answer) {
+                return Ok(answer);
+            }
+            let told = answer.header("retry-after").parse().map(Duration::from_secs);
+            tokio::time::sleep(told.unwrap_or(pause).min(PAUSE_MAX)).await;
+            pause = pause.saturating_mul(2);
+        }
+        ask().await
+    }
+}
+
 /// Headers as a request takes them.
 pub(crate) fn headers_of(pairs: &[(&str, &str)]) -> Result<HeaderMap, DiscoveryError> {
     let failed = |what: &dyn std::fmt::Display| DiscoveryError::Request(format!("{what}"));
@@ -202,7 +239,8 @@ pub(crate) fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Discover
     serde_json::from_value(document).map_err(|_| error)
 }
 
-fn drop_nulls(value: &mut serde_json::Value) {
+/// Takes `null` out of a document.
+pub(crate) fn drop_nulls(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::Object(map) => {
             map.retain(|_, value| !value.is_null());
@@ -241,6 +279,24 @@ pub(crate) fn with_query<'a>(url: &str, pairs: impl IntoIterator<Item = (&'a str
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_cloud_that_is_busy_is_asked_again_but_not_for_ever() {
+        use crate::testing::{Reply, TestServer, context};
+        let server = TestServer::start(|request| match request.path() {
+            "/wrong" => Reply::status(400),
+            _ => Reply::status(503).header("Retry-After", "0"),
+        })
+        .await;
+        let client = Client::new(&HttpClientConfig::default(), &context(), Duration::from_secs(30)).unwrap();
+        let patience = Patience { attempts: 3, pause: Duration::from_secs(600) };
+        for (path, status, requests) in [("/busy", 503, 3), ("/wrong", 400, 4)] {
+            let url = server.url(path);
+            let answer = patience.ask(|| client.get(&url, &[]), |answer| answer.status.as_u16() == 503).await;
+            assert_eq!(answer.unwrap().status.as_u16(), status);
+            assert_eq!(server.requests().len(), requests);
+        }
+    }
 
     #[test]
     fn null_is_as_good_as_absent() {

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use config::Secret;
 use config::discovery::ConsulSdConfig;
 use model::{Labels, LabelsBuilder};
 use serde::Deserialize;
@@ -50,8 +51,9 @@ impl Mechanism for Consul {
     }
 
     fn start(self: Arc<Self>, context: Context, updates: Updates) -> Result<Running, DiscoveryError> {
-        let (client, base) = open(&self.config, &context)?;
-        let agent = Agent { config: self.config.clone(), client, base, context: context.clone() };
+        let config = with_environment(&self.config, &context)?;
+        let (client, base) = open(&config, &context)?;
+        let agent = Agent { config, client, base, context: context.clone() };
         Ok(Box::pin(async move {
             tokio::select! {
                 () = context.stop.cancelled() => {}
@@ -61,20 +63,59 @@ impl Mechanism for Consul {
     }
 }
 
-/// The client and the URL before `/v1`.
+/// The client and the URL before `/v1`. The server may be a URL: its path takes
+/// the prefix's place, and `https` is never taken back.
+/// Source: `hashicorp/consul/api`, `NewClient`.
 fn open(config: &ConsulSdConfig, context: &Context) -> Result<(Client, String), DiscoveryError> {
-    let (scheme, server) = match config.server.split_once("://") {
+    let wants_tls = || matches!(context.surroundings.variable("CONSUL_HTTP_SSL"), "1" | "t" | "T" | "true" | "TRUE" | "True");
+    let scheme = match config.scheme.as_str() {
+        "" if wants_tls() => "https",
+        "" => "http",
+        scheme => scheme,
+    };
+    let (scheme, server, prefix) = match config.server.split_once("://") {
+        None => (scheme, config.server.as_str(), config.path_prefix.as_str()),
         Some(("unix", path)) => {
             let client = Client::over_socket(&config.http_client, context, TIMEOUT, path.into())?;
-            return Ok((client, format!("http://consul{}", config.path_prefix)));
+            return Ok((client, format!("{scheme}://localhost{}", config.path_prefix)));
         }
-        Some((scheme, server)) => (scheme, server),
-        None => (config.scheme.as_str(), config.server.as_str()),
+        Some((kind @ ("http" | "https"), rest)) => {
+            let scheme = if kind == "https" { kind } else { scheme };
+            match rest.find('/') {
+                Some(slash) => (scheme, &rest[..slash], &rest[slash..]),
+                None => (scheme, rest, config.path_prefix.as_str()),
+            }
+        }
+        Some((other, _)) => {
+            return Err(DiscoveryError::Unusable(format!("Unknown protocol scheme: {other}")));
+        }
     };
     let client = Client::new(&config.http_client, context, TIMEOUT)?;
-    let prefix = config.path_prefix.trim_matches('/');
+    let prefix = prefix.trim_matches('/');
     let slash = if prefix.is_empty() { "" } else { "/" };
-    Ok((client, format!("{scheme}://{}{slash}{prefix}", server.trim_end_matches('/'))))
+    Ok((client, format!("{scheme}://{server}{slash}{}", net::go_url::escaped_path(prefix))))
+}
+
+/// The block, with what it leaves to the environment.
+fn with_environment(config: &ConsulSdConfig, context: &Context) -> Result<ConsulSdConfig, DiscoveryError> {
+    let or = |given: &str, name: &str| match given {
+        "" => context.surroundings.variable(name).to_owned(),
+        given => given.to_owned(),
+    };
+    let mut config = config.clone();
+    config.namespace = or(&config.namespace, "CONSUL_NAMESPACE");
+    config.partition = or(&config.partition, "CONSUL_PARTITION");
+    if config.token.is_empty() {
+        let file = context.surroundings.variable("CONSUL_HTTP_TOKEN_FILE");
+        let token = match file {
+            "" => String::new(),
+            file => std::fs::read_to_string(file).map_err(|error| {
+                DiscoveryError::Unusable(format!("Error loading token file {file} : {}", net::error::io_text(&error)))
+            })?,
+        };
+        config.token = Secret::new(or(token.trim(), "CONSUL_HTTP_TOKEN"));
+    }
+    Ok(config)
 }
 
 struct Agent {
@@ -127,16 +168,17 @@ struct Check {
     status: String,
 }
 
-/// The worst of a service's checks.
+/// The worst of a service's checks; nothing where one says something else.
 fn health(checks: &[Check]) -> &'static str {
     let is_maintenance =
-        |check: &Check| check.id == "_node_maintenance" || check.id.starts_with("_service_maintenance:");
+        |check: &&Check| check.id == "_node_maintenance" || check.id.starts_with("_service_maintenance:");
+    let (maintenance, checks): (Vec<&Check>, Vec<&Check>) = checks.iter().partition(is_maintenance);
     let has = |status: &str| checks.iter().any(|check| check.status == status);
-    let known = |check: &Check| matches!(check.status.as_str(), "passing" | "warning" | "critical");
-    if checks.iter().any(is_maintenance) {
-        "maintenance"
-    } else if checks.iter().any(|check| !known(check)) {
+    let known = |check: &&&Check| matches!(check.status.as_str(), "passing" | "warning" | "critical");
+    if checks.iter().filter(known).count() < checks.len() {
         ""
+    } else if !maintenance.is_empty() {
+        "maintenance"
     } else if has("critical") {
         "critical"
     } else if has("warning") {
@@ -180,10 +222,7 @@ impl Agent {
         let place = [("dc", &config.datacenter), ("ns", &config.namespace), ("partition", &config.partition)];
         let place = place.iter().map(|(name, value)| (*name, value.as_str())).filter(|(_, v)| !v.is_empty());
         let url = format!("{}{path}?{}", self.base, query(place.chain(pairs.iter().copied())));
-        let token = match config.token.expose() {
-            "" => self.context.surroundings.variable("CONSUL_HTTP_TOKEN"),
-            token => token,
-        };
+        let token = config.token.expose();
         let headers: &[(&str, &str)] = if token.is_empty() { &[] } else { &[("X-Consul-Token", token)] };
         let answer = self.client.get(&url, headers).await?.success(path)?;
         Ok((answer.json()?, answer.headers))
@@ -192,7 +231,7 @@ impl Agent {
     fn fail(&self, what: &str, error: &DiscoveryError) {
         self.context.metrics.consul_rpc_failures.inc();
         tracing::error!(
-            component = "discovery manager",
+            component = self.context.component(),
             discovery = "consul",
             config = self.context.set,
             err = %error,
@@ -295,7 +334,7 @@ async fn watch_service(agent: Arc<Agent>, updates: Updates, name: String, datace
     let config = &agent.config;
     let mut parameters: Vec<(&str, &str)> = config.tags.iter().map(|tag| ("tag", tag.as_str())).collect();
     parameters.push(("filter", &config.health_filter));
-    let path = format!("/v1/health/service/{}", escaped(&name));
+    let path = format!("/v1/health/service/{}", net::go_url::escaped_path(&name));
     let mut index = 0;
     let mut ticks = tokio::time::interval(interval_of(config.refresh_interval));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -319,11 +358,6 @@ async fn watch_service(agent: Arc<Agent>, updates: Updates, name: String, datace
             }
         }
     }
-}
-
-/// A name as a part of a path.
-fn escaped(name: &str) -> String {
-    form_urlencoded::byte_serialize(name.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
 fn group(name: &str, datacenter: &str, entries: &[Entry], separator: &str) -> TargetGroup {
@@ -366,8 +400,7 @@ fn target(entry: &Entry, separator: &str) -> Labels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Reply, TestServer, context};
-    use config::Secret;
+    use crate::testing::{Reply, TestServer, context, context_with};
     use std::sync::atomic::{AtomicU64, Ordering};
     use tokio::sync::mpsc;
 
@@ -447,5 +480,42 @@ mod tests {
         assert_eq!(health(&checks(&[])), "passing");
         assert_eq!(health(&checks(&[("a", "warning"), ("b", "critical")])), "critical");
         assert_eq!(health(&checks(&[("_service_maintenance:web", "critical")])), "maintenance");
+        assert_eq!(health(&checks(&[("_node_maintenance", "critical"), ("a", "odd")])), "");
+    }
+
+    #[test]
+    fn a_server_may_be_a_url_whose_path_takes_the_prefix_place() {
+        let base = |server: &str, scheme: &str, prefix: &str| {
+            let config = ConsulSdConfig {
+                server: server.to_owned(),
+                scheme: scheme.to_owned(),
+                path_prefix: prefix.to_owned(),
+                ..ConsulSdConfig::default()
+            };
+            open(&config, &context()).map(|(_, base)| base).map_err(|error| error.to_string())
+        };
+        for (server, scheme, prefix, want) in [
+            ("c:8500", "http", "", "http://c:8500"),
+            ("c:8500", "https", "/a b/", "https://c:8500/a%20b"),
+            ("http://c/own", "http", "/given", "http://c/own"),
+            ("http://c", "https", "/given", "https://c/given"),
+            ("https://c", "http", "", "https://c"),
+            ("unix:///run/consul.sock", "http", "", "http://localhost"),
+        ] {
+            assert_eq!(base(server, scheme, prefix).as_deref(), Ok(want), "{server}");
+        }
+        assert_eq!(base("tcp://c", "http", ""), Err("Unknown protocol scheme: tcp".to_owned()));
+    }
+
+    #[test]
+    fn the_environment_names_what_the_block_does_not() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "of-file\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        let context = context_with(&[("CONSUL_HTTP_TOKEN_FILE", path), ("CONSUL_HTTP_TOKEN", "t"), ("CONSUL_NAMESPACE", "n")]);
+        let config = with_environment(&ConsulSdConfig::default(), &context).unwrap();
+        assert_eq!((config.token.expose(), config.namespace.as_str()), ("of-file", "n"));
+        let given = ConsulSdConfig { token: Secret::new("own"), ..ConsulSdConfig::default() };
+        assert_eq!(with_environment(&given, &context).unwrap().token.expose(), "own");
     }
 }

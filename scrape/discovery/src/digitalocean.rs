@@ -43,12 +43,13 @@ pub(crate) struct DigitalOcean {
 impl Refresh for DigitalOcean {
     async fn refresh(&mut self) -> Result<Vec<TargetGroup>, DiscoveryError> {
         if self.config.role == DigitalOceanRole::Databases {
-            let pages = self.pages("/v2/databases", 100).await?;
+            let pages = self.pages("/v2/databases", 100, |_| false).await?;
             let clusters = pages.iter().flat_map(|page| &page.databases);
             let targets = clusters.map(|cluster| self.database_target(cluster)).collect();
             return Ok(single_group("DigitalOcean Databases", targets));
         }
-        let pages = self.pages("/v2/droplets", 200).await?;
+        let names_no_next = |page: &Page| page.links.pages.next.as_ref().is_none_or(String::is_empty);
+        let pages = self.pages("/v2/droplets", 200, names_no_next).await?;
         let droplets = pages.iter().flat_map(|page| &page.droplets).filter(|d| !d.networks.v4.is_empty());
         Ok(single_group("DigitalOcean", droplets.map(|droplet| self.droplet_target(droplet)).collect()))
     }
@@ -151,15 +152,22 @@ fn address<'a>(all: &'a [Address], kind: &str) -> &'a str {
 }
 
 impl DigitalOcean {
-    async fn pages(&self, path: &str, per_page: u32) -> Result<Vec<Page>, DiscoveryError> {
+    /// All pages up to an empty one, or one that is said to be the last: lists of
+    /// databases do not name their next page.
+    async fn pages(
+        &self,
+        path: &str,
+        per_page: u32,
+        is_last: impl Fn(&Page) -> bool + Send,
+    ) -> Result<Vec<Page>, DiscoveryError> {
         let mut pages = Vec::new();
         for number in 1..=PAGES_MAX {
             let url = format!("{}{path}?page={number}&per_page={per_page}", self.base);
             let page: Page = self.client.get_json(&url, &[]).await?;
             let is_empty = page.droplets.is_empty() && page.databases.is_empty();
-            let is_last = is_empty || page.links.pages.next.as_ref().is_none_or(String::is_empty);
+            let ends = is_empty || is_last(&page);
             pages.push(page);
-            if is_last {
+            if ends {
                 break;
             }
         }
@@ -256,16 +264,20 @@ mod tests {
 
     #[tokio::test]
     async fn databases_prefer_their_private_host() {
-        let server = TestServer::start(|_| {
-            Reply::json(
+        let server = TestServer::start(|request| match request.parameter("page").as_str() {
+            "1" => Reply::json(
                 r#"{"databases": [{"id": "x", "engine": "pg", "num_nodes": 2, "tags": ["prod"],
                      "connection": {"host": "pub"}, "private_connection": {"host": "priv"}}]}"#,
-            )
+            ),
+            "2" => Reply::json(r#"{"databases": [{"id": "y", "connection": {"host": "second"}}]}"#),
+            _ => Reply::json(r#"{"databases": []}"#),
         })
         .await;
         let group = look(DigitalOceanRole::Databases, &server).await;
         assert_eq!(group.source, "DigitalOcean Databases");
         assert_eq!(group.targets[0].get("__address__"), Some("priv:80"));
         assert_eq!(group.targets[0].get("__meta_digitalocean_db_tag_prod"), Some("true"));
+        assert_eq!(group.targets[1].get("__address__"), Some("second:80"));
+        assert_eq!((group.targets.len(), server.requests().len()), (2, 3));
     }
 }

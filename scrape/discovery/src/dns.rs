@@ -72,7 +72,7 @@ impl Refresh for Lookup {
                 Err(error) => {
                     self.context.metrics.dns_lookup_failures.inc();
                     tracing::error!(
-                        component = "discovery manager",
+                        component = self.context.component(),
                         discovery = "dns",
                         config = self.context.set,
                         err = format!("could not resolve {name:?}: {error}"),

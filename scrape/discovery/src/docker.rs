@@ -13,7 +13,7 @@ use serde::Deserialize;
 use self::engine::{Engine, Network, Texts, add_texts};
 use crate::client::null_as_empty;
 use crate::group::{ADDRESS_LABEL, TargetGroup};
-use crate::labels::join_host_port;
+use crate::labels::{canonical_ip, join_host_port};
 use crate::mechanism::{Context, DiscoveryError};
 use crate::polled::Periodic;
 use crate::refresh::Refresh;
@@ -64,7 +64,7 @@ struct Container {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 struct Port {
-    #[serde(rename = "IP")]
+    #[serde(rename = "IP", deserialize_with = "address")]
     ip: String,
     private_port: u16,
     public_port: u16,
@@ -89,10 +89,21 @@ struct NetworkSettings {
 struct Attachment {
     #[serde(rename = "NetworkID")]
     network_id: String,
-    #[serde(rename = "IPAddress")]
+    #[serde(rename = "IPAddress", deserialize_with = "address")]
     ip: String,
-    #[serde(rename = "GlobalIPv6Address")]
+    #[serde(rename = "GlobalIPv6Address", deserialize_with = "address")]
     ip_v6: String,
+}
+
+/// An address in its shortest form, or none.
+fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    match Option::<String>::deserialize(deserializer)?.unwrap_or_default() {
+        text if text.is_empty() => Ok(text),
+        text => canonical_ip(&text).ok_or_else(|| {
+            let shown = model::labels::go_quote(&text);
+            serde::de::Error::custom(format!("ParseAddr({shown}): unable to parse IP"))
+        }),
+    }
 }
 
 impl Refresh for Containers {
@@ -251,6 +262,17 @@ mod tests {
             assert_eq!(got, want, "{}", case["upstream_test"]);
         }
         println!("discovery/docker: {0} / {0}", cases.len());
+    }
+
+    #[test]
+    fn addresses_are_read_in_their_shortest_form() {
+        let read = |text: &str| serde_json::from_str::<Attachment>(text);
+        let attachment =
+            read(r#"{"IPAddress": "", "GlobalIPv6Address": "2001:0db8:0::0001", "NetworkID": "n"}"#).unwrap();
+        assert_eq!((attachment.ip.as_str(), attachment.ip_v6.as_str()), ("", "2001:db8::1"));
+        assert_eq!(read(r#"{"IPAddress": null}"#).unwrap().ip, "");
+        let error = read(r#"{"IPAddress": "host"}"#).err().unwrap().to_string();
+        assert!(error.starts_with("ParseAddr(\"host\")"), "{error}");
     }
 
     #[tokio::test]

@@ -64,7 +64,10 @@ async fn watch(files: Arc<Files>, context: Context, updates: Updates) {
         Ok(watcher) => Some(watcher),
         Err(error) => {
             context.metrics.file_watcher_errors.inc();
-            tracing::error!(component = "discovery manager", err = %error, "Error adding file watcher");
+            tracing::error!(
+                component = context.component(), discovery = "file", config = context.set, err = %error,
+                "Error adding file watcher"
+            );
             None
         }
     };
@@ -120,7 +123,8 @@ fn add_folders(
             Err(error) => {
                 context.metrics.file_watcher_errors.inc();
                 tracing::error!(
-                    component = "discovery manager", path = %folder.display(), err = %error, "Error adding file watch"
+                    component = context.component(), discovery = "file", config = context.set,
+                    path = %folder.display(), err = %error, "Error adding file watch"
                 );
             }
         }
@@ -136,7 +140,7 @@ fn scan(
 ) -> (Vec<TargetGroup>, BTreeMap<PathBuf, usize>) {
     let mut groups = Vec::new();
     let mut now = BTreeMap::new();
-    for path in list(config) {
+    for path in list(config, context) {
         let before = known.get(&path).copied().unwrap_or(0);
         let count = match read(&path) {
             Ok(read) => {
@@ -153,7 +157,8 @@ fn scan(
             Err(error) => {
                 context.metrics.file_read_errors.inc();
                 tracing::error!(
-                    component = "discovery manager", path = %path.display(), err = %error, "Error reading file"
+                    component = context.component(), discovery = "file", config = context.set,
+                    path = %path.display(), err = %error, "Error reading file"
                 );
                 before
             }
@@ -173,13 +178,16 @@ fn empty(path: &Path, index: usize) -> TargetGroup {
     TargetGroup { source: format!("{}:{index}", path.display()), ..TargetGroup::default() }
 }
 
-fn list(config: &FileSdConfig) -> Vec<PathBuf> {
+fn list(config: &FileSdConfig, context: &Context) -> Vec<PathBuf> {
     let mut found = BTreeSet::new();
     for pattern in &config.files {
         match glob::glob(pattern) {
             Ok(paths) => found.extend(paths.flatten()),
             Err(error) => {
-                tracing::error!(component = "discovery manager", pattern, err = %error, "Error expanding glob")
+                tracing::error!(
+                    component = context.component(), discovery = "file", config = context.set, glob = pattern,
+                    err = %error, "Error expanding glob"
+                )
             }
         }
     }

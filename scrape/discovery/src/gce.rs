@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use config::HttpClientConfig;
 use config::discovery::GceSdConfig;
+use config::http_client::ProxyConfig;
 use model::Labels;
 use net::cloud::google::Tokens;
 use serde::Deserialize;
@@ -33,7 +34,9 @@ impl Periodic for GceSdConfig {
         let tokens = Tokens::of_surroundings(SCOPE, &context.client_options()).map_err(|what| {
             DiscoveryError::Unusable(format!("error setting up communication with GCE service: {what}"))
         })?;
-        let http = HttpClientConfig::default();
+        // As all clients of Google's that are not configured.
+        let proxy = ProxyConfig { proxy_from_environment: true, ..ProxyConfig::default() };
+        let http = HttpClientConfig { proxy, ..HttpClientConfig::default() };
         Ok(Gce {
             config: self.clone(),
             client: Client::new(&http, context, TIMEOUT.max(interval_of(self.refresh_interval)))?,

@@ -20,6 +20,14 @@ pub struct TargetGroup {
     pub targets: Vec<Labels>,
 }
 
+impl TargetGroup {
+    /// The source as the mechanism names it, without what its manager puts
+    /// before: `kind/number/source`.
+    pub fn own_source(&self) -> &str {
+        self.source.splitn(3, '/').nth(2).unwrap_or(&self.source)
+    }
+}
+
 /// A document that is no list of target groups.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GroupError {
@@ -108,6 +116,13 @@ mod tests {
         assert_eq!(groups[0].source, "f.json:0");
         assert_eq!(groups[0].labels.get("x"), Some("y"));
         assert_eq!(groups[0].targets[1].get(ADDRESS_LABEL), Some("b:2"));
+    }
+
+    #[test]
+    fn a_source_is_told_from_its_manager_s_number() {
+        let group = |source: &str| TargetGroup { source: source.to_owned(), ..TargetGroup::default() };
+        assert_eq!(group("file/3/dir/a.json:0").own_source(), "dir/a.json:0");
+        assert_eq!(group("plain").own_source(), "plain");
     }
 
     #[test]

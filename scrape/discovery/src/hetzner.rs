@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::client::{Client, null_as_empty, with_query};
 use crate::group::TargetGroup;
-use crate::labels::{MetaLabels, sanitize, single_group};
+use crate::labels::{MetaLabels, canonical_ip, canonical_network, sanitize, single_group};
 use crate::mechanism::{Context, DiscoveryError};
 use crate::polled::{Periodic, interval_of};
 use crate::refresh::Refresh;
@@ -208,20 +208,22 @@ impl Hetzner {
     }
 
     fn cloud_target(&self, server: &Server, networks: &HashMap<u64, &str>) -> Labels {
-        let public = |ip: &Option<PublicIp>| ip.as_ref().map_or(String::new(), |ip| ip.ip.clone());
-        let (ipv4, ipv6) = (public(&server.public_net.ipv4), public(&server.public_net.ipv6));
         // What has no address prints as Go prints no address.
-        let shown = |ip: String| if ip.is_empty() { "<nil>".to_owned() } else { ip };
+        let shown = |ip: &Option<PublicIp>, form: fn(&str) -> Option<String>| {
+            ip.as_ref().and_then(|ip| form(&ip.ip)).unwrap_or_else(|| "<nil>".to_owned())
+        };
+        let ipv4 = shown(&server.public_net.ipv4, canonical_ip);
+        let ipv6 = shown(&server.public_net.ipv6, canonical_network);
         let kind = &server.server_type;
         let mut labels = MetaLabels::new(PREFIX);
         labels
-            .address(&shown(ipv4.clone()), self.config.port)
+            .address(&ipv4, self.config.port)
             .set("role", "hcloud")
             .set_shown("server_id", server.id)
             .set("server_name", &server.name)
             .set("server_status", &server.status)
-            .set("public_ipv4", shown(ipv4))
-            .set("public_ipv6_network", shown(ipv6))
+            .set("public_ipv4", ipv4)
+            .set("public_ipv6_network", ipv6)
             .set("hcloud_server_type", &kind.name)
             .set_shown("hcloud_cpu_cores", kind.cores)
             .set("hcloud_cpu_type", &kind.cpu_type)

@@ -1,6 +1,7 @@
 //! Names and addresses as labels have them.
 
 use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use model::{Labels, LabelsBuilder};
 
@@ -13,6 +14,36 @@ pub(crate) fn sanitize(name: &str) -> Cow<'_, str> {
         return Cow::Borrowed(name);
     }
     Cow::Owned(name.chars().map(|c| if is_fine(c) { c } else { '_' }).collect())
+}
+
+/// An address of either version in its shortest form, its zone kept; `None`
+/// where it is none.
+pub(crate) fn canonical_ip(text: &str) -> Option<String> {
+    let (address, zone) = match text.split_once('%') {
+        Some((_, "")) => return None,
+        Some((address, zone)) => (address.parse::<Ipv6Addr>().ok()?.into(), format!("%{zone}")),
+        None => (text.parse::<IpAddr>().ok()?, String::new()),
+    };
+    Some(format!("{address}{zone}"))
+}
+
+/// A network such as `2001:db8::/64` with the host's part of its address
+/// cleared; `None` where it is none.
+pub(crate) fn canonical_network(text: &str) -> Option<String> {
+    let (address, bits) = text.split_once('/')?;
+    let bits: u32 = bits.parse().ok()?;
+    let address: IpAddr = match address.parse().ok()? {
+        IpAddr::V4(v4) if bits <= 32 => {
+            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+            Ipv4Addr::from(u32::from(v4) & mask).into()
+        }
+        IpAddr::V6(v6) if bits <= 128 => {
+            let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
+            Ipv6Addr::from(u128::from(v6) & mask).into()
+        }
+        _ => return None,
+    };
+    Some(format!("{address}/{bits}"))
 }
 
 /// Host and port; an IPv6 address in brackets.
@@ -100,6 +131,19 @@ mod tests {
     fn odd_characters_become_underscores() {
         assert_eq!(sanitize("app.kubernetes.io/name"), "app_kubernetes_io_name");
         assert_eq!(sanitize("é-1"), "__1");
+    }
+
+    #[test]
+    fn addresses_and_networks_have_one_form() {
+        assert_eq!(canonical_ip("2001:0db8:0::0001").as_deref(), Some("2001:db8::1"));
+        assert_eq!(canonical_ip("fe80::01%eth0").as_deref(), Some("fe80::1%eth0"));
+        assert_eq!(canonical_ip("10.0.0.1").as_deref(), Some("10.0.0.1"));
+        assert_eq!(canonical_ip("10.0.0.1%a"), None);
+        assert_eq!(canonical_ip("host"), None);
+        assert_eq!(canonical_network("2001:0db8:1::5/64").as_deref(), Some("2001:db8:1::/64"));
+        assert_eq!(canonical_network("10.1.2.3/0").as_deref(), Some("0.0.0.0/0"));
+        assert_eq!(canonical_network("10.1.2.3/33"), None);
+        assert_eq!(canonical_network("10.1.2.3"), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::group::TargetGroup;
-use crate::mechanism::{Context, Mechanism, Surroundings, Updates};
+use crate::mechanism::{Context, Mechanism, Surroundings, Updates, component};
 use crate::metrics::DiscoveryMetrics;
 use crate::static_targets::StaticTargets;
 
@@ -146,12 +146,12 @@ impl Manager {
         let mut gone = BTreeSet::new();
         state.providers.retain(|_, provider| {
             if provider.jobs.is_empty() {
-                gone.insert((provider.mechanism.name(), provider.set.clone()));
+                gone.insert((provider.mechanism.look_name(), provider.set.clone()));
             }
             !provider.jobs.is_empty()
         });
         for provider in state.providers.values() {
-            gone.remove(&(provider.mechanism.name(), provider.set.clone()));
+            gone.remove(&(provider.mechanism.look_name(), provider.set.clone()));
         }
         let jobs = state.jobs.clone();
         drop(state);
@@ -180,6 +180,7 @@ impl Manager {
             metrics: self.metrics.clone(),
             surroundings: self.surroundings.lock().clone(),
             mechanism: mechanism.name(),
+            manager: self.options.name.clone(),
             set: job.to_owned(),
             stop: stop.clone(),
         };
@@ -189,7 +190,7 @@ impl Manager {
             Ok(running) => drop(tokio::spawn(running)),
             Err(error) => {
                 tracing::error!(
-                    component = "discovery manager",
+                    component = component(&self.options.name),
                     err = %error, r#type = mechanism.name(), config = job, "Cannot create service discovery"
                 );
                 return false;

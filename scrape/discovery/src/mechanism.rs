@@ -68,6 +68,8 @@ pub struct Context {
     pub surroundings: Surroundings,
     /// The mechanism's name.
     pub mechanism: &'static str,
+    /// The manager's name: `scrape` or `notify`.
+    pub manager: String,
     /// The set that the mechanism belongs to, as a label of metrics: a job's name.
     pub set: String,
     /// Cancelled when the mechanism is to end.
@@ -75,6 +77,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// Who speaks in the log.
+    pub(crate) fn component(&self) -> &'static str {
+        component(&self.manager)
+    }
+
     /// How HTTP clients of mechanisms are built.
     pub(crate) fn client_options(&self) -> ClientOptions {
         let surroundings = &self.surroundings;
@@ -90,6 +97,11 @@ impl Context {
             ..ClientOptions::new(surroundings.user_agent.clone(), self.clock.clone())
         }
     }
+}
+
+/// Who speaks in the log for a manager of that name.
+pub(crate) fn component(manager: &str) -> &'static str {
+    if manager == "notify" { "discovery manager notify" } else { "discovery manager scrape" }
 }
 
 /// The way from a mechanism to its manager.
@@ -116,6 +128,11 @@ pub type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub trait Mechanism: Debug + Send + Sync {
     /// Its name in metrics: `file`.
     fn name(&self) -> &'static str;
+
+    /// Its name in the metrics of its looks: that of its role, if it has several.
+    fn look_name(&self) -> &'static str {
+        self.name()
+    }
 
     /// Whether the other is the same mechanism with the same settings.
     fn is_same(&self, other: &dyn Mechanism) -> bool;

@@ -19,8 +19,14 @@ impl Periodic for NomadSdConfig {
     }
 
     fn look(&self, context: &Context) -> Result<Nomad, DiscoveryError> {
+        // Of the server's URL the path does not count.
+        let url = net::go_url::GoUrl::parse(&self.server).map_err(|error| {
+            DiscoveryError::Unusable(format!("invalid address '{}': {error}", self.server))
+        })?;
+        let user = url.userinfo().map(|user| format!("{user}@")).unwrap_or_default();
         Ok(Nomad {
             client: Client::new(&self.http_client, context, interval_of(self.refresh_interval))?,
+            base: format!("{}://{user}{}", url.scheme(), url.host()),
             config: self.clone(),
             context: context.clone(),
         })
@@ -30,6 +36,8 @@ impl Periodic for NomadSdConfig {
 pub(crate) struct Nomad {
     config: NomadSdConfig,
     client: Client,
+    /// The URL before `/v1`.
+    base: String,
     context: Context,
 }
 
@@ -92,7 +100,7 @@ impl Nomad {
         if config.allow_stale {
             pairs.push(("stale", ""));
         }
-        format!("{}{path}?{}", config.server.trim_end_matches('/'), query(pairs))
+        format!("{}{path}?{}", self.base, query(pairs))
     }
 
     fn target(&self, instance: &Instance) -> model::Labels {
@@ -130,7 +138,7 @@ mod tests {
             _ => Reply::status(404),
         })
         .await;
-        let config = NomadSdConfig { server: server.url(""), ..NomadSdConfig::default() };
+        let config = NomadSdConfig { server: server.url("/not/used"), ..NomadSdConfig::default() };
         let groups = config.look(&context()).unwrap().refresh().await.unwrap();
         assert_eq!(groups[0].source, "Nomad");
         assert_eq!(

@@ -9,13 +9,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use config::HttpClientConfig;
 use config::discovery::OpenStackSdConfig;
 use config::discovery::openstack::{OpenStackAvailability, OpenStackRole};
-use http::Method;
+use http::header::ACCEPT;
+use http::{Method, StatusCode};
 use model::Labels;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::client::{Client, null_as_empty};
+use crate::client::{Client, drop_nulls, null_as_empty};
 use crate::group::TargetGroup;
 use crate::labels::{MetaLabels, single_group};
 use crate::mechanism::{Context, DiscoveryError};
@@ -58,20 +59,53 @@ fn with_environment(
     if identity_endpoint.is_empty() {
         return Err(DiscoveryError::Unusable("Missing environment variable [OS_AUTH_URL]".to_owned()));
     }
-    Ok(OpenStackSdConfig {
+    let found = OpenStackSdConfig {
         identity_endpoint,
         username: variable(&["OS_USERNAME"]),
-        userid: variable(&["OS_USERID", "OS_USER_ID"]),
+        userid: variable(&["OS_USERID"]),
         password: config::Secret::new(variable(&["OS_PASSWORD"])),
         project_id: variable(&["OS_PROJECT_ID", "OS_TENANT_ID"]),
         project_name: variable(&["OS_PROJECT_NAME", "OS_TENANT_NAME"]),
-        domain_id: variable(&["OS_DOMAIN_ID", "OS_USER_DOMAIN_ID", "OS_PROJECT_DOMAIN_ID"]),
-        domain_name: variable(&["OS_DOMAIN_NAME", "OS_USER_DOMAIN_NAME", "OS_PROJECT_DOMAIN_NAME"]),
+        domain_id: variable(&["OS_DOMAIN_ID"]),
+        domain_name: variable(&["OS_DOMAIN_NAME"]),
         application_credential_id: variable(&["OS_APPLICATION_CREDENTIAL_ID"]),
         application_credential_name: variable(&["OS_APPLICATION_CREDENTIAL_NAME"]),
         application_credential_secret: config::Secret::new(variable(&["OS_APPLICATION_CREDENTIAL_SECRET"])),
         ..config.clone()
-    })
+    };
+    // Said at the start, as upstream says it.
+    match missing_variable(&found) {
+        None => Ok(found),
+        Some(names) => {
+            let what = if names.contains(',') { "one of the following environment variables" } else { "environment variable" };
+            Err(DiscoveryError::Unusable(format!("Missing {what} [{names}]")))
+        }
+    }
+}
+
+/// What the environment does not say although it must.
+/// Source: gophercloud `openstack/auth_env.go`.
+fn missing_variable(found: &OpenStackSdConfig) -> Option<&'static str> {
+    let no_user = found.userid.is_empty() && found.username.is_empty();
+    let no_domain = found.domain_id.is_empty() && found.domain_name.is_empty();
+    let (id, name) = (&found.application_credential_id, &found.application_credential_name);
+    let (no_credential, no_secret) =
+        (id.is_empty() && name.is_empty(), found.application_credential_secret.is_empty());
+    if no_user && id.is_empty() && no_secret {
+        Some("OS_USERID, OS_USERNAME")
+    } else if found.password.is_empty() && no_credential {
+        Some("OS_PASSWORD")
+    } else if !no_credential && no_secret {
+        Some("OS_APPLICATION_CREDENTIAL_SECRET")
+    } else if no_domain && found.project_id.is_empty() && !found.project_name.is_empty() {
+        Some("OS_PROJECT_ID")
+    } else if id.is_empty() && !name.is_empty() && no_user {
+        Some("OS_USERID, OS_USERNAME")
+    } else if id.is_empty() && !name.is_empty() && !found.username.is_empty() && no_domain {
+        Some("OS_DOMAIN_ID, OS_DOMAIN_NAME")
+    } else {
+        None
+    }
 }
 
 pub(crate) struct OpenStack {
@@ -209,63 +243,102 @@ impl Refresh for OpenStack {
     }
 }
 
-/// What is sent to Keystone.
-fn request_of(config: &OpenStackSdConfig) -> Value {
-    let domain = match (config.domain_id.as_str(), config.domain_name.as_str()) {
+/// What is sent to Keystone: a password if there is one, else an application
+/// credential; for a project if one is named, else for whatever the user has.
+/// Source: gophercloud `auth_options.go`.
+///
+/// # Errors
+/// Too little or too much is given to know who asks.
+fn request_of(config: &OpenStackSdConfig) -> Result<Value, DiscoveryError> {
+    let unusable = |what: &str| Err(DiscoveryError::Unusable(what.to_owned()));
+    let (id, name) = (config.domain_id.as_str(), config.domain_name.as_str());
+    let domain = match (id, name) {
         ("", "") => None,
         ("", name) => Some(json!({ "name": name })),
         (id, _) => Some(json!({ "id": id })),
     };
-    let user = || {
-        if !config.userid.is_empty() {
-            return json!({"id": config.userid});
-        }
-        let mut user = json!({"name": config.username});
-        if let Some(domain) = &domain {
-            user["domain"] = domain.clone();
-        }
-        user
-    };
-    let secret = config.application_credential_secret.expose();
-    if !config.application_credential_id.is_empty() || !config.application_credential_name.is_empty() {
-        let mut credential = json!({ "secret": secret });
-        if config.application_credential_id.is_empty() {
-            credential["name"] = json!(config.application_credential_name);
-            credential["user"] = user();
-        } else {
+    let needs_domain = "You must provide exactly one of DomainID or DomainName to authenticate by Username";
+    let identity = if !config.password.is_empty() {
+        let password = config.password.expose();
+        let user = match (config.userid.as_str(), config.username.as_str(), &domain) {
+            ("", "", _) => return unusable("Exactly one of Username and UserID must be provided for password authentication"),
+            ("", _, None) => return unusable(needs_domain),
+            ("", _, Some(_)) if !id.is_empty() && !name.is_empty() => return unusable(needs_domain),
+            ("", user, Some(domain)) => json!({"name": user, "password": password, "domain": domain}),
+            (_, "", Some(_)) => {
+                return unusable("You must not provide a DomainID or DomainName to authenticate by UserID");
+            }
+            (user, "", None) => json!({"id": user, "password": password}),
+            _ => return unusable("Exactly one of Username and UserID must be provided for password authentication"),
+        };
+        json!({"methods": ["password"], "password": {"user": user}})
+    } else {
+        let mut credential = json!({"secret": config.application_credential_secret.expose()});
+        if !config.application_credential_id.is_empty() {
             credential["id"] = json!(config.application_credential_id);
+        } else if !config.application_credential_name.is_empty() {
+            credential["name"] = json!(config.application_credential_name);
+            credential["user"] = match (config.userid.as_str(), config.username.as_str(), &domain) {
+                ("", "", _) => return unusable("Exactly one of Username and UserID must be provided for password authentication"),
+                ("", _, None) => return unusable(needs_domain),
+                ("", user, Some(domain)) => json!({"name": user, "domain": domain}),
+                (user, _, _) => json!({ "id": user }),
+            };
+        } else {
+            return unusable("You must provide a password to authenticate");
         }
-        let identity = json!({"methods": ["application_credential"], "application_credential": credential});
-        return json!({"auth": {"identity": identity}});
-    }
-    let mut user = user();
-    user["password"] = json!(config.password.expose());
-    let identity = json!({"methods": ["password"], "password": {"user": user}});
-    let scope = match (config.project_id.as_str(), config.project_name.as_str(), &domain) {
-        ("", "", None) => None,
-        ("", "", Some(domain)) => Some(json!({ "domain": domain })),
-        ("", name, Some(domain)) => Some(json!({"project": {"name": name, "domain": domain}})),
-        ("", name, None) => Some(json!({"project": {"name": name}})),
-        (id, _, _) => Some(json!({"project": {"id": id}})),
+        if config.application_credential_secret.is_empty() {
+            return unusable("You must provide an Application Credential Secret");
+        }
+        json!({"methods": ["application_credential"], "application_credential": credential})
     };
-    match scope {
-        Some(scope) => json!({"auth": {"identity": identity, "scope": scope}}),
-        None => json!({"auth": {"identity": identity}}),
-    }
+    let scope = match (config.project_id.as_str(), config.project_name.as_str(), domain) {
+        ("", "", _) => return Ok(json!({"auth": {"identity": identity}})),
+        ("", _, None) => {
+            return unusable("You must provide exactly one of DomainID or DomainName in a Scope with ProjectName");
+        }
+        ("", project, Some(domain)) => json!({"project": {"name": project, "domain": domain}}),
+        (project, _, _) => json!({"project": {"id": project}}),
+    };
+    Ok(json!({"auth": {"identity": identity, "scope": scope}}))
 }
 
 impl OpenStack {
     async fn authenticate(&self) -> Result<Session, DiscoveryError> {
-        let base = self.config.identity_endpoint.trim_end_matches('/');
-        let base = if base.ends_with("/v3") { base.to_owned() } else { format!("{base}/v3") };
         let headers = [("Content-Type", "application/json"), ("Accept", "application/json")];
-        let body = request_of(&self.config).to_string();
+        let body = request_of(&self.config)?.to_string();
+        let base = self.identity().await;
         let answer =
             self.client.request(Method::POST, &format!("{base}/auth/tokens"), &headers, body).await?;
         let answer = answer.success("POST auth/tokens")?;
         let token = answer.header("x-subject-token").to_owned();
         let body: TokenAnswer = answer.json()?;
         Ok(Session { token, catalog: body.token.catalog })
+    }
+
+    /// The URL of version 3 of Keystone, without slash at the end: as given, or
+    /// as the list of versions at the given URL names it.
+    async fn identity(&self) -> String {
+        let base = self.config.identity_endpoint.trim_end_matches('/');
+        if base.ends_with("/v3") {
+            return base.to_owned();
+        }
+        // Several versions are answered as several choices.
+        let listed = async {
+            let answer = self.client.get(&format!("{base}/"), &[(ACCEPT.as_str(), "application/json")]).await.ok()?;
+            let is_list = matches!(answer.status, StatusCode::OK | StatusCode::MULTIPLE_CHOICES);
+            let list: Value = is_list.then(|| answer.json().ok())??;
+            let versions = list["versions"]["values"].as_array()?;
+            let usable = versions.iter().find(|version| {
+                let status = version["status"].as_str().unwrap_or_default().to_ascii_lowercase();
+                version["id"].as_str().is_some_and(|id| id.contains("v3"))
+                    && matches!(status.as_str(), "current" | "supported" | "stable")
+            })?;
+            let links = usable["links"].as_array()?;
+            let own = links.iter().rev().find(|link| link["rel"] == "self")?;
+            Some(own["href"].as_str()?.trim_end_matches('/').to_owned())
+        };
+        listed.await.unwrap_or_else(|| format!("{base}/v3"))
     }
 
     /// The URL of a service, without slash at the end.
@@ -300,7 +373,8 @@ impl OpenStack {
         let (mut url, mut items) = (url, Vec::new());
         for _ in 0..PAGES_MAX {
             let mut page: BTreeMap<String, Value> = self.client.get_json(&url, &headers).await?;
-            let list = page.remove(name).unwrap_or_default();
+            let mut list = page.remove(name).unwrap_or_default();
+            drop_nulls(&mut list);
             let list: Option<Vec<T>> =
                 serde_json::from_value(list).map_err(|error| DiscoveryError::Malformed(error.to_string()))?;
             items.extend(list.into_iter().flatten());
@@ -381,6 +455,8 @@ impl OpenStack {
     async fn load_balancers(&self, session: &Session) -> Result<Vec<Labels>, DiscoveryError> {
         let octavia = self.endpoint(session, "load-balancer")?;
         let network = self.endpoint(session, "network")?;
+        // Some catalogues name the version already.
+        let octavia = octavia.strip_suffix("/v2.0").unwrap_or(&octavia);
         let url = |what: &str| format!("{octavia}/v2.0/lbaas/{what}");
         let balancers: Vec<LoadBalancer> = self.list(session, url("loadbalancers"), "loadbalancers").await?;
         let listeners: Vec<Listener> = self.list(session, url("listeners"), "listeners").await?;
@@ -438,7 +514,15 @@ mod tests {
 
     fn answer(request: &Seen) -> Reply {
         let base = format!("http://{}", request.header("host"));
-        if request.path() == "/identity/v3/auth/tokens" {
+        if request.path() == "/identity/" {
+            let link = |rel: &str, href: String| json!({"rel": rel, "href": href});
+            let version = |id: &str, status: &str, path: &str| {
+                json!({"id": id, "status": status, "links": [link("x", String::new()), link("self", format!("{base}{path}"))]})
+            };
+            let values = [version("v3.99", "experimental", "/unused"), version("v3.14", "stable", "/keystone/v3/")];
+            return Reply::status(300).body(json!({"versions": {"values": values}}).to_string());
+        }
+        if request.path() == "/keystone/v3/auth/tokens" {
             let endpoint = |kind: &str, path: &str| {
                 let url = format!("{base}{path}");
                 let other = json!({"interface": "admin", "region": "RegionOne", "url": "http://unused"});
@@ -448,7 +532,7 @@ mod tests {
             let catalog = [
                 endpoint("compute", "/nova/"),
                 endpoint("network", "/neutron"),
-                endpoint("load-balancer", "/octavia"),
+                endpoint("load-balancer", "/octavia/v2.0/"),
             ];
             let body = json!({"token": {"catalog": catalog}}).to_string();
             return Reply::status(201).body(body).header("X-Subject-Token", "t0k");
@@ -466,7 +550,8 @@ mod tests {
                 "addresses": {}}]})
             }
             ("/nova/os-hypervisors/detail", _) => {
-                json!({"hypervisors": [{"id": 7, "host_ip": "172.16.70.14", "state": "up", "status": "enabled"}]})
+                json!({"hypervisors": [{"id": 7, "host_ip": "172.16.70.14", "state": "up", "status": "enabled"},
+                    {"id": "uuid", "host_ip": null, "hypervisor_type": "ironic"}]})
             }
             ("/neutron/v2.0/ports", _) => json!({"ports": [{"id": "port1", "device_id": "s1"}]}),
             ("/neutron/v2.0/floatingips", _) => json!({"floatingips": [
@@ -511,7 +596,7 @@ mod tests {
         ] {
             assert_eq!(targets[0].get(name), Some(value), "{name}");
         }
-        let sent: Value = serde_json::from_str(&requests[0].body).unwrap();
+        let sent: Value = serde_json::from_str(&requests[1].body).unwrap();
         assert_eq!(sent["auth"]["scope"]["project"]["domain"]["name"], "Default");
         assert_eq!(sent["auth"]["identity"]["password"]["user"]["password"], "p");
     }
@@ -520,6 +605,8 @@ mod tests {
     async fn hypervisors_and_load_balancers_are_roles() {
         let (targets, _) = look(OpenStackRole::Hypervisor).await;
         assert_eq!(targets[0].get("__meta_openstack_hypervisor_id"), Some("7"));
+        assert_eq!(targets[1].get("__meta_openstack_hypervisor_id"), Some("uuid"));
+        assert_eq!(targets[1].get("__address__"), Some(":80"));
         let (targets, _) = look(OpenStackRole::LoadBalancer).await;
         assert_eq!(targets.len(), 1);
         assert_eq!(targets[0].get("__address__"), Some("10.0.0.9:9273"));
@@ -529,10 +616,45 @@ mod tests {
 
     #[test]
     fn the_environment_names_what_the_block_does_not() {
-        let context = context_with(&[("OS_AUTH_URL", "http://k"), ("OS_APPLICATION_CREDENTIAL_ID", "id")]);
-        let config = with_environment(&OpenStackSdConfig::default(), &context).unwrap();
-        let sent = request_of(&config);
+        let start = [("OS_AUTH_URL", "http://k"), ("OS_APPLICATION_CREDENTIAL_ID", "id")];
+        let with = |more: &[(&str, &str)]| {
+            let all: Vec<(&str, &str)> = start.iter().chain(more).copied().collect();
+            with_environment(&OpenStackSdConfig::default(), &context_with(&all))
+        };
+        let config = with(&[("OS_APPLICATION_CREDENTIAL_SECRET", "s")]).unwrap();
+        let sent = request_of(&config).unwrap();
         assert_eq!(sent["auth"]["identity"]["methods"][0], "application_credential");
+        let error = with(&[("OS_USERNAME", "u")]).unwrap_err().to_string();
+        assert_eq!(error, "Missing environment variable [OS_APPLICATION_CREDENTIAL_SECRET]");
         assert!(with_environment(&OpenStackSdConfig::default(), &crate::testing::context()).is_err());
+    }
+
+    #[test]
+    fn who_asks_must_be_said_once() {
+        let config = |user: &str, id: &str, domain: &str, project: &str| OpenStackSdConfig {
+            username: user.to_owned(),
+            userid: id.to_owned(),
+            domain_name: domain.to_owned(),
+            project_name: project.to_owned(),
+            password: Secret::new("p"),
+            application_credential_id: "not asked for".to_owned(),
+            ..OpenStackSdConfig::default()
+        };
+        let sent = request_of(&config("u", "", "D", "")).unwrap();
+        assert_eq!(sent["auth"]["identity"]["methods"], json!(["password"]));
+        assert!(sent["auth"].get("scope").is_none(), "a domain alone is no scope");
+        for refused in [
+            config("", "", "D", ""),
+            config("u", "", "", ""),
+            config("u", "id", "", ""),
+            config("", "id", "D", ""),
+            config("", "id", "", "project"),
+        ] {
+            assert!(request_of(&refused).is_err());
+        }
+        assert!(request_of(&config("", "id", "", "")).is_ok());
+        let none = OpenStackSdConfig { password: Secret::default(), ..config("u", "", "D", "") };
+        let error = request_of(&none).unwrap_err().to_string();
+        assert_eq!(error, "You must provide an Application Credential Secret");
     }
 }

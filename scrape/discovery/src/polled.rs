@@ -15,6 +15,11 @@ pub(crate) trait Periodic: Clone + Debug + PartialEq + Send + Sync + 'static {
     /// What looks.
     type Look: Refresh + 'static;
 
+    /// Its name in the metrics of its looks, where that depends on its role.
+    fn look_name(&self) -> &'static str {
+        Self::NAME
+    }
+
     /// The time between two looks.
     fn interval(&self) -> config::Duration;
 
@@ -39,6 +44,10 @@ impl<C: Periodic> Mechanism for Polled<C> {
         C::NAME
     }
 
+    fn look_name(&self) -> &'static str {
+        self.0.look_name()
+    }
+
     fn is_same(&self, other: &dyn Mechanism) -> bool {
         same(self, other)
     }
@@ -50,6 +59,6 @@ impl<C: Periodic> Mechanism for Polled<C> {
     fn start(self: Arc<Self>, context: Context, updates: Updates) -> Result<Running, DiscoveryError> {
         let look = self.0.look(&context)?;
         let interval = interval_of(self.0.interval());
-        Ok(Box::pin(refresh::run(C::NAME, look, interval, context, updates)))
+        Ok(Box::pin(refresh::run(self.0.look_name(), look, interval, context, updates)))
     }
 }

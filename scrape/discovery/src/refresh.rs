@@ -52,8 +52,8 @@ pub(crate) async fn run(
             Err(error) => {
                 failures.inc();
                 tracing::error!(
-                    component = "discovery manager",
-                    discovery = mechanism,
+                    component = context.component(),
+                    discovery = context.mechanism,
                     config = context.set,
                     err = %error,
                     "Unable to refresh target groups"

@@ -29,6 +29,7 @@ pub(crate) fn context_with(variables: &[(&str, &str)]) -> Context {
         metrics: Arc::new(DiscoveryMetrics::new(&Registry::new())),
         surroundings: Surroundings { variables: Arc::new(variables), ..Surroundings::default() },
         mechanism: "test",
+        manager: "scrape".to_owned(),
         set: "job".to_owned(),
         stop: CancellationToken::new(),
     }

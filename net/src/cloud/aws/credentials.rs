@@ -1,6 +1,6 @@
 //! Where credentials of AWS come from, in this order: the block, its profile,
-//! the environment, a federated token, the shared files, the container's agent,
-//! the machine itself. A role to take on comes on top.
+//! the environment, a federated token, the shared files (keys, sign-on, programs),
+//! the container's agent, the machine itself. A role to take on comes on top.
 //! Source: aws-sdk-go-v2 `config/resolve_credentials.go`.
 
 use std::sync::Arc;
@@ -12,8 +12,9 @@ use model::Clock;
 use serde::Deserialize;
 
 use super::process;
-use super::profile::{Profile, profile};
-use super::{Account, Signer, endpoint};
+use super::profile::{Profile, name_of, profile};
+use super::sso::sign_on;
+use super::{Account, Endpoints, Signer, named_endpoint};
 use crate::client::{ClientOptions, HttpClient, Variables};
 use crate::cloud::{Answer, CloudError, FORM, TIMEOUT, ask, form, secret_of};
 use crate::error::BuildError;
@@ -109,6 +110,13 @@ fn time_ms(text: &str) -> Option<i64> {
     text.parse::<jiff::Timestamp>().ok().map(|time| time.as_millisecond())
 }
 
+/// What a machine says of itself.
+#[derive(Deserialize)]
+struct Identity {
+    #[serde(default)]
+    region: String,
+}
+
 /// A role that a profile or the block takes on.
 struct Role<'a> {
     arn: &'a str,
@@ -144,8 +152,25 @@ impl Source {
         if let Some(region) = self.configured_region(profile) {
             return Ok(region);
         }
-        let region = self.machine("/latest/meta-data/placement/region").await;
-        region.map_err(|error| CloudError::Request(format!("failed to get region from IMDS: {error}")))
+        let document = self.machine_answer("/latest/dynamic/instance-identity/document").await;
+        let region = document.and_then(|document| document.json::<Identity>());
+        match region.map_err(|error| CloudError::Request(format!("failed to get region from IMDS: {error}")))? {
+            Identity { region } if region.is_empty() => {
+                Err(CloudError::Malformed("region not found in AWS config or IMDS".to_owned()))
+            }
+            Identity { region } => Ok(region),
+        }
+    }
+
+    /// The URL of a service: as a block names it, else where the environment or
+    /// the region says.
+    pub fn endpoint(&self, named: &str, service: &str, region: &str) -> String {
+        match named {
+            "" => {
+                Endpoints { variables: &self.variables }.of(&service.to_ascii_uppercase(), service, region)
+            }
+            named => named_endpoint(named),
+        }
     }
 
     /// The credentials of an account, its role taken on; `client` asks the
@@ -199,8 +224,8 @@ impl Source {
     }
 
     fn token_service(&self, region: &str, fips: bool) -> String {
-        let named = self.variables.get("AWS_ENDPOINT_URL_STS");
-        endpoint(named, if fips { "sts-fips" } else { "sts" }, region)
+        let host = if fips { "sts-fips" } else { "sts" };
+        Endpoints { variables: &self.variables }.of("STS", host, region)
     }
 
     async fn own(
@@ -282,16 +307,12 @@ impl Source {
             self.of_source(from).await?
         } else if let (Some(file), Some(role)) = (setting("web_identity_token_file"), role_of(base)) {
             return federated(&role, file, service, client).await;
+        } else if let Some(sign_on) = sign_on(name_of(&current, &self.variables), base, &self.variables)? {
+            let endpoints = Endpoints { variables: &self.variables };
+            sign_on.credentials(&endpoints, client, self.clock.now_ms()).await?
         } else if let Some(command) = setting("credential_process") {
             of_process(command).await?
         } else {
-            for other in ["sso_session", "sso_start_url"] {
-                if setting(other).is_some() {
-                    return Err(CloudError::Unusable(format!(
-                        "the AWS profile uses {other}, which is not supported: use keys, a role, a web identity or a process"
-                    )));
-                }
-            }
             match self.of_container().await? {
                 Some(found) => found,
                 None => self.of_machine().await?,
@@ -363,10 +384,6 @@ impl Source {
     }
 
     /// What the machine says of itself.
-    async fn machine(&self, path: &str) -> Result<String, CloudError> {
-        Ok(self.machine_answer(path).await?.text())
-    }
-
     async fn machine_answer(&self, path: &str) -> Result<Answer, CloudError> {
         if self.variables.get("AWS_EC2_METADATA_DISABLED").eq_ignore_ascii_case("true") {
             return Err(CloudError::Unusable(

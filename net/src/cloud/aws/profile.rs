@@ -11,11 +11,7 @@ pub(super) type Profile = BTreeMap<String, String>;
 /// The settings of a profile; of the environment's or the default one where
 /// `name` is empty. `None`: neither file has it.
 pub(super) fn profile(name: &str, variables: &Variables) -> Option<Profile> {
-    let name = match (name, variables.get("AWS_PROFILE")) {
-        ("", "") => "default",
-        ("", name) => name,
-        (name, _) => name,
-    };
+    let name = name_of(name, variables);
     let home = PathBuf::from(variables.get("HOME")).join(".aws");
     let mut settings: Option<Profile> = None;
     for (variable, file, section) in [
@@ -32,6 +28,25 @@ pub(super) fn profile(name: &str, variables: &Variables) -> Option<Profile> {
         }
     }
     settings
+}
+
+/// The settings of a sign-on session; only the file of settings has them.
+pub(super) fn sso_session(name: &str, variables: &Variables) -> Option<Profile> {
+    let path = match variables.get("AWS_CONFIG_FILE") {
+        "" => PathBuf::from(variables.get("HOME")).join(".aws/config"),
+        path => PathBuf::from(path),
+    };
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    section_of(&text, &[&format!("sso-session {name}")])
+}
+
+/// The name of a profile; the environment's or the default one where it is empty.
+pub(super) fn name_of<'a>(name: &'a str, variables: &'a Variables) -> &'a str {
+    match (name, variables.get("AWS_PROFILE")) {
+        ("", "") => "default",
+        ("", name) => name,
+        (name, _) => name,
+    }
 }
 
 /// The settings of a section, whichever of the names it has.

@@ -228,6 +228,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_service_that_is_busy_is_asked_again() {
+        let busy = std::sync::atomic::AtomicU32::new(2);
+        let server = TestServer::start(move |request| {
+            let before = busy.load(std::sync::atomic::Ordering::Relaxed);
+            if request.body.contains("DescribeInstances") && before > 0 {
+                busy.store(before - 1, std::sync::atomic::Ordering::Relaxed);
+                let body = "<Response><Errors><Error><Code>RequestLimitExceeded</Code></Error></Errors></Response>";
+                return Reply::status(400).body(body).header("Retry-After", "0");
+            }
+            answer(request)
+        })
+        .await;
+        let groups = config(&server).look(&context()).unwrap().refresh().await.unwrap();
+        assert_eq!((groups[0].targets.len(), server.requests().len()), (1, 5));
+    }
+
+    #[test]
+    fn a_role_of_aws_is_counted_as_the_service_it_is() {
+        use config::decode::Chosen;
+        use config::discovery::aws::{AwsRole, AwsSdConfig};
+        let block = AwsSdConfig { role: Chosen::some(AwsRole::Ec2), ..AwsSdConfig::default() };
+        assert_eq!((AwsSdConfig::NAME, block.look_name()), ("aws", "ec2"));
+    }
+
+    #[tokio::test]
     async fn a_refusal_is_told_with_its_code() {
         let server = TestServer::start(|_| {
             let body = "<Response><Errors><Error><Code>AuthFailure</Code><Message>no</Message></Error></Errors></Response>";

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::engine::{Engine, Texts, add_texts};
 use crate::client::null_as_empty;
 use crate::group::{ADDRESS_LABEL, TargetGroup};
-use crate::labels::join_host_port;
+use crate::labels::{canonical_ip, join_host_port};
 use crate::mechanism::{Context, DiscoveryError};
 use crate::polled::Periodic;
 use crate::refresh::Refresh;
@@ -277,14 +277,13 @@ impl Node {
 }
 
 /// The address of `10.0.0.5/24`.
-fn ip_of(prefix: &str) -> Result<&str, DiscoveryError> {
-    let ip = prefix.split_once('/').map_or("", |(ip, _)| ip);
-    match ip.parse::<std::net::IpAddr>() {
-        Ok(_) => Ok(ip),
-        Err(error) => {
-            Err(DiscoveryError::Malformed(format!("error while parsing address {prefix}: {error}")))
-        }
-    }
+fn ip_of(prefix: &str) -> Result<String, DiscoveryError> {
+    let ip = prefix.split_once('/').and_then(|(ip, _)| canonical_ip(ip));
+    ip.ok_or_else(|| {
+        DiscoveryError::Malformed(format!(
+            "error while parsing address {prefix}: invalid CIDR address: {prefix}"
+        ))
+    })
 }
 
 fn is_tcp(port: &&Port) -> bool {
@@ -317,11 +316,11 @@ impl Swarm {
                     let mut labels = common.clone();
                     set(&mut labels, "service_endpoint_port_name", &port.name);
                     set(&mut labels, "service_endpoint_port_publish_mode", &port.publish_mode);
-                    labels.set(ADDRESS_LABEL, &join_host_port(ip, port.published_port));
+                    labels.set(ADDRESS_LABEL, &join_host_port(&ip, port.published_port));
                     targets.push(labels.labels());
                 }
                 if targets.len() == before {
-                    common.set(ADDRESS_LABEL, &join_host_port(ip, self.config.port));
+                    common.set(ADDRESS_LABEL, &join_host_port(&ip, self.config.port));
                     targets.push(common.labels());
                 }
             }
@@ -361,9 +360,9 @@ impl Swarm {
                 for address in &attachment.addresses {
                     let ip = ip_of(address)?;
                     let before = targets.len();
-                    targets.extend(ports.iter().filter(is_tcp).map(|port| task_target(&common, port, ip)));
+                    targets.extend(ports.iter().filter(is_tcp).map(|port| task_target(&common, port, &ip)));
                     if targets.len() == before {
-                        common.set(ADDRESS_LABEL, &join_host_port(ip, self.config.port));
+                        common.set(ADDRESS_LABEL, &join_host_port(&ip, self.config.port));
                         targets.push(common.labels());
                     }
                 }

@@ -46,7 +46,7 @@ pub(super) fn access(
     } else {
         let (base, http) = in_cluster(context, account)?;
         tracing::info!(
-            component = "discovery manager",
+            component = context.component(),
             discovery = "kubernetes",
             config = context.set,
             "Using pod service account via in-cluster config"

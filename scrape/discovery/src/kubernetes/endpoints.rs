@@ -90,7 +90,7 @@ fn warn_of_size(metadata: &objects::Metadata) {
         _ => return,
     };
     tracing::warn!(
-        component = "discovery manager",
+        component = "discovery manager scrape",
         discovery = "kubernetes",
         role = "endpoint",
         endpoint = %metadata.name,

@@ -26,7 +26,7 @@ impl Primary for Node {
         let group = group(&object);
         if group.is_none() {
             tracing::warn!(
-                component = "discovery manager",
+                component = "discovery manager scrape",
                 discovery = "kubernetes",
                 role = "node",
                 node = %object.metadata.name,

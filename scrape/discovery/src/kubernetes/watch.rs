@@ -138,7 +138,7 @@ impl<T: Object, P> Watch<T, P> {
     fn fail(&self, verb: &str, error: &DiscoveryError) {
         self.api.context.metrics.kubernetes_failures.inc();
         tracing::error!(
-            component = "discovery manager",
+            component = self.api.context.component(),
             discovery = "kubernetes",
             config = self.api.context.set,
             err = %error,
