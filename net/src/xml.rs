@@ -144,7 +144,8 @@ mod tests {
 
     #[test]
     fn documents_become_trees() {
-        let document = b"<a x='1'><!-- c --><n:b>t&lt;&#65;</n:b><c/><b>2</b><d> <e>1</e><![CDATA[<]]></d></a>";
+        let document =
+            b"<a x='1'><!-- c --><n:b>t&lt;&#65;</n:b><c/><b>2</b><d> <e>1</e><![CDATA[<]]></d></a>";
         let root = Element::parse(document).unwrap();
         assert_eq!((root.name.as_str(), root.attribute("x")), ("a", "1"));
         assert_eq!(root.text_of("b"), "t<A");

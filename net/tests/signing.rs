@@ -262,10 +262,12 @@ fn sso_file(key: &str) -> &'static str {
 #[tokio::test]
 async fn tokens_of_single_sign_on_become_keys_of_a_role() {
     let world = World::new(|seen| match (seen.method.as_str(), seen.path.split('?').next().unwrap()) {
-        ("GET", "/federation/credentials") if seen.header("x-amz-sso_bearer_token").starts_with("tok") => json(
-            r#"{"roleCredentials": {"accessKeyId": "SK", "secretAccessKey": "s", "sessionToken": "st",
+        ("GET", "/federation/credentials") if seen.header("x-amz-sso_bearer_token").starts_with("tok") => {
+            json(
+                r#"{"roleCredentials": {"accessKeyId": "SK", "secretAccessKey": "s", "sessionToken": "st",
                 "expiration": 1700003600000}}"#,
-        ),
+            )
+        }
         ("POST", "/token") => json(r#"{"accessToken": "tok-2", "expiresIn": 3600, "refreshToken": "r2"}"#),
         _ => status(401),
     })
@@ -288,13 +290,21 @@ async fn tokens_of_single_sign_on_become_keys_of_a_role() {
     let seen = world.signed(&with("old"), &variables).await.unwrap();
     assert!(key_of(&seen).starts_with("SK/"));
     assert_eq!(seen.header("x-amz-security-token"), "st");
-    assert!(world.issuer.seen()[0].path.ends_with("?role_name=r&account_id=1"), "{:?}", world.issuer.seen()[0]);
+    assert!(
+        world.issuer.seen()[0].path.ends_with("?role_name=r&account_id=1"),
+        "{:?}",
+        world.issuer.seen()[0]
+    );
     // One of a session that has ended is renewed, and kept for the next.
-    let more = ", \"clientId\": \"c\", \"clientSecret\": \"cs\", \"refreshToken\": \"r1\", \"startUrl\": \"u\"";
+    let more =
+        ", \"clientId\": \"c\", \"clientSecret\": \"cs\", \"refreshToken\": \"r1\", \"startUrl\": \"u\"";
     let path = world.file(sso_file("corp"), &token("tok-1", "2023-11-14T00:00:00Z", more));
     world.signed(&with("new"), &variables).await.unwrap();
     let asked: serde_json::Value = serde_json::from_str(&world.issuer.seen()[1].body).unwrap();
-    assert_eq!((asked["refreshToken"].as_str(), asked["grantType"].as_str()), (Some("r1"), Some("refresh_token")));
+    assert_eq!(
+        (asked["refreshToken"].as_str(), asked["grantType"].as_str()),
+        (Some("r1"), Some("refresh_token"))
+    );
     let kept: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     assert_eq!((kept["accessToken"].as_str(), kept["startUrl"].as_str()), (Some("tok-2"), Some("u")));
     assert_eq!(kept["expiresAt"], "2023-11-14T23:13:20Z");
@@ -304,7 +314,10 @@ async fn tokens_of_single_sign_on_become_keys_of_a_role() {
     for (profile, want) in [
         ("old", "the SSO session has expired or is invalid"),
         ("half", "missing required configuration: sso_start_url, sso_account_id, sso_role_name"),
-        ("lost", "profile \"lost\" is configured to use SSO but is missing required configuration: sso-session"),
+        (
+            "lost",
+            "profile \"lost\" is configured to use SSO but is missing required configuration: sso-session",
+        ),
     ] {
         let fault = world.signed(&with(profile), &variables).await.unwrap_err();
         assert!(fault.ends_with(want), "{fault}");

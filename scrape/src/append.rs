@@ -20,13 +20,14 @@ use model::{Appender, FloatBatch, LabelsBuilder, StorageError, Timestamps};
 use parking_lot::Mutex;
 
 use self::batch::{Batch, HistogramLimits};
+use crate::COMPONENT;
 use crate::cache::TargetCache;
 use crate::exposition::{
     ContentTypeError, Entry, Format, LabelBuf, ParseError, ParseOptions, Parser, select_format,
 };
 use crate::job::Job;
 use crate::labelling::LabelError;
-use crate::metadata::{MetadataCache, Said};
+use crate::metadata::{KnownWords, MetadataCache, Said};
 use crate::metrics::ScrapeMetrics;
 use crate::report::ReportCache;
 use crate::synthesis::Synthesis;
@@ -134,6 +135,10 @@ pub(crate) fn append_page(
         builder: LabelsBuilder::new(),
         histogram_limits: HistogramLimits::of(context.job),
         attempts: 0,
+        sample_limit: match context.job.config.sample_limit {
+            0 => u64::MAX,
+            limit => limit,
+        },
         sample_limit_passed: false,
         bucket_limit_passed: false,
         refused_series: 0,
@@ -150,7 +155,7 @@ pub(crate) fn append_page(
         state.synthesis.end_scrape();
         metadata.end_scrape(true);
     }
-    run.problems.log(context.target, run.refused_series);
+    run.problems.log(context.job, context.target, run.refused_series);
     (run.counts, result)
 }
 
@@ -201,6 +206,8 @@ struct Run<'a, 'b> {
     histogram_limits: HistogramLimits,
     /// Samples that the sample limit counts.
     attempts: u64,
+    /// So many may be stored.
+    sample_limit: u64,
     sample_limit_passed: bool,
     bucket_limit_passed: bool,
     refused_series: u64,
@@ -221,7 +228,7 @@ struct Problems {
 }
 
 impl Problems {
-    fn log(&self, target: &Target, refused_series: u64) {
+    fn log(&self, job: &Job, target: &Target, refused_series: u64) {
         for (count, message) in [
             (self.out_of_order, "Error on ingesting out-of-order samples"),
             (self.duplicates, "Error on ingesting samples with different value but same timestamp"),
@@ -233,7 +240,13 @@ impl Problems {
             (refused_series, "No room for new series"),
         ] {
             if count > 0 {
-                tracing::warn!(target = target.url(), num_dropped = count, "{message}");
+                tracing::warn!(
+                    component = COMPONENT,
+                    scrape_pool = job.name(),
+                    target = target.url(),
+                    num_dropped = count,
+                    "{message}"
+                );
             }
         }
     }
@@ -260,6 +273,8 @@ impl Run<'_, '_> {
             Ok(selected) => selected,
             Err(error) => {
                 tracing::error!(
+                    component = COMPONENT,
+                    scrape_pool = job.name(),
                     target = target.url(),
                     content_type,
                     err = %error,
@@ -270,6 +285,8 @@ impl Run<'_, '_> {
         };
         if let Some(warning) = &selected.warning {
             tracing::debug!(
+                component = COMPONENT,
+                scrape_pool = job.name(),
                 target = target.url(),
                 content_type,
                 err = %warning,
@@ -303,11 +320,17 @@ impl Run<'_, '_> {
             match entry {
                 Entry::Comment => {}
                 Entry::Type(metric_type) => {
-                    family.note(&parser, metadata, Said::Type(metric_type));
+                    let words = KnownWords::Type(metric_type);
+                    if !family.note_known(&parser, metadata, words) {
+                        family.note(&parser, metadata, Said::Type(metric_type));
+                    }
                 }
                 Entry::Help => {
-                    let help = parser.text();
-                    family.note(&parser, metadata, Said::Help(&help));
+                    let words = parser.written().map(KnownWords::Help);
+                    if !words.is_some_and(|words| family.note_known(&parser, metadata, words)) {
+                        let help = parser.text();
+                        family.note(&parser, metadata, Said::Help(&help));
+                    }
                 }
                 Entry::Unit => {
                     let unit = parser.text();
@@ -364,13 +387,31 @@ impl Run<'_, '_> {
 }
 
 impl Family {
-    fn note(&mut self, parser: &Parser<'_>, metadata: &mut MetadataCache, said: Said<'_>) {
-        let name = parser.metric();
+    fn begin(&mut self, name: &[u8]) {
         if self.name != name {
             self.name.clear();
             self.name.extend_from_slice(name);
             self.changed = false;
         }
+    }
+
+    /// Takes note of words that were said before; whether they were.
+    fn note_known(
+        &mut self,
+        parser: &Parser<'_>,
+        metadata: &mut MetadataCache,
+        words: KnownWords<'_>,
+    ) -> bool {
+        let name = parser.metric();
+        let Some(is_news) = metadata.note_known(name, words) else { return false };
+        self.begin(name);
+        self.changed |= is_news;
+        true
+    }
+
+    fn note(&mut self, parser: &Parser<'_>, metadata: &mut MetadataCache, said: Said<'_>) {
+        let name = parser.metric();
+        self.begin(name);
         self.changed |= match std::str::from_utf8(name) {
             Ok(name) => metadata.note(name, said),
             Err(_) => metadata.note(&String::from_utf8_lossy(name), said),

@@ -131,6 +131,15 @@ impl TargetCache {
         is_new
     }
 
+    /// [`TargetCache::accept`] and [`TargetCache::track`] in one.
+    #[inline]
+    pub(crate) fn accept_and_track(&mut self, entry: u32) -> bool {
+        let flags = &mut self.entries[entry as usize].length_and_flags;
+        let is_new = *flags & NEW != 0;
+        *flags = *flags & !NEW | TRACKED;
+        is_new
+    }
+
     /// Watches for the end of the series.
     pub(crate) fn track(&mut self, entry: u32) {
         self.entries[entry as usize].length_and_flags |= TRACKED;

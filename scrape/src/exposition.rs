@@ -143,6 +143,16 @@ impl<'p> Parser<'p> {
         }
     }
 
+    /// Help at hand as it is written in the page; `None` where it is not
+    /// written as text.
+    pub fn written(&self) -> Option<&[u8]> {
+        match self {
+            Parser::Plain(PageParser::Text(parser)) => Some(parser.written()),
+            Parser::Plain(PageParser::OpenMetrics(parser)) => Some(parser.written()),
+            _ => None,
+        }
+    }
+
     /// The labels of the series at hand, sorted by name, empty values included.
     pub fn labels(&self, into: &mut LabelBuf) {
         match self {

@@ -48,7 +48,7 @@ impl FailureLog {
         );
         let written = self.file.lock().write_all(format!("{line}\n").as_bytes());
         if let Err(error) = written {
-            tracing::warn!(err = %error, "Writing the scrape failure log failed");
+            tracing::warn!(component = crate::COMPONENT, err = %error, "Writing the scrape failure log failed");
         }
     }
 }

@@ -27,6 +27,9 @@ mod scrape_loop;
 mod synthesis;
 pub mod target;
 
+/// Who speaks in the log.
+pub(crate) const COMPONENT: &str = "scrape manager";
+
 pub use append::{AppendOptions, PageError};
 pub use failure_log::{FailureLog, FailureLogError};
 pub use fetch::NetFetchFactory;

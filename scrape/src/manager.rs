@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use crate::COMPONENT;
 use crate::append::AppendOptions;
 use crate::failure_log::{FailureLog, FailureLogError};
 use crate::fetch::FetchFactory;
@@ -198,7 +199,12 @@ impl ScrapeManager {
             changes.spawn(async move {
                 let reloaded = pool.reload(job).await;
                 if let Err(error) = &reloaded {
-                    tracing::error!(err = %error, scrape_pool = name, "error reloading scrape pool");
+                    tracing::error!(
+                        component = COMPONENT,
+                        err = %error,
+                        scrape_pool = name,
+                        "error reloading scrape pool"
+                    );
                 }
                 reloaded.is_ok()
             });
@@ -250,7 +256,11 @@ impl ScrapeManager {
                 let mut state = self.inner.state.lock();
                 let Some(groups) = state.groups.get(&name).cloned() else { continue };
                 let Some(job) = state.jobs.get(&name).cloned() else {
-                    tracing::error!(err = format!("invalid config id:{name}"), "error reloading target set");
+                    tracing::error!(
+                        component = COMPONENT,
+                        err = format!("invalid config id:{name}"),
+                        "error reloading target set"
+                    );
                     continue;
                 };
                 let pool = match state.pools.get(&name) {
@@ -308,7 +318,12 @@ impl ScrapeManager {
             Ok(pool) => Some(Arc::new(pool)),
             Err(error) => {
                 self.inner.shared.metrics.pools_failed.inc();
-                tracing::error!(err = %error, scrape_pool = name, "error creating new scrape pool");
+                tracing::error!(
+                    component = COMPONENT,
+                    err = %error,
+                    scrape_pool = name,
+                    "error creating new scrape pool"
+                );
                 None
             }
         }

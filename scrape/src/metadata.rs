@@ -28,7 +28,11 @@ struct Entry {
 }
 
 fn hash(family: &str) -> u64 {
-    SeriesKey::of(family.as_bytes()).table_hash()
+    hash_of(family.as_bytes())
+}
+
+fn hash_of(family: &[u8]) -> u64 {
+    SeriesKey::of(family).table_hash()
 }
 
 impl Entry {
@@ -43,6 +47,13 @@ pub(crate) enum Said<'a> {
     Type(MetricType),
     Help(&'a str),
     Unit(&'a str),
+}
+
+/// The same as it is written in the page.
+#[derive(Clone, Copy)]
+pub(crate) enum KnownWords<'a> {
+    Type(MetricType),
+    Help(&'a [u8]),
 }
 
 impl Said<'_> {
@@ -88,6 +99,23 @@ impl MetadataCache {
     /// Bytes of help, units and types.
     pub fn text_bytes(&self) -> usize {
         self.text_bytes
+    }
+
+    /// Takes note of something that was said before in the same words, if it
+    /// was: then it need not be read as text. Whether it is new in this scrape.
+    pub(crate) fn note_known(&mut self, family: &[u8], said: KnownWords<'_>) -> Option<bool> {
+        let same_family = |entry: &Entry| entry.text.family.as_bytes() == family;
+        let entry = self.families.find_mut(hash_of(family), same_family)?;
+        let metadata = &entry.text.metadata;
+        let is_known = match said {
+            KnownWords::Type(metric_type) => metadata.metric_type == metric_type,
+            KnownWords::Help(raw) => metadata.help.as_bytes() == raw && !raw.contains(&b'\\'),
+        };
+        if !is_known {
+            return None;
+        }
+        entry.seen = self.scrape;
+        Some(entry.changed == self.scrape + 1)
     }
 
     /// Takes note of something said; whether it is new in this scrape.
@@ -152,6 +180,24 @@ mod tests {
         cache.end_scrape(true);
         assert!(cache.is_empty());
         assert_eq!(cache.text_bytes(), 0);
+    }
+
+    #[test]
+    fn words_that_were_said_before_are_known_as_bytes() {
+        let mut cache = MetadataCache::default();
+        assert_eq!(cache.note_known(b"a", KnownWords::Type(MetricType::Gauge)), None);
+        cache.note("a", Said::Help("one \\ two"));
+        cache.note("b", Said::Help("plain"));
+        cache.note("b", Said::Type(MetricType::Gauge));
+        assert_eq!(cache.note_known(b"b", KnownWords::Help(b"plain")), Some(true), "new in this scrape");
+        for _ in 0..KEPT_SCRAPES {
+            cache.end_scrape(true);
+        }
+        assert_eq!(cache.note_known(b"b", KnownWords::Help(b"plain")), Some(false));
+        assert_eq!(cache.note_known(b"b", KnownWords::Type(MetricType::Counter)), None);
+        assert_eq!(cache.note_known(b"a", KnownWords::Help(b"one \\ two")), None, "written with an escape");
+        cache.end_scrape(true);
+        assert!(cache.get("a").is_none() && cache.get("b").is_some(), "what is known counts as seen");
     }
 
     #[test]

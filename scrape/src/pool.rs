@@ -7,6 +7,7 @@ use discovery::TargetGroup;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::COMPONENT;
 use crate::failure_log::FailureLog;
 use crate::fetch::{Fetch, FetchError, FetchFactory};
 use crate::job::Job;
@@ -215,8 +216,9 @@ impl Pool {
                     Err(error) => {
                         failed += 1;
                         tracing::error!(
+                            component = COMPONENT,
                             scrape_pool = job.name(),
-                            err = format!("instance {i} in group {}: {error}", group.source),
+                            err = format!("instance {i} in group {}: {error}", group.own_source()),
                             "Creating target failed"
                         );
                     }

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use crate::COMPONENT;
 use crate::append::{AppendContext, AppendOptions, Counts, TargetState, append_nothing, append_page};
 use crate::failure_log::FailureLog;
 use crate::fetch::{Fetch, FetchError, FetchRequest};
@@ -27,6 +28,19 @@ use crate::metrics::ScrapeMetrics;
 use crate::page_pool::PagePool;
 use crate::report::{ExtraReport, Report};
 use crate::target::Target;
+
+/// Says what went wrong with a target, with upstream's keys.
+macro_rules! tell {
+    ($loop:ident, $level:ident, $error:expr, $message:literal) => {
+        tracing::$level!(
+            component = COMPONENT,
+            scrape_pool = $loop.settings.job.name(),
+            target = $loop.settings.target.url(),
+            err = %$error,
+            $message
+        )
+    };
+}
 
 /// Pages from this size on are parsed where they hold up nobody else.
 const LARGE_PAGE_BYTES: usize = 256 << 10;
@@ -316,7 +330,7 @@ impl ScrapeLoop {
 
     fn log_failure(&self, shared: &Shared, error: &str) {
         let target = self.settings.target.url();
-        tracing::debug!(target, err = error, "Scrape failed");
+        tell!(self, debug, error, "Scrape failed");
         let log = self.control.failure_log.lock().clone();
         if let Some(log) = log {
             log.write(shared.clock.now_ms(), self.settings.job.name(), target, error);
@@ -349,7 +363,7 @@ impl ScrapeLoop {
             );
             counts = counted;
             if let Err(failed) = result {
-                tracing::debug!(target = self.settings.target.url(), err = %failed, "Append failed");
+                tell!(self, debug, failed, "Append failed");
                 error = Some(failed.to_string());
                 appender.rollback();
                 let Some(again) = self.appender(shared, time_ms, start) else { return };
@@ -371,7 +385,7 @@ impl ScrapeLoop {
         let reported =
             state.report.append(appender.as_mut(), &self.settings.target, shared.options, time_ms, &report);
         if let Err(failed) = reported {
-            tracing::warn!(target = self.settings.target.url(), err = %failed, "Appending scrape report failed");
+            tell!(self, warn, failed, "Appending scrape report failed");
             appender.rollback();
             return;
         }
@@ -381,7 +395,7 @@ impl ScrapeLoop {
             shared.metrics.scrape_duration.observe(took.as_secs_f64());
         }
         if let Err(failed) = committed {
-            tracing::error!(target = self.settings.target.url(), err = %failed, "Scrape commit failed");
+            tell!(self, error, failed, "Scrape commit failed");
         }
     }
 
@@ -390,7 +404,7 @@ impl ScrapeLoop {
         match shared.appendable.appender() {
             Ok(appender) => Some(appender),
             Err(error) => {
-                tracing::warn!(target = self.settings.target.url(), err = %error, "Append failed");
+                tell!(self, warn, error, "Append failed");
                 let duration = shared.clock.monotonic().saturating_sub(start);
                 self.settings.target.report(time_ms, duration, Some(error.to_string()));
                 None
@@ -433,10 +447,10 @@ impl ScrapeLoop {
         let marked =
             state.report.append_end(appender.as_mut(), &self.settings.target, shared.options, time_ms, extra);
         if let Err(failed) = marked {
-            tracing::warn!(target = self.settings.target.url(), err = %failed, "Stale report failed");
+            tell!(self, warn, failed, "Stale report failed");
         }
         if let Err(failed) = appender.commit() {
-            tracing::warn!(target = self.settings.target.url(), err = %failed, "Stale commit failed");
+            tell!(self, warn, failed, "Stale commit failed");
         }
     }
 }

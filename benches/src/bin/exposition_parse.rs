@@ -1,6 +1,6 @@
 //! Throughput of the exposition parsers, each format and way of use:
 //! `exposition_parse [file …]`: pages ending in `.om.txt` are OpenMetrics, in `.pb`
-//! protobuf, others text.
+//! or `protobuf` protobuf, others text.
 //!
 //! Without files, the pages are 4,000 series like those of node_exporter. The
 //! number of series is checked before anything is timed.
@@ -152,7 +152,7 @@ fn recorded(path: &str) -> (String, Format, Vec<u8>) {
     let page = std::fs::read(path).expect("the file can be read");
     let format = match path {
         _ if path.ends_with(".om.txt") => Format::OpenMetrics,
-        _ if path.ends_with(".pb") => Format::Protobuf,
+        _ if path.ends_with(".pb") || path.ends_with("protobuf") => Format::Protobuf,
         _ => Format::Text,
     };
     let name = path.rsplit('/').next().unwrap_or(path).chars().take(16).collect();

@@ -3,9 +3,9 @@
 
 use std::path::PathBuf;
 
+use config::Secret;
 use config::azuread::AzureAdConfig;
 use config::remote::{GoogleIamConfig, SigV4Config};
-use config::Secret;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use http::{HeaderValue, Uri};
 use tokio::sync::Mutex;

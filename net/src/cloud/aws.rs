@@ -98,7 +98,10 @@ mod tests {
         assert_eq!(of(&[], "cn-north-1"), "https://ec2.cn-north-1.amazonaws.com.cn/");
         assert_eq!(of(&[], "us-isob-east-1"), "https://ec2.us-isob-east-1.sc2s.sgov.gov/");
         let dual = ("AWS_USE_DUALSTACK_ENDPOINT", "true");
-        assert_eq!(of(&[dual, ("AWS_USE_FIPS_ENDPOINT", "true")], "us-east-1"), "https://ec2-fips.us-east-1.api.aws/");
+        assert_eq!(
+            of(&[dual, ("AWS_USE_FIPS_ENDPOINT", "true")], "us-east-1"),
+            "https://ec2-fips.us-east-1.api.aws/"
+        );
         let any = ("AWS_ENDPOINT_URL", "http://any");
         assert_eq!(of(&[any], "eu-west-1"), "http://any");
         assert_eq!(of(&[any, ("AWS_ENDPOINT_URL_EC2", "http://own")], "eu-west-1"), "http://own");

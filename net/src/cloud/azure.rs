@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use config::azuread::AzureAdConfig;
 use config::Secret;
+use config::azuread::AzureAdConfig;
 use http::Method;
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;

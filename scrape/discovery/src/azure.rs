@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use config::discovery::AzureSdConfig;
 use config::discovery::azure::AzureAuthentication;
-use model::Labels;
 use http::header::ACCEPT;
+use model::Labels;
 use net::cloud::azure::{Tokens, Way};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

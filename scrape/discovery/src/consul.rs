@@ -67,7 +67,9 @@ impl Mechanism for Consul {
 /// the prefix's place, and `https` is never taken back.
 /// Source: `hashicorp/consul/api`, `NewClient`.
 fn open(config: &ConsulSdConfig, context: &Context) -> Result<(Client, String), DiscoveryError> {
-    let wants_tls = || matches!(context.surroundings.variable("CONSUL_HTTP_SSL"), "1" | "t" | "T" | "true" | "TRUE" | "True");
+    let wants_tls = || {
+        matches!(context.surroundings.variable("CONSUL_HTTP_SSL"), "1" | "t" | "T" | "true" | "TRUE" | "True")
+    };
     let scheme = match config.scheme.as_str() {
         "" if wants_tls() => "https",
         "" => "http",
@@ -110,7 +112,10 @@ fn with_environment(config: &ConsulSdConfig, context: &Context) -> Result<Consul
         let token = match file {
             "" => String::new(),
             file => std::fs::read_to_string(file).map_err(|error| {
-                DiscoveryError::Unusable(format!("Error loading token file {file} : {}", net::error::io_text(&error)))
+                DiscoveryError::Unusable(format!(
+                    "Error loading token file {file} : {}",
+                    net::error::io_text(&error)
+                ))
             })?,
         };
         config.token = Secret::new(or(token.trim(), "CONSUL_HTTP_TOKEN"));
@@ -512,7 +517,11 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "of-file\n").unwrap();
         let path = file.path().to_str().unwrap();
-        let context = context_with(&[("CONSUL_HTTP_TOKEN_FILE", path), ("CONSUL_HTTP_TOKEN", "t"), ("CONSUL_NAMESPACE", "n")]);
+        let context = context_with(&[
+            ("CONSUL_HTTP_TOKEN_FILE", path),
+            ("CONSUL_HTTP_TOKEN", "t"),
+            ("CONSUL_NAMESPACE", "n"),
+        ]);
         let config = with_environment(&ConsulSdConfig::default(), &context).unwrap();
         assert_eq!((config.token.expose(), config.namespace.as_str()), ("of-file", "n"));
         let given = ConsulSdConfig { token: Secret::new("own"), ..ConsulSdConfig::default() };

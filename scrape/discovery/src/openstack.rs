@@ -77,7 +77,11 @@ fn with_environment(
     match missing_variable(&found) {
         None => Ok(found),
         Some(names) => {
-            let what = if names.contains(',') { "one of the following environment variables" } else { "environment variable" };
+            let what = if names.contains(',') {
+                "one of the following environment variables"
+            } else {
+                "environment variable"
+            };
             Err(DiscoveryError::Unusable(format!("Missing {what} [{names}]")))
         }
     }
@@ -261,7 +265,11 @@ fn request_of(config: &OpenStackSdConfig) -> Result<Value, DiscoveryError> {
     let identity = if !config.password.is_empty() {
         let password = config.password.expose();
         let user = match (config.userid.as_str(), config.username.as_str(), &domain) {
-            ("", "", _) => return unusable("Exactly one of Username and UserID must be provided for password authentication"),
+            ("", "", _) => {
+                return unusable(
+                    "Exactly one of Username and UserID must be provided for password authentication",
+                );
+            }
             ("", _, None) => return unusable(needs_domain),
             ("", _, Some(_)) if !id.is_empty() && !name.is_empty() => return unusable(needs_domain),
             ("", user, Some(domain)) => json!({"name": user, "password": password, "domain": domain}),
@@ -269,7 +277,11 @@ fn request_of(config: &OpenStackSdConfig) -> Result<Value, DiscoveryError> {
                 return unusable("You must not provide a DomainID or DomainName to authenticate by UserID");
             }
             (user, "", None) => json!({"id": user, "password": password}),
-            _ => return unusable("Exactly one of Username and UserID must be provided for password authentication"),
+            _ => {
+                return unusable(
+                    "Exactly one of Username and UserID must be provided for password authentication",
+                );
+            }
         };
         json!({"methods": ["password"], "password": {"user": user}})
     } else {
@@ -279,7 +291,11 @@ fn request_of(config: &OpenStackSdConfig) -> Result<Value, DiscoveryError> {
         } else if !config.application_credential_name.is_empty() {
             credential["name"] = json!(config.application_credential_name);
             credential["user"] = match (config.userid.as_str(), config.username.as_str(), &domain) {
-                ("", "", _) => return unusable("Exactly one of Username and UserID must be provided for password authentication"),
+                ("", "", _) => {
+                    return unusable(
+                        "Exactly one of Username and UserID must be provided for password authentication",
+                    );
+                }
                 ("", _, None) => return unusable(needs_domain),
                 ("", user, Some(domain)) => json!({"name": user, "domain": domain}),
                 (user, _, _) => json!({ "id": user }),
@@ -295,7 +311,9 @@ fn request_of(config: &OpenStackSdConfig) -> Result<Value, DiscoveryError> {
     let scope = match (config.project_id.as_str(), config.project_name.as_str(), domain) {
         ("", "", _) => return Ok(json!({"auth": {"identity": identity}})),
         ("", _, None) => {
-            return unusable("You must provide exactly one of DomainID or DomainName in a Scope with ProjectName");
+            return unusable(
+                "You must provide exactly one of DomainID or DomainName in a Scope with ProjectName",
+            );
         }
         ("", project, Some(domain)) => json!({"project": {"name": project, "domain": domain}}),
         (project, _, _) => json!({"project": {"id": project}}),
@@ -325,7 +343,8 @@ impl OpenStack {
         }
         // Several versions are answered as several choices.
         let listed = async {
-            let answer = self.client.get(&format!("{base}/"), &[(ACCEPT.as_str(), "application/json")]).await.ok()?;
+            let answer =
+                self.client.get(&format!("{base}/"), &[(ACCEPT.as_str(), "application/json")]).await.ok()?;
             let is_list = matches!(answer.status, StatusCode::OK | StatusCode::MULTIPLE_CHOICES);
             let list: Value = is_list.then(|| answer.json().ok())??;
             let versions = list["versions"]["values"].as_array()?;
@@ -516,10 +535,9 @@ mod tests {
         let base = format!("http://{}", request.header("host"));
         if request.path() == "/identity/" {
             let link = |rel: &str, href: String| json!({"rel": rel, "href": href});
-            let version = |id: &str, status: &str, path: &str| {
-                json!({"id": id, "status": status, "links": [link("x", String::new()), link("self", format!("{base}{path}"))]})
-            };
-            let values = [version("v3.99", "experimental", "/unused"), version("v3.14", "stable", "/keystone/v3/")];
+            let version = |id: &str, status: &str, path: &str| json!({"id": id, "status": status, "links": [link("x", String::new()), link("self", format!("{base}{path}"))]});
+            let values =
+                [version("v3.99", "experimental", "/unused"), version("v3.14", "stable", "/keystone/v3/")];
             return Reply::status(300).body(json!({"versions": {"values": values}}).to_string());
         }
         if request.path() == "/keystone/v3/auth/tokens" {

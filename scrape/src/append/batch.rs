@@ -6,6 +6,7 @@ use model::{
 };
 
 use super::{PageError, Run, TargetState};
+use crate::COMPONENT;
 use crate::job::Job;
 
 /// What is known of a sample beside its value.
@@ -66,6 +67,20 @@ impl Batch {
         self.floats.handles.reserve_exact(samples);
         self.floats.values.reserve_exact(samples);
         self.floats.notes.reserve_exact(samples);
+    }
+
+    /// Adds a sample that has neither a time nor a start of its own.
+    #[inline]
+    pub(super) fn push_plain(&mut self, handle: SeriesHandle, entry: u32, value: f64) {
+        let floats = &mut self.floats;
+        if !floats.times.is_empty() || !floats.starts.is_empty() {
+            let entry = Some(entry);
+            let sample = Sample { handle, entry, own_time_ms: None, start_ms: 0, synthesised: false };
+            return self.push_float(sample, value);
+        }
+        floats.handles.push(handle);
+        floats.values.push(value);
+        floats.notes.push(Note { entry, has_own_time: false });
     }
 
     pub(super) fn push_float(&mut self, sample: Sample, value: f64) {
@@ -146,7 +161,12 @@ impl Run<'_, '_> {
             self.appender.append_histograms(batch.histograms, &mut histogram_outcomes);
         }
         for (note, outcome) in floats.notes.iter().zip(&float_outcomes) {
-            self.outcome(state, *note, *outcome)?;
+            // Nearly all of them: stored, and watched for.
+            if is_stored(*outcome) && note.entry != NO_ENTRY && !note.has_own_time {
+                self.counts.series_added += u64::from(state.cache.accept_and_track(note.entry));
+            } else {
+                self.outcome(state, *note, *outcome)?;
+            }
         }
         for (note, outcome) in batch.histogram_notes.iter().zip(&histogram_outcomes) {
             self.outcome(state, *note, *outcome)?;
@@ -218,7 +238,13 @@ impl Run<'_, '_> {
                 Ok(()) | Err(ExemplarError::Duplicate | ExemplarError::Disabled) => {}
                 Err(ExemplarError::OutOfOrder) => out_of_order += 1,
                 Err(error) => {
-                    tracing::debug!(target = self.context.target.url(), err = %error, "Error while adding exemplar");
+                    tracing::debug!(
+                        component = COMPONENT,
+                        scrape_pool = self.context.job.name(),
+                        target = self.context.target.url(),
+                        err = %error,
+                        "Error while adding exemplar"
+                    );
                 }
             }
         }
@@ -228,6 +254,11 @@ impl Run<'_, '_> {
             self.context.metrics.exemplar_out_of_order.add(out_of_order as u64);
         }
     }
+}
+
+#[inline]
+fn is_stored(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Accepted | Outcome::AcceptedOutOfOrder | Outcome::Unchanged)
 }
 
 /// How fine native histograms may be.

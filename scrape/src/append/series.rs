@@ -37,6 +37,10 @@ impl Run<'_, '_> {
             state.cache.untracked(hit.entry);
             return;
         }
+        if own_time.is_none() {
+            self.batch.push_plain(handle, hit.entry, line.value);
+            return;
+        }
         let sample =
             Sample { handle, entry: Some(hit.entry), own_time_ms: own_time, start_ms: 0, synthesised: false };
         self.batch.push_float(sample, line.value);
@@ -228,9 +232,8 @@ impl Run<'_, '_> {
     /// Whether a sample may be appended as far as the sample limit and its
     /// time are concerned.
     fn within_limits(&mut self, own_time: Option<i64>) -> bool {
-        let limit = self.context.job.config.sample_limit;
         self.attempts += 1;
-        if limit > 0 && self.attempts > limit {
+        if self.attempts > self.sample_limit {
             self.sample_limit_passed = true;
             return false;
         }

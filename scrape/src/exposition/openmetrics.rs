@@ -179,9 +179,14 @@ impl<'p> OpenMetricsParser<'p> {
         }
     }
 
+    /// See [`super::Parser::written`].
+    pub fn written(&self) -> &'p [u8] {
+        &self.page[self.text.0..self.text.1]
+    }
+
     /// See [`super::Parser::text`].
     pub fn text(&self) -> Cow<'p, str> {
-        let raw = &self.page[self.text.0..self.text.1];
+        let raw = self.written();
         let plain = if self.text_is_help { unescape(raw) } else { Cow::Borrowed(raw) };
         match plain {
             Cow::Borrowed(bytes) => text_of(bytes),

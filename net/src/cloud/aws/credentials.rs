@@ -154,7 +154,9 @@ impl Source {
         }
         let document = self.machine_answer("/latest/dynamic/instance-identity/document").await;
         let region = document.and_then(|document| document.json::<Identity>());
-        match region.map_err(|error| CloudError::Request(format!("failed to get region from IMDS: {error}")))? {
+        match region
+            .map_err(|error| CloudError::Request(format!("failed to get region from IMDS: {error}")))?
+        {
             Identity { region } if region.is_empty() => {
                 Err(CloudError::Malformed("region not found in AWS config or IMDS".to_owned()))
             }
@@ -166,9 +168,7 @@ impl Source {
     /// the region says.
     pub fn endpoint(&self, named: &str, service: &str, region: &str) -> String {
         match named {
-            "" => {
-                Endpoints { variables: &self.variables }.of(&service.to_ascii_uppercase(), service, region)
-            }
+            "" => Endpoints { variables: &self.variables }.of(&service.to_ascii_uppercase(), service, region),
             named => named_endpoint(named),
         }
     }

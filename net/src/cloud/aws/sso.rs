@@ -95,7 +95,8 @@ struct Token {
 
 impl Token {
     fn read(path: &Path) -> Result<Token, CloudError> {
-        let failed = |why: String| CloudError::Unusable(format!("failed to read cached SSO token file, {why}"));
+        let failed =
+            |why: String| CloudError::Unusable(format!("failed to read cached SSO token file, {why}"));
         let text = std::fs::read_to_string(path)
             .map_err(|error| failed(format!("open {}: {}", path.display(), io_text(&error))))?;
         // Its text would quote the token.
@@ -104,7 +105,9 @@ impl Token {
         let expires = fields.get("expiresAt").and_then(Value::as_str);
         let expires = expires.and_then(|text| text.parse::<jiff::Timestamp>().ok());
         match expires {
-            Some(expires) if fields.get("accessToken").and_then(Value::as_str).is_some_and(|t| !t.is_empty()) => {
+            Some(expires)
+                if fields.get("accessToken").and_then(Value::as_str).is_some_and(|t| !t.is_empty()) =>
+            {
                 Ok(Token { fields, expires_ms: expires.as_millisecond() })
             }
             _ => Err(CloudError::Unusable(
@@ -174,7 +177,9 @@ impl SignOn {
         let path = token_file(&self.key, endpoints.variables);
         let mut token = match Token::read(&path) {
             Err(error) if !self.has_session => {
-                return Err(CloudError::Unusable(format!("the SSO session has expired or is invalid: {error}")));
+                return Err(CloudError::Unusable(format!(
+                    "the SSO session has expired or is invalid: {error}"
+                )));
             }
             other => other?,
         };
@@ -183,9 +188,8 @@ impl SignOn {
                 return Err(CloudError::Unusable("the SSO session has expired or is invalid".to_owned()));
             }
             let renewed = self.renew(&mut token, &path, endpoints, client, now_ms).await;
-            renewed.map_err(|error| {
-                CloudError::Request(format!("refresh cached SSO token failed, {error}"))
-            })?;
+            renewed
+                .map_err(|error| CloudError::Request(format!("refresh cached SSO token failed, {error}")))?;
         }
         let query = form([("role_name", self.role.as_str()), ("account_id", &self.account)]);
         let portal = endpoints.of("SSO", "portal.sso", &self.region);

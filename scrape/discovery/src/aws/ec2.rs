@@ -234,7 +234,8 @@ mod tests {
             let before = busy.load(std::sync::atomic::Ordering::Relaxed);
             if request.body.contains("DescribeInstances") && before > 0 {
                 busy.store(before - 1, std::sync::atomic::Ordering::Relaxed);
-                let body = "<Response><Errors><Error><Code>RequestLimitExceeded</Code></Error></Errors></Response>";
+                let body =
+                    "<Response><Errors><Error><Code>RequestLimitExceeded</Code></Error></Errors></Response>";
                 return Reply::status(400).body(body).header("Retry-After", "0");
             }
             answer(request)
