@@ -28,7 +28,7 @@ pub use error::{RegexError, RegexErrorKind};
 pub use go_regex::{GoRegex, Groups};
 use parse::Dialect;
 use plan::{Plan, Required};
-pub(crate) use unicode::is_print;
+pub use unicode::{is_digit, is_letter, is_print};
 
 /// How a matcher compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

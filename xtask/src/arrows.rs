@@ -19,10 +19,23 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("discovery", &["model", "config", "net"]),
     ("scrape", &["model", "config", "net", "discovery"]),
     ("remote", &["model", "config", "net"]),
-    ("web", &["model", "config", "net", "promql", "scrape", "discovery", "remote"]),
+    ("template", &["model"]),
+    ("web", &["model", "config", "net", "promql", "scrape", "discovery", "remote", "template"]),
     (
         "narthex",
-        &["model", "allocator", "config", "net", "tsdb", "promql", "scrape", "discovery", "remote", "web"],
+        &[
+            "model",
+            "allocator",
+            "config",
+            "net",
+            "tsdb",
+            "promql",
+            "scrape",
+            "discovery",
+            "remote",
+            "template",
+            "web",
+        ],
     ),
     // For tests and measurements only: nothing that ships may use these.
     ("testkit", &["model", "promql"]),
@@ -38,11 +51,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "scrape",
             "discovery",
             "remote",
+            "template",
             "web",
             "testkit",
         ],
     ),
-    ("fuzz", &["model", "config", "tsdb", "promql", "scrape", "remote", "testkit"]),
+    ("fuzz", &["model", "config", "tsdb", "promql", "scrape", "remote", "template", "testkit"]),
     ("xtask", &[]),
 ];
 
@@ -65,6 +79,7 @@ const UNREACHABLE: &[(&str, &[&str])] = &[
     ),
     ("promql", &["tsdb", "tokio", "hyper", "http", "serde-saphyr", "memmap2"]),
     ("scrape", &["tsdb", "promql", "memmap2"]),
+    ("template", &["tsdb", "promql", "tokio", "hyper", "http"]),
     ("web", &["tsdb", "memmap2"]),
 ];
 

@@ -301,14 +301,14 @@ pub(super) fn perl_class(letter: u8) -> Option<ClassUnicode> {
 }
 
 /// Whether Go's `unicode.IsLetter` holds.
-pub(crate) fn is_letter(c: char) -> bool {
+pub fn is_letter(c: char) -> bool {
     static LETTERS: LazyLock<ClassUnicode> =
         LazyLock::new(|| named_class("L").unwrap_or_else(ClassUnicode::empty));
     if c.is_ascii() { c.is_ascii_alphabetic() } else { contains(&LETTERS, c) }
 }
 
 /// Whether Go's `unicode.IsDigit` holds.
-pub(crate) fn is_digit(c: char) -> bool {
+pub fn is_digit(c: char) -> bool {
     static DIGITS: LazyLock<ClassUnicode> =
         LazyLock::new(|| named_class("Nd").unwrap_or_else(ClassUnicode::empty));
     if c.is_ascii() { c.is_ascii_digit() } else { contains(&DIGITS, c) }
@@ -316,7 +316,7 @@ pub(crate) fn is_digit(c: char) -> bool {
 
 /// Whether Go's `unicode.IsPrint` holds: letters, marks, numbers, punctuation,
 /// symbols and the plain space.
-pub(crate) fn is_print(c: char) -> bool {
+pub fn is_print(c: char) -> bool {
     static PRINTABLE: LazyLock<ClassUnicode> =
         LazyLock::new(|| parse_class(r"[[\p{L}\p{M}\p{N}\p{P}\p{S}]&&\p{age:15.0}]"));
     if c.is_ascii() { c == ' ' || c.is_ascii_graphic() } else { contains(&PRINTABLE, c) }
