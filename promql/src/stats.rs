@@ -311,8 +311,19 @@ impl StepTally {
     }
 
     pub(crate) fn add(&mut self, step: usize, total: u64, read: u64) {
+        self.add_all(total, read);
+        self.note(step, total, read);
+    }
+
+    /// Adds to the totals what was [noted](StepTally::note) step by step.
+    pub(crate) fn add_all(&mut self, total: u64, read: u64) {
         self.total += total;
         self.read += read;
+    }
+
+    /// Keeps a step's counts, if somebody asks for them.
+    #[inline]
+    pub(crate) fn note(&mut self, step: usize, total: u64, read: u64) {
         if self.steps_wanted {
             self.by_step.push((step as u32, total, read));
         }

@@ -79,6 +79,20 @@ impl Batch {
         }
     }
 
+    /// The floats of up to 64 cells from `cell` on, to be written; those of `some`
+    /// hold one then, a bit each. Cells that hold a histogram are not to be given.
+    pub(crate) fn floats_mut(&mut self, cell: usize, cells: usize, some: u64) -> &mut [f64] {
+        debug_assert!(cells <= 64);
+        let (word, shift) = (cell / 64, cell % 64);
+        self.present[word] |= some << shift;
+        if shift > 0
+            && let Some(next) = self.present.get_mut(word + 1)
+        {
+            *next |= some >> (64 - shift);
+        }
+        &mut self.floats[cell..cell + cells]
+    }
+
     pub(crate) fn set_hist(&mut self, cell: usize, hist: Hist) {
         if self.hists.is_empty() {
             self.hists.resize(self.cells(), None);

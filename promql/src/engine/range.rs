@@ -465,11 +465,8 @@ impl RangeNode {
         result.map(|()| before + yielded)
     }
 
-    /// `rate` and `increase` of what does not look like a counter.
-    fn check_counter(&self, row: u32, floats: bool, worker: &mut Worker) {
-        if !matches!(self.function, RangeFunction::Rate | RangeFunction::Increase) || !floats {
-            return;
-        }
+    /// What to say where `rate` or `increase` took floats that do not look like a counter.
+    fn check_counter(&self, row: u32, worker: &mut Worker) {
         let query = &self.ctx.query;
         let reader = query.dictionary.read();
         let row = self.rows.row(row as usize);
@@ -536,15 +533,20 @@ impl Node for RangeNode {
             }
             worker.tally.start(&self.ctx.counters);
             let base = i * self.ctx.steps.count;
-            let result = match self.plain_rate(&worker.series) {
+            let rate = self.plain_rate(&worker.series);
+            let plain = rate.is_some();
+            let result = match rate {
                 Some(rate) => rate.eval_row(base, yielded, worker, out),
                 None => self.eval_row(row, base, yielded, worker, out),
             };
             self.ctx.counters.add(&worker.tally);
-            yielded = result?;
-            let floats = (base..base + self.ctx.steps.count)
-                .any(|cell| matches!(out.get(cell), Some(Point::Float(_))));
-            self.check_counter(row, floats, worker);
+            let before = std::mem::replace(&mut yielded, result?);
+            if yielded > before && matches!(self.function, RangeFunction::Rate | RangeFunction::Increase) {
+                let mut cells = base..base + self.ctx.steps.count;
+                if plain || cells.any(|cell| matches!(out.get(cell), Some(Point::Float(_)))) {
+                    self.check_counter(row, worker);
+                }
+            }
         }
         Ok(())
     }

@@ -257,35 +257,6 @@ fn histogram_increase(
     Some(result)
 }
 
-/// A window and its first and last sample, two at least, of no known start.
-pub(crate) struct Gaps {
-    pub(crate) start_ms: i64,
-    pub(crate) end_ms: i64,
-    pub(crate) first_ms: i64,
-    pub(crate) last_ms: i64,
-    /// Gaps between samples.
-    pub(crate) between: usize,
-}
-
-impl Gaps {
-    /// How much larger the window is than what was sampled; see [`Edges::factor`].
-    #[inline]
-    pub(crate) fn factor(&self, zero_point: Option<f64>) -> f64 {
-        let mut to_start = (self.first_ms - self.start_ms) as f64 / 1000.0;
-        let mut to_end = (self.end_ms - self.last_ms) as f64 / 1000.0;
-        let sampled = (self.last_ms - self.first_ms) as f64 / 1000.0;
-        let average = sampled / self.between as f64;
-        let threshold = average * 1.1;
-        if to_end >= threshold {
-            to_end = average / 2.0;
-        }
-        if to_start >= threshold {
-            to_start = average / 2.0;
-        }
-        Edges { sampled, to_start, to_end }.factor(zero_point)
-    }
-}
-
 /// Where the samples of a window lie.
 struct Shape {
     first_ms: i64,
@@ -339,7 +310,6 @@ impl Shape {
 impl Edges {
     /// How much larger the window is than what was sampled. `zero_point`: the
     /// share of the sampled interval before which a counter would be below zero.
-    #[inline]
     fn factor(&self, zero_point: Option<f64>) -> f64 {
         let mut to_start = self.to_start;
         if let Some(share) = zero_point {

@@ -212,15 +212,17 @@ impl Extremes {
 #[inline]
 pub(crate) fn advance(at: &mut usize, timestamps: &[i64], bound: i64) {
     // Windows move by few samples a step; a far jump is searched.
-    let mut steps = 0;
-    while *at < timestamps.len() && timestamps[*at] <= bound {
-        *at += 1;
-        steps += 1;
-        if steps == 16 {
-            *at += timestamps[*at..].partition_point(|&t| t <= bound);
-            return;
-        }
+    let near = timestamps.len().min(at.saturating_add(16));
+    let mut i = *at;
+    while i < near && timestamps[i] <= bound {
+        i += 1;
     }
+    *at = if i < near { i } else { search(timestamps, i, bound) };
+}
+
+#[inline(never)]
+fn search(timestamps: &[i64], from: usize, bound: i64) -> usize {
+    from + timestamps.get(from..).unwrap_or_default().partition_point(|&t| t <= bound)
 }
 
 /// The samples inside a window.
