@@ -1,14 +1,16 @@
 //! Label sets: the identity of a series.
 //!
-//! A [`Labels`] is one shared allocation of packed bytes, sorted by name:
+//! A [`Labels`] is one shared allocation of packed text, sorted by name:
 //!
 //! ```text
 //! ┌──────────┬──────┬───────────┬───────┬──────────┬─ …
 //! │ len name │ name │ len value │ value │ len name │
-//! │  varint  │      │  varint   │       │  varint  │
 //! └──────────┴──────┴───────────┴───────┴──────────┴─ …
+//! len    one byte below 127; or 127 and five of seven bits, the lowest first
 //! ```
 //!
+//! Lengths are ASCII too, so that the whole is text and its parts are cut out
+//! without being checked again; those below 127 bytes are as the logs have them.
 //! Cloning costs one reference count; equality and table hashing work on the
 //! bytes; the order and the stable hash are upstream's.
 
@@ -29,7 +31,12 @@ pub const METRIC_UNIT: &str = "__unit__";
 /// The label of a classic histogram's bucket bound.
 pub const BUCKET_LABEL: &str = "le";
 
-static EMPTY: LazyLock<Arc<[u8]>> = LazyLock::new(|| Arc::from([].as_slice()));
+static EMPTY: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(""));
+
+/// Stands before the length of a text that is as long or longer.
+const LONG: u8 = 0x7f;
+/// Bytes of such a length, seven bits each.
+const LONG_BYTES: usize = 5;
 
 /// One name and value of a label set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,7 +50,7 @@ pub struct Label<'a> {
 /// A sorted set of labels with unique names and without empty values.
 #[derive(Clone)]
 pub struct Labels {
-    packed: Arc<[u8]>,
+    packed: Arc<str>,
 }
 
 impl Labels {
@@ -71,7 +78,7 @@ impl Labels {
     /// Builds a set from pairs that are sorted by name, unique and without
     /// empty values already.
     pub fn from_sorted<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Labels {
-        let mut packed = Vec::with_capacity(128);
+        let mut packed = String::with_capacity(128);
         let mut last: Option<&str> = None;
         for (name, value) in pairs {
             debug_assert!(last.is_none_or(|last| last < name), "labels must be sorted by name and unique");
@@ -80,6 +87,40 @@ impl Labels {
             push_str(&mut packed, value);
         }
         if packed.is_empty() { Labels::empty() } else { Labels { packed: packed.into() } }
+    }
+
+    /// Takes over text that is packed already, as records of logs are while no
+    /// name or value has 127 bytes: each behind its length in one byte. `None`
+    /// where it is not, or not sorted by name, or has an empty value.
+    ///
+    /// ```
+    /// # use model::Labels;
+    /// let labels = Labels::from_packed("\u{8}__name__\u{2}up").unwrap();
+    /// assert_eq!(labels, Labels::from_pairs([("__name__", "up")]));
+    /// assert!(Labels::from_packed("\u{8}__name__\u{3}up").is_none());
+    /// ```
+    pub fn from_packed(packed: &str) -> Option<Labels> {
+        let mut rest = packed;
+        let mut last: Option<&str> = None;
+        let mut take = || {
+            let (len, text) = rest.split_at_checked(1)?;
+            let len = len.as_bytes()[0];
+            let (text, behind) = text.split_at_checked(usize::from(len)).filter(|_| len < LONG)?;
+            rest = behind;
+            Some((text, rest.is_empty()))
+        };
+        while !packed.is_empty() {
+            let (name, _) = take()?;
+            let (value, at_end) = take()?;
+            if value.is_empty() || last.is_some_and(|last| last >= name) {
+                return None;
+            }
+            last = Some(name);
+            if at_end {
+                return Some(Labels { packed: packed.into() });
+            }
+        }
+        Some(Labels::empty())
     }
 
     /// The labels in order of their names.
@@ -150,7 +191,7 @@ impl Labels {
 
     /// The packed bytes: equal for equal sets, the key of hash tables.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.packed
+        self.packed.as_bytes()
     }
 
     /// Bytes on the heap that this set holds (shared between its clones).
@@ -184,42 +225,46 @@ pub fn stable_hash<'a>(labels: impl Iterator<Item = Label<'a>>) -> u64 {
     hash.digest()
 }
 
-fn push_str(packed: &mut Vec<u8>, text: &str) {
-    let mut len = text.len();
-    while len >= 0x80 {
-        packed.push((len as u8 & 0x7f) | 0x80);
-        len >>= 7;
+fn push_str(packed: &mut String, text: &str) {
+    if text.len() < usize::from(LONG) {
+        packed.push(char::from(text.len() as u8));
+    } else {
+        packed.push(char::from(LONG));
+        for i in 0..LONG_BYTES {
+            packed.push(char::from((text.len() >> (7 * i)) as u8 & 0x7f));
+        }
     }
-    packed.push(len as u8);
-    packed.extend_from_slice(text.as_bytes());
+    packed.push_str(text);
 }
 
-fn take_str<'a>(rest: &mut &'a [u8]) -> &'a str {
-    let mut len = 0usize;
-    let mut shift = 0;
-    loop {
-        let byte = rest[0];
-        *rest = &rest[1..];
-        len |= usize::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            break;
-        }
-        shift += 7;
-    }
-    let (text, tail) = rest.split_at(len);
+#[inline]
+fn take_str<'a>(rest: &mut &'a str) -> &'a str {
+    let (at, len) = match rest.as_bytes()[0] {
+        LONG => long_len(rest.as_bytes()),
+        len => (1, usize::from(len)),
+    };
+    let (text, tail) = rest[at..].split_at(len);
     *rest = tail;
-    std::str::from_utf8(text).expect("a label set is packed from strings")
+    text
+}
+
+/// Where a text starts whose length is a long one, and that length.
+#[cold]
+fn long_len(bytes: &[u8]) -> (usize, usize) {
+    let len = bytes[1..=LONG_BYTES].iter().rev().fold(0, |len, &byte| len << 7 | usize::from(byte));
+    (1 + LONG_BYTES, len)
 }
 
 /// Walks a [`Labels`] in order of names.
 #[derive(Clone)]
 pub struct LabelsIter<'a> {
-    rest: &'a [u8],
+    rest: &'a str,
 }
 
 impl<'a> Iterator for LabelsIter<'a> {
     type Item = Label<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Label<'a>> {
         if self.rest.is_empty() {
             return None;

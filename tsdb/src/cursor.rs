@@ -22,6 +22,11 @@ impl<'a> Cursor<'a> {
         self.len - self.rest.len()
     }
 
+    /// The bytes between this place and a later one of the same slice.
+    pub(crate) fn rest_until(&self, later: &Cursor<'a>) -> &'a [u8] {
+        &self.rest[..self.rest.len() - later.rest.len()]
+    }
+
     /// Bytes not read yet.
     pub(crate) fn left(&self) -> usize {
         self.rest.len()

@@ -234,11 +234,20 @@ impl Postings {
         Arc::make_mut(&mut self.all.lock()).insert(slot);
     }
 
-    /// Forgets everything and takes what a builder gathered.
-    pub(crate) fn replace(&self, builder: PostingsBuilder) {
-        let names = builder.names.into_iter().map(|name| Arc::new(name.build()));
-        *self.names.write() = names.collect();
-        *self.all.lock() = Arc::new(builder.all);
+    /// Forgets everything and takes what builders of all parts made.
+    pub(crate) fn replace(&self, parts: Vec<BuiltPostings>) {
+        let (mut names, mut all) = (Vec::new(), RoaringBitmap::new());
+        for part in parts {
+            for (name, postings) in part.names {
+                if names.len() <= name {
+                    names.resize_with(name + 1, Default::default);
+                }
+                names[name] = Arc::new(postings);
+            }
+            all |= part.all;
+        }
+        *self.names.write() = names;
+        *self.all.lock() = Arc::new(all);
     }
 
     /// Takes series out. `pairs`: all their (name, value) pairs.
@@ -269,11 +278,20 @@ impl Postings {
     }
 }
 
-/// Gathers the postings of many series at once, in the order of their slots.
-#[derive(Default)]
+/// Gathers the postings of many series at once, in the order of their slots: those
+/// of every so manieth name.
 pub(crate) struct PostingsBuilder {
-    /// By name id.
+    part: usize,
+    parts: usize,
+    /// By name id divided by the number of parts.
     names: Vec<NameBuilder>,
+    /// All series; the first part alone has them.
+    all: RoaringBitmap,
+}
+
+/// What a [`PostingsBuilder`] made.
+pub(crate) struct BuiltPostings {
+    names: Vec<(usize, NamePostings)>,
     all: RoaringBitmap,
 }
 
@@ -287,16 +305,34 @@ struct NameBuilder {
 }
 
 impl PostingsBuilder {
+    /// For the names whose number leaves `part` when divided by `parts`.
+    pub(crate) fn of_part(part: usize, parts: usize) -> PostingsBuilder {
+        PostingsBuilder { part, parts, names: Vec::new(), all: RoaringBitmap::new() }
+    }
+
     /// Adds a series behind all others.
     pub(crate) fn add(&mut self, slot: u32, pairs: impl Iterator<Item = (u32, u32)>) {
         for (name, value) in pairs {
             let name = name as usize;
+            if name % self.parts != self.part {
+                continue;
+            }
+            let name = name / self.parts;
             if self.names.len() <= name {
                 self.names.resize_with(name + 1, NameBuilder::default);
             }
             self.names[name].add(value, slot);
         }
-        self.all.insert(slot);
+        if self.part == 0 {
+            self.all.insert(slot);
+        }
+    }
+
+    /// Makes lists of what was gathered.
+    pub(crate) fn build(self) -> BuiltPostings {
+        let PostingsBuilder { part, parts, names, all } = self;
+        let names = names.into_iter().enumerate().map(|(i, name)| (i * parts + part, name.build()));
+        BuiltPostings { names: names.collect(), all }
     }
 }
 

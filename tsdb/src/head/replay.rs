@@ -79,6 +79,7 @@ pub(crate) struct Replay<'a> {
     /// Numbers of series that the log lets go of.
     pub(crate) evicted: Vec<u64>,
     min_valid: i64,
+    threads: usize,
 }
 
 impl<'a> Replay<'a> {
@@ -106,6 +107,7 @@ impl<'a> Replay<'a> {
             aliased_files: Vec::new(),
             evicted: Vec::new(),
             min_valid,
+            threads,
         }
     }
 
@@ -135,7 +137,7 @@ impl<'a> Replay<'a> {
     /// Chunks cannot be written.
     pub(crate) fn settle(&mut self) -> Result<(), StorageError> {
         self.lanes.wait()?;
-        self.store.head.build_postings();
+        self.store.head.build_postings(self.threads);
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use super::open_histogram::OpenHistogram;
 use super::page::{PageData, flag, generation};
 use super::postings::PostingsBuilder;
 use super::series::{Creation, Found};
-use super::symbols::Tables;
+use super::symbols::{SymbolTable, Tables};
 use crate::chunk::samples::samples;
 use crate::chunk::{StartState, StoredValue, XorState, num_samples, xor, xor2};
 use crate::corruption::Damage;
@@ -26,8 +26,16 @@ use crate::snapshot_format::SnapshotSeries;
 /// What is remembered from one series to the next.
 #[derive(Default)]
 pub(crate) struct Restorer {
-    /// Numbers of (name, value) of the series before, by place.
-    last: Vec<(u32, u32)>,
+    /// Labels of the series before, and their numbers by place.
+    last: Labels,
+    pairs: Pairs,
+}
+
+impl Restorer {
+    fn forget(&mut self) {
+        self.pairs.clear();
+        self.last = Labels::empty();
+    }
 }
 
 /// A series of a snapshot.
@@ -42,8 +50,16 @@ pub(crate) struct SavedChunk {
     pub(crate) min_ms: i64,
     pub(crate) max_ms: i64,
     encoding: ChunkEncoding,
-    bytes: Vec<u8>,
+    /// The chunk, and room behind it where it is one of floats.
+    buffer: Box<[u8]>,
+    len: usize,
     state: SavedState,
+}
+
+impl SavedChunk {
+    fn bytes(&self) -> &[u8] {
+        &self.buffer[..self.len]
+    }
 }
 
 enum SavedState {
@@ -79,7 +95,14 @@ impl SavedSeries {
                     }
                     SavedState::Histogram(open) => (chunk.min_ms, open.last_t),
                 };
-                Some(SavedChunk { min_ms, max_ms, encoding: chunk.encoding, bytes: chunk.bytes, state })
+                let len = chunk.bytes.len();
+                let mut buffer = chunk.bytes;
+                if matches!(state, SavedState::Floats(..)) {
+                    buffer.reserve_exact(buffer_size(len) - len);
+                    buffer.resize(buffer_size(len), 0);
+                }
+                let buffer = buffer.into_boxed_slice();
+                Some(SavedChunk { min_ms, max_ms, encoding: chunk.encoding, buffer, len, state })
             }
             _ => None,
         };
@@ -124,22 +147,26 @@ impl Head {
     ) -> Option<Found> {
         let slot = self.vacant_or_new(creation)?;
         let mut pairs = Pairs::new();
-        for (n, label) in labels.iter().enumerate() {
-            let last = restorer.last.get(n).copied();
-            let name = match last {
-                Some((name, _)) if tables.names.text(name) == label.name => tables.names.acquire_again(name),
-                _ => tables.names.acquire(label.name),
+        let mut last = restorer.last.iter().zip(&restorer.pairs);
+        for label in labels {
+            let (name, value) = match last.next() {
+                Some((before, &(name, value))) => (
+                    (before.name == label.name).then_some(name),
+                    (before.value == label.value).then_some(value),
+                ),
+                None => (None, None),
             };
-            let value = match last {
-                Some((_, value)) if tables.values.text(value) == label.value => {
-                    tables.values.acquire_again(value)
-                }
-                _ => tables.values.acquire(label.value),
+            let acquire = |table: &mut SymbolTable, known: Option<u32>, text| match known {
+                Some(id) => table.acquire_again(id),
+                None => table.acquire(text),
             };
-            pairs.push((name, value));
+            pairs.push((
+                acquire(&mut tables.names, name, label.name),
+                acquire(&mut tables.values, value, label.value),
+            ));
         }
-        restorer.last.clear();
-        restorer.last.extend_from_slice(&pairs);
+        restorer.last = labels.clone();
+        restorer.pairs.clone_from(&pairs);
         let (page, i) = self.slots.of(slot);
         page.lock().settle(i, series_ref, &pairs);
         self.lookup.insert(hash, slot);
@@ -151,7 +178,7 @@ impl Head {
 
     /// Undoes the making of a series, before postings are built; answers its number.
     pub(crate) fn unmake(&self, restorer: &mut Restorer, slot: u32) -> u64 {
-        restorer.last.clear();
+        restorer.forget();
         let mut creation = self.creation.lock();
         let mut tables = self.symbols.write();
         let (page, i) = self.slots.of(slot);
@@ -171,17 +198,29 @@ impl Head {
         series_ref
     }
 
-    /// Makes the postings of all series anew.
-    pub(crate) fn build_postings(&self) {
+    /// Makes the postings of all series anew, names shared out among threads.
+    pub(crate) fn build_postings(&self, threads: usize) {
         let _creation = self.creation.lock();
-        let mut builder = PostingsBuilder::default();
-        for (first, page) in self.slots.pages() {
-            let page = page.lock();
-            for i in (0..page.hot.len()).filter(|&i| page.hot[i].series_ref != 0) {
-                builder.add(first + i as u32, labels::unpack(page.packed_labels(i)));
+        let parts = threads.max(1);
+        let gather = |part: usize| {
+            let mut builder = PostingsBuilder::of_part(part, parts);
+            for (first, page) in self.slots.pages() {
+                let page = page.lock();
+                for i in (0..page.hot.len()).filter(|&i| page.hot[i].series_ref != 0) {
+                    builder.add(first + i as u32, labels::unpack(page.packed_labels(i)));
+                }
             }
-        }
-        self.postings.replace(builder);
+            builder.build()
+        };
+        let built = std::thread::scope(|scope| {
+            let others: Vec<_> = (1..parts).map(|part| scope.spawn(move || gather(part))).collect();
+            let mut all = vec![gather(0)];
+            for other in others {
+                all.push(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+            all
+        });
+        self.postings.replace(built);
     }
 }
 
@@ -200,8 +239,6 @@ impl PageData {
         match saved.state {
             SavedState::Floats(state, starts) => {
                 let is_xor2 = saved.encoding == ChunkEncoding::Xor2;
-                let mut chunk = vec![0; buffer_size(saved.bytes.len())].into_boxed_slice();
-                chunk[..saved.bytes.len()].copy_from_slice(&saved.bytes);
                 let goes_on = !is_xor2 || rules.starts || starts == StartState::default();
                 let end = range_end(saved.min_ms, rules.range_ms);
                 let done = f64::from(state.num_samples()) / f64::from(rules.samples);
@@ -213,7 +250,12 @@ impl PageData {
                 };
                 self.put_open_floats(
                     i,
-                    OpenFloats { state, chunk, xor2: is_xor2, end_after_ms: span(saved.min_ms, end) },
+                    OpenFloats {
+                        state,
+                        chunk: saved.buffer,
+                        xor2: is_xor2,
+                        end_after_ms: span(saved.min_ms, end),
+                    },
                 );
                 if is_xor2 && rules.starts {
                     self.cold[i].extra_mut().starts = starts;
@@ -233,7 +275,7 @@ impl PageData {
     /// Adds those samples of a chunk that are newer than the series.
     fn restore_rest(&mut self, i: usize, saved: &SavedChunk, newest: i64, rules: &ChunkRules) {
         // The bytes were read to their end before.
-        let Ok(all) = samples(saved.encoding, &saved.bytes) else { return };
+        let Ok(all) = samples(saved.encoding, saved.bytes()) else { return };
         for sample in all.flatten().filter(|sample| sample.timestamp_ms > newest) {
             let (t, start) = (sample.timestamp_ms, sample.start_timestamp_ms);
             let closed = match sample.value {

@@ -199,10 +199,10 @@ impl LogReader {
         let mut compression = Compression::None;
         loop {
             let Some(segment) = &mut self.open else { return Ok(Found::End) };
-            let path = segment_path(&self.dir, segment.number);
+            let (dir, number) = (&self.dir, segment.number);
             let piece = segment
                 .next_piece(&mut self.record)
-                .map_err(|source| FileError::io("read", &path, source))?;
+                .map_err(|source| FileError::io("read", &segment_path(dir, number), source))?;
             let (at, damage) = match piece {
                 Piece::End => match start {
                     Some(start) => {
@@ -239,7 +239,7 @@ impl LogReader {
                     (at, Damage::Malformed("a fragment out of order"))
                 }
             };
-            let corruption = Corruption { path, offset: at, what: damage };
+            let corruption = Corruption { path: segment_path(dir, number), offset: at, what: damage };
             let lost = segment.at(start.unwrap_or(at));
             match self.mode {
                 ReadMode::Strict => self.stopped = true,

@@ -19,17 +19,18 @@ pub(crate) fn put_labels(out: &mut Vec<u8>, labels: &Labels) {
 /// is sorted.
 pub(crate) fn take_labels(cursor: &mut Cursor<'_>) -> Result<Labels, Damage> {
     let count = cursor.count(2, "labels")?;
-    let mut look_ahead = cursor.clone();
-    let mut sorted = true;
-    let mut last: Option<&str> = None;
-    for _ in 0..count {
-        let name = look_ahead.string("a label name")?;
-        let value = look_ahead.string("a label value")?;
-        sorted &= !value.is_empty() && last.is_none_or(|last| last < name);
-        last = Some(name);
+    // Where all are short and in order, a record has them as a set packs them.
+    let mut behind = cursor.clone();
+    if (0..count * 2).all(|_| behind.prefixed("a label").is_ok())
+        && let Some(labels) =
+            std::str::from_utf8(cursor.rest_until(&behind)).ok().and_then(Labels::from_packed)
+    {
+        *cursor = behind;
+        return Ok(labels);
     }
-    let mut again = std::mem::replace(cursor, look_ahead);
-    let mut pair = || Some((again.string("a label name").ok()?, again.string("a label value").ok()?));
-    let pairs = (0..count).map_while(|_| pair());
-    Ok(if sorted { Labels::from_sorted(pairs) } else { Labels::from_pairs(pairs) })
+    let mut pairs = Vec::with_capacity(count.min(64));
+    for _ in 0..count {
+        pairs.push((cursor.string("a label name")?, cursor.string("a label value")?));
+    }
+    Ok(Labels::from_pairs(pairs))
 }
