@@ -115,26 +115,41 @@ impl model::Clock for RealClock {
     }
 }
 
-/// What measuring every operator costs: the same query with and without a clock,
-/// by turns, the best of each.
+/// What measuring every operator costs: the same query with and without a clock, by
+/// turns; the median over many pairs says it where single runs differ by more than
+/// what is looked for.
 fn cost_of_measuring(engine: &Engine, db: &Arc<Db>, query: &Query) {
     let clock: Arc<dyn model::Clock> = Arc::new(RealClock(Instant::now()));
     let measured = Query { clock: Some(clock), ..query.clone() };
-    let (mut plain_ms, mut measured_ms) = (f64::INFINITY, f64::INFINITY);
+    // Short queries are asked so many times for one figure.
     let started = Instant::now();
-    let mut runs = 0;
-    while runs < 5 || (runs < 200 && started.elapsed().as_secs_f64() < 6.0) {
-        for (query, best) in [(query, &mut plain_ms), (&measured, &mut measured_ms)] {
-            let start = Instant::now();
-            run(engine, db, query);
-            *best = best.min(start.elapsed().as_secs_f64() * 1000.0);
-        }
-        runs += 1;
+    run(engine, db, query);
+    let runs = (0.25 / started.elapsed().as_secs_f64()).ceil().max(1.0) as usize;
+    let of = |query: &Query| {
+        let start = Instant::now();
+        (0..runs).for_each(|_| drop(run(engine, db, query)));
+        start.elapsed().as_secs_f64()
+    };
+    let mut ratios = Vec::new();
+    for pair in 0..41 {
+        let (with, without) = if pair % 2 == 0 {
+            let with = of(&measured);
+            (with, of(query))
+        } else {
+            let without = of(query);
+            (of(&measured), without)
+        };
+        ratios.push((with / without - 1.0) * 100.0);
     }
-    let share = (measured_ms / plain_ms - 1.0) * 100.0;
+    ratios.sort_by(f64::total_cmp);
+    let at = |share: usize| ratios[ratios.len() * share / 4];
     println!(
-        "measured: `{}` {measured_ms:.2} ms, {plain_ms:.2} ms without a clock: {share:+.2} %",
-        query.text
+        "measured: `{}` costs {:+.2} % (half of {} pairs between {:+.2} and {:+.2} %)",
+        query.text,
+        at(2),
+        ratios.len(),
+        at(1),
+        at(3)
     );
 }
 
