@@ -71,6 +71,27 @@ struct Request<'a, 'c> {
     skipped_series: u64,
 }
 
+/// Looks whether the samples of a series that is passed over can be read: else
+/// nothing of the request is believed.
+fn decodes(message: &[u8]) -> Result<(), WireError> {
+    let mut reader = Reader::new(message);
+    while let Some(field) = reader.next_field()? {
+        match field.number {
+            2 => {
+                sample(field.bytes()?)?;
+            }
+            3 => {
+                exemplar(field.bytes()?)?;
+            }
+            4 => {
+                histogram::decode(field.bytes()?)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Of a series whose labels do not stand first and together: nothing is known
 /// under it, and nothing is remembered.
 fn no_key() -> SeriesKey {
@@ -105,7 +126,10 @@ impl<'a> Request<'a, '_> {
             };
             match handle {
                 Some(handle) => self.samples(i as u32, &message[end..], handle, appender)?,
-                None => self.skipped_series += 1,
+                None => {
+                    decodes(&message[end..])?;
+                    self.skipped_series += 1;
+                }
             }
         }
         self.flush(appender)?;

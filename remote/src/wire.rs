@@ -161,10 +161,12 @@ impl<'a> Reader<'a> {
         }
         let at = self.at;
         let tag = self.varint()?;
-        let number = u32::try_from(tag >> 3).map_err(|_| WireError::Tag { tag, at })?;
-        if number == 0 {
+        // Go's decoders look at 32 of its bits, as a signed number.
+        let number = (tag >> 3) as i32;
+        if number <= 0 {
             return Err(WireError::Tag { tag, at });
         }
+        let number = number as u32;
         let value = match tag & 7 {
             0 => Value::Varint(self.varint()?),
             1 => {

@@ -5,4 +5,5 @@
 
 mod behaviour;
 mod conformance;
+mod oracle;
 mod recording;
