@@ -87,7 +87,7 @@ fn damaged_blocks_are_left_out_and_everything_else_answers() {
         ("another version", &|block| {
             std::fs::write(
                 block.join("meta.json"),
-                br#"{"ulid":"00000000000000000000000002","minTime":0,"maxTime":1,"version":2}"#,
+                br#"{"ulid":"00000000000000000000000002","minTime":0,"maxTime":1,"version":3}"#,
             )
             .unwrap()
         }),
