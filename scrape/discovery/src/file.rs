@@ -203,25 +203,35 @@ fn read(path: &Path) -> Result<Vec<TargetGroup>, DiscoveryError> {
     }
     let text = std::fs::read_to_string(path).map_err(io)?;
     let json = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
-    let document = match json {
-        true => serde_json::from_str(&text).map_err(|error| error.to_string()),
-        false => document_of_yaml(&text).map_err(|error| error.to_string()),
-    };
     let source = path.to_string_lossy();
-    let document = document.map_err(DiscoveryError::Malformed)?;
-    let mut groups =
-        parse_groups(&document, &source).map_err(|error| DiscoveryError::Malformed(error.to_string()))?;
+    let mut groups = if json { groups_of_json(&text, &source) } else { groups_of_yaml(&text, &source) }?;
     for group in &mut groups {
         group.labels = group.labels.to_builder().set(FILEPATH_LABEL, &source).labels();
     }
     Ok(groups)
 }
 
+fn groups_of_json(text: &str, source: &str) -> Result<Vec<TargetGroup>, DiscoveryError> {
+    let document =
+        serde_json::from_str(text).map_err(|error| DiscoveryError::Malformed(error.to_string()))?;
+    parse_groups(&document, source).map_err(|error| DiscoveryError::Malformed(error.to_string()))
+}
+
+/// YAML is read as the configuration's own groups are: numbers are texts, keys
+/// may be merged and must not stand twice.
+fn groups_of_yaml(text: &str, source: &str) -> Result<Vec<TargetGroup>, DiscoveryError> {
+    let groups = config::discovery::load_target_groups(text);
+    let groups = groups.map_err(|error| DiscoveryError::Malformed(error.to_string()))?;
+    let numbered = groups.iter().enumerate();
+    Ok(numbered.map(|(index, group)| TargetGroup::written(group, format!("{source}:{index}"))).collect())
+}
+
+/// A document; texts stay as written.
 pub(crate) fn document_of_yaml(text: &str) -> Result<Value, config::tree::SyntaxError> {
     Ok(config::tree::parse(text)?.map_or(Value::Null, |root| value_of(&root)))
 }
 
-/// A node as a value; texts stay as written, so that a label `010` keeps its zero.
+/// A node as a value.
 fn value_of(node: &Node) -> Value {
     match &node.kind {
         NodeKind::Scalar(_) if node.is_null() => Value::Null,
@@ -286,6 +296,26 @@ mod tests {
             "labels": labels(&group.labels),
             "targets": group.targets.iter().map(labels).collect::<Vec<_>>(),
         })
+    }
+
+    #[test]
+    fn yaml_is_read_as_the_configuration_is() {
+        let read = |text: &str| groups_of_yaml(text, "f.yml");
+        let groups =
+            read("- targets: [a, 5, true, ~]\n  labels: {n: 010, f: 1.50, b: yes, none: ~}\n").unwrap();
+        let addresses: Vec<_> = groups[0].targets.iter().map(|target| target.get("__address__")).collect();
+        assert_eq!(addresses, [Some("a"), Some("5"), Some("true"), None]);
+        assert_eq!(groups[0].labels.to_string(), r#"{b="yes", f="1.50", n="010"}"#);
+        let groups = read("- &a\n  targets: [c:1]\n  labels: {x: y}\n- <<: *a\n  targets: [d:1]\n").unwrap();
+        assert_eq!((groups[1].source.as_str(), groups[1].labels.get("x")), ("f.yml:1", Some("y")));
+        for empty in ["", "---\n", "~", "[]"] {
+            assert_eq!(read(empty).unwrap(), [], "{empty}");
+        }
+        for refused in
+            ["- targets: [a]\n  targets: [b]\n", "- ~\n", "targets: [a]\n", "- targets: a\n", "- port: 1\n"]
+        {
+            assert!(read(refused).is_err(), "{refused}");
+        }
     }
 
     #[test]

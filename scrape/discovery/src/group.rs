@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use config::discovery::StaticConfig;
 use model::Labels;
 use serde_json::Value;
 
@@ -21,6 +22,16 @@ pub struct TargetGroup {
 }
 
 impl TargetGroup {
+    /// A group that is written in a file.
+    pub(crate) fn written(group: &StaticConfig, source: String) -> TargetGroup {
+        let target = |address: &String| Labels::from_pairs([(ADDRESS_LABEL, address)]);
+        TargetGroup {
+            source,
+            labels: group.labels.to_labels(),
+            targets: group.targets.iter().map(target).collect(),
+        }
+    }
+
     /// The source as the mechanism names it, without what its manager puts
     /// before: `kind/number/source`.
     pub fn own_source(&self) -> &str {
@@ -68,10 +79,14 @@ fn one_group(item: &Value, index: usize, prefix: &str) -> Result<TargetGroup, Gr
         Value::Null => return Err(GroupError::Null(index)),
         _ => return Err(malformed("not a mapping".to_owned())),
     };
-    if let Some(unknown) = map.keys().find(|key| !matches!(key.as_str(), "targets" | "labels")) {
-        return Err(malformed(format!("field {unknown} not found in type struct")));
+    // As programs in Go read names.
+    let field =
+        |name: &str| map.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+    let is_known = |key: &String| ["targets", "labels"].iter().any(|name| key.eq_ignore_ascii_case(name));
+    if let Some(unknown) = map.keys().find(|key| !is_known(key)) {
+        return Err(malformed(format!("json: unknown field {}", model::labels::go_quote(unknown))));
     }
-    let targets = match map.get("targets") {
+    let targets = match field("targets") {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::Array(targets)) => targets
             .iter()
@@ -83,7 +98,7 @@ fn one_group(item: &Value, index: usize, prefix: &str) -> Result<TargetGroup, Gr
         Some(_) => return Err(malformed("targets are no list".to_owned())),
     };
     let mut labels = BTreeMap::new();
-    match map.get("labels") {
+    match field("labels") {
         None | Some(Value::Null) => {}
         Some(Value::Object(pairs)) => {
             for (name, value) in pairs {
@@ -116,6 +131,9 @@ mod tests {
         assert_eq!(groups[0].source, "f.json:0");
         assert_eq!(groups[0].labels.get("x"), Some("y"));
         assert_eq!(groups[0].targets[1].get(ADDRESS_LABEL), Some("b:2"));
+        let document = serde_json::json!([{"Targets": ["a:1"], "LABELS": {"x": "y"}}]);
+        let groups = parse_groups(&document, "f.json").unwrap();
+        assert_eq!((groups[0].targets.len(), groups[0].labels.get("x")), (1, Some("y")));
     }
 
     #[test]

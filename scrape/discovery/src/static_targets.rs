@@ -4,9 +4,8 @@ use std::any::Any;
 use std::sync::Arc;
 
 use config::discovery::StaticConfig;
-use model::Labels;
 
-use crate::group::{ADDRESS_LABEL, TargetGroup};
+use crate::group::TargetGroup;
 use crate::mechanism::{Context, DiscoveryError, Mechanism, Running, Updates, same};
 
 /// All `static_configs` of a job; the source of each group is its place.
@@ -33,11 +32,7 @@ impl Mechanism for StaticTargets {
             .groups
             .iter()
             .enumerate()
-            .map(|(index, group)| TargetGroup {
-                source: index.to_string(),
-                labels: Labels::from_pairs(group.labels.iter()),
-                targets: group.targets.iter().map(|t| Labels::from_pairs([(ADDRESS_LABEL, t)])).collect(),
-            })
+            .map(|(index, group)| TargetGroup::written(group, index.to_string()))
             .collect();
         Ok(Box::pin(async move {
             updates.send(groups).await;
