@@ -4,7 +4,7 @@
 //! at many steps or by many series stands once, at the place it was raised
 //! last. Two kinds gather figures when they meet themselves again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use model::float::format_g;
 use model::labels::go_quote;
@@ -372,6 +372,31 @@ impl Annotations {
         }
         for (at, (order, annotation)) in other.last {
             self.add_last(at, order, annotation);
+        }
+    }
+
+    /// The same at other places: what each of `from` says, `to` says there. What a
+    /// remark shows of the text and which operator makes it move apart.
+    pub(crate) fn moved(&self, from: &[Place], to: &[Place]) -> Annotations {
+        let pairs = || from.iter().zip(to);
+        let positions: HashMap<PositionRange, PositionRange> = pairs().map(|(f, t)| (f.pos, t.pos)).collect();
+        let ranks: HashMap<u32, u32> = pairs().map(|(f, t)| (f.rank, t.rank)).collect();
+        let rank = |rank: u32| ranks.get(&rank).copied().unwrap_or(rank);
+        let moved = |annotation: &Annotation| {
+            let place = annotation.place;
+            let pos = positions.get(&place.pos).copied().unwrap_or(place.pos);
+            Annotation { place: Place { pos, rank: rank(place.rank) }, ..annotation.clone() }
+        };
+        let last = |(at, (order, annotation)): (&StepOf, &(u64, Annotation))| {
+            (StepOf { rank: rank(at.rank), ..*at }, (*order, moved(annotation)))
+        };
+        Annotations {
+            by_text: self
+                .by_text
+                .iter()
+                .map(|(text, annotation)| (text.clone(), moved(annotation)))
+                .collect(),
+            last: self.last.iter().map(last).collect(),
         }
     }
 

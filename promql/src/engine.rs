@@ -10,6 +10,7 @@
 //! It is synchronous and runs in the caller's thread, with helpers for the
 //! work that divides. It never touches a file, a socket or a clock of its own.
 
+mod account;
 mod aggregate;
 mod batch;
 mod binop;
@@ -24,6 +25,7 @@ mod join;
 mod labels;
 mod map;
 mod node;
+mod parts;
 mod plain_rate;
 mod presence;
 mod range;
@@ -42,7 +44,7 @@ use model::memory::{Accountant, Lease, Pressure};
 use model::query::CancelToken;
 use model::{Clock, Dictionary, Queryable, TimeRange};
 
-use self::context::{EvalContext, QueryContext, QueryMemory, SampleBudget, Steps};
+use self::context::{EvalContext, QueryContext, QueryMemory, Steps};
 use self::rows::Names;
 use crate::ast::{Expr, ValueType};
 use crate::parser::Features;
@@ -73,6 +75,9 @@ pub struct EngineOptions {
     pub type_and_unit_labels: bool,
     /// Whether queries may ask for counts by step.
     pub per_step_stats: bool,
+    /// Whether what stands in a query more than once is evaluated once: nothing
+    /// is seen of it but time.
+    pub share_parts: bool,
     /// Threads that a query may use.
     pub threads: usize,
     /// The process' account of memory.
@@ -93,6 +98,7 @@ impl Default for EngineOptions {
             use_start_timestamps: false,
             type_and_unit_labels: false,
             per_step_stats: false,
+            share_parts: true,
             threads: 1,
             memory: Accountant::unlimited(),
             query_memory_budget: u64::MAX,
@@ -269,7 +275,10 @@ impl Engine {
         let step_ms = if instant { 0 } else { query.step_ms.max(1) };
         let end_ms = if instant { query.start_ms } else { query.end_ms };
         let times = QueryTimes { start_ms: query.start_ms, end_ms, step_ms };
-        let plan = plan::lower(expr, &times)?;
+        let mut plan = plan::lower(expr, &times)?;
+        if self.options.share_parts {
+            plan::share(&mut plan);
+        }
         // At least one of them: upstream's default is never zero.
         let lookback_ms =
             query.lookback_delta_ms.filter(|&ms| ms > 0).unwrap_or(self.options.lookback_delta_ms);
@@ -297,10 +306,9 @@ impl Engine {
                 context::nanoseconds(clock.monotonic().saturating_add(timeout))
             }),
             clock: query.clock.clone(),
-            budget: SampleBudget::new(self.options.max_samples),
+            max_samples: self.options.max_samples as u64,
             memory: QueryMemory::new(lease),
             pool,
-            annotations: Default::default(),
             storage_warnings: Default::default(),
             aside: Default::default(),
         });
@@ -311,14 +319,19 @@ impl Engine {
             steps,
             instant: query.start_ms == end_ms,
             counters: Arc::new(SampleCounters::new(steps.count, per_step)),
+            selected_until_ms: None,
+            remarks: Arc::default(),
+            parts: Arc::default(),
         };
         let _room = eval.check_steps().map_err(|error| error.in_operator("steps"))?;
         let prepared = watch.elapsed();
-        let collect::Collected { value, explain, sort, memory } =
+        let collect::Collected { value, explain, sort, memory, account } =
             collect::value(&eval, &plan, instant, &watch).map_err(|error| error.in_operator("the result"))?;
+        let held = account.map(|account| account.settle()).unwrap_or_default();
+        context.check_samples(held.checked)?;
         let evaluated = watch.elapsed();
         context.check()?;
-        let (mut warnings, infos) = context.annotations.lock().print(&query.text);
+        let (mut warnings, infos) = eval.remarks.taken().print(&query.text);
         warnings.append(&mut context.storage_warnings.lock());
         let timings = Timings {
             eval_total: evaluated,
@@ -328,7 +341,12 @@ impl Engine {
             exec_queue: 0.0,
             exec_total: watch.elapsed(),
         };
-        let stats = stats(&eval.counters.totals(), &context, steps, per_step, timings);
+        let stats = QueryStats {
+            peak_samples: held.peak,
+            peak_memory_bytes: context.memory.peak(),
+            timings,
+            ..stats(&eval.counters.totals(), steps, per_step)
+        };
         let memory = context.memory.of_answer(memory.map_or(0, |held| held.bytes()));
         Ok(Output { value, warnings, infos, stats, explain, memory })
     }
@@ -371,24 +389,17 @@ fn depth(expr: &Expr) -> usize {
     deepest
 }
 
-fn stats(
-    totals: &SampleTotals,
-    context: &QueryContext,
-    steps: Steps,
-    per_step: bool,
-    timings: Timings,
-) -> QueryStats {
+/// The counts of samples.
+fn stats(totals: &SampleTotals, steps: Steps, per_step: bool) -> QueryStats {
     let by_step = |counts: &[u64]| {
         per_step.then(|| counts.iter().enumerate().map(|(i, &n)| (steps.at(i), n)).collect())
     };
     QueryStats {
         total_queryable_samples: totals.total,
         samples_read: totals.read,
-        peak_samples: context.budget.peak(),
-        peak_memory_bytes: context.memory.peak(),
         total_queryable_samples_per_step: by_step(&totals.total_by_step),
         samples_read_per_step: by_step(&totals.read_by_step),
-        timings,
+        ..QueryStats::default()
     }
 }
 

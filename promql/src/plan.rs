@@ -4,10 +4,12 @@
 //! Expr ──lower──▶ Plan     durations computed, start() and end() known,
 //!                          parentheses gone, parts that do not change from
 //!                          step to step marked (Invariant)
+//!      ──share──▶ Plan     parts that stand in it more than once marked
 //! ```
 
 mod duration;
 mod lower;
+mod share;
 
 use model::Matcher;
 
@@ -16,6 +18,7 @@ use crate::ast::{AggregateOp, BinaryOp, PositionRange, StringLiteral, ValueType,
 use crate::annotations::Place;
 
 pub(crate) use lower::{QueryTimes, lower};
+pub(crate) use share::{places, share};
 
 /// An expression ready to be evaluated.
 #[derive(Clone, Debug)]
@@ -25,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) value_type: ValueType,
     /// Its place in the order of evaluation: operands come first.
     pub(crate) rank: u32,
+    /// Its number among the parts that stand in the plan more than once.
+    pub(crate) part: Option<u32>,
 }
 
 /// What a plan node does.

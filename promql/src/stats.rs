@@ -162,6 +162,8 @@ impl OperatorCounters {
 /// How a part of a query that is evaluated at steps of its own counts in the whole.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Relation {
+    /// Evaluated at the same steps, for one of the places where it stands.
+    Part,
     /// Evaluated once, standing at every step.
     Invariant,
     /// Evaluated at its own steps. Where a function slides over the result, that
@@ -239,6 +241,15 @@ impl SampleCounters {
         for (child, relation) in self.children.lock().iter() {
             let part = child.totals();
             match *relation {
+                Relation::Part => {
+                    all.total += part.total;
+                    all.read += part.read;
+                    let add = |to: &mut Vec<u64>, from: &[u64]| {
+                        to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+                    };
+                    add(&mut all.total_by_step, &part.total_by_step);
+                    add(&mut all.read_by_step, &part.read_by_step);
+                }
                 Relation::Invariant => {
                     all.total += part.total * self.steps as u64;
                     all.read += part.read;

@@ -1,6 +1,7 @@
 //! Made-up queries over made-up data of every kind: whatever the number of
-//! threads and wherever the samples lie, the answer is the same, bit by bit; and
-//! a step of a range query is the instant query at its time.
+//! threads, wherever the samples lie, and whether or not parts that stand twice
+//! are evaluated once, the answer is the same, bit by bit; and a step of a range
+//! query is the instant query at its time.
 //!
 //! `NARTHEX_QUERIES` sets how many queries are asked (a few hundred otherwise),
 //! `NARTHEX_SEED` the first seed.
@@ -13,8 +14,9 @@ use std::time::Duration;
 use model::memory::Accountant;
 use model::metrics::Registry;
 use model::{Env, FloatHistogram, Labels, Queryable};
+use promql::stats::ExplainNode;
 use promql::value::{SampleValue, Value};
-use promql::{Engine, EngineOptions, Features, Query};
+use promql::{Engine, EngineOptions, Features, Output, Query, ValueType};
 use testkit::querygen::{Choice, QueryGen, data};
 use testkit::{MemoryStore, TestClock};
 use tsdb::{Db, DbOptions};
@@ -49,7 +51,12 @@ fn memory_store(start_timestamps: bool) -> MemoryStore {
 }
 
 fn engine(threads: usize, late_names: bool) -> Engine {
+    engine_with(threads, late_names, true)
+}
+
+fn engine_with(threads: usize, late_names: bool, share_parts: bool) -> Engine {
     Engine::new(EngineOptions {
+        share_parts,
         features: Features::all(),
         threads,
         delayed_name_removal: late_names,
@@ -117,19 +124,31 @@ struct Answer {
     rows: Vec<Row>,
     warnings: Vec<String>,
     infos: Vec<String>,
-    samples: (u64, u64),
+    /// Looked at, read, and most held at a time.
+    samples: (u64, u64, u64),
     samples_by_step: Option<Vec<(i64, u64)>>,
+    read_by_step: Option<Vec<(i64, u64)>>,
 }
 
 fn ask(engine: &Engine, store: &dyn Queryable, query: &Query) -> Result<Answer, String> {
+    run(engine, store, query).map(answer)
+}
+
+fn run(engine: &Engine, store: &dyn Queryable, query: &Query) -> Result<Output, String> {
     let output = if query.step_ms == 0 { engine.instant(store, query) } else { engine.range(store, query) };
-    output.map_err(|error| error.to_string()).map(|output| Answer {
+    output.map_err(|error| error.to_string())
+}
+
+fn answer(output: Output) -> Answer {
+    let stats = output.stats;
+    Answer {
         rows: rows(&output.value),
         warnings: output.warnings,
         infos: output.infos,
-        samples: (output.stats.total_queryable_samples, output.stats.samples_read),
-        samples_by_step: output.stats.total_queryable_samples_per_step,
-    })
+        samples: (stats.total_queryable_samples, stats.samples_read, stats.peak_samples),
+        samples_by_step: stats.total_queryable_samples_per_step,
+        read_by_step: stats.samples_read_per_step,
+    }
 }
 
 fn over_the_data(text: String, step_ms: i64) -> Query {
@@ -151,6 +170,76 @@ fn threads_change_nothing() {
             assert_eq!(one, eight, "{text}");
         }
     }
+}
+
+/// A query in which another stands more than once.
+fn repeated(text: &str, how: usize) -> String {
+    match how % 6 {
+        0 => format!("({text}) - ({text})"),
+        1 => format!("sum({text}) / (sum({text}) + count( {text} ))"),
+        2 => format!("({text}) or on (instance) abs({text})"),
+        3 => format!("topk by (job) (2, {text}) unless on (code) (({text}) > 3)"),
+        4 => format!("max_over_time(({text})[2m:30s]) + on (job, instance, code, le) group_left () ({text})"),
+        _ => {
+            format!("label_replace({text}, \"a\", \"b\", \"\", \"\") and ignoring (a) (-({text}) or {text})")
+        }
+    }
+}
+
+fn operators(node: &ExplainNode, name: &str) -> usize {
+    let below = node.children.iter().map(|child| operators(child, name)).sum::<usize>();
+    below + usize::from(node.operator == name)
+}
+
+#[test]
+fn parts_that_stand_twice_answer_as_if_they_were_evaluated_twice() {
+    let store = memory_store(true);
+    let pair = |late_names| [true, false].map(|share_parts| engine_with(2, late_names, share_parts));
+    let engines = [pair(false), pair(true)];
+    let mut shared = 0;
+    for (n, text) in queries(3, 300).enumerate() {
+        let parsed = promql::parse(&text, Features::all()).unwrap();
+        if parsed.value_type() != ValueType::Vector {
+            continue;
+        }
+        let text = repeated(&text, n);
+        let [once, twice] = &engines[n / 2 % 2];
+        for query in [over_the_data(text.clone(), 53_000), Query::instant(text.clone(), END_MS - 1)] {
+            let with = run(once, &store, &query);
+            shared += with.as_ref().map_or(0, |output| operators(&output.explain, "again"));
+            assert_eq!(with.map(answer), ask(twice, &store, &query), "{text}");
+        }
+    }
+    println!("{shared} parts were handed out again");
+    assert!(shared > 200, "{shared} parts were handed out again");
+}
+
+#[test]
+fn the_limit_of_samples_is_met_at_the_peak() {
+    let store = memory_store(false);
+    let limited = |max_samples: usize, threads: usize| {
+        let options =
+            EngineOptions { features: Features::all(), max_samples, threads, ..EngineOptions::default() };
+        Engine::new(options)
+    };
+    let free = limited(usize::MAX, 1);
+    let mut refused = 0;
+    for text in queries(4, 200) {
+        for query in [over_the_data(text.clone(), 71_000), Query::instant(text.clone(), END_MS - 1)] {
+            let Ok(output) = run(&free, &store, &query) else { continue };
+            let peak = usize::try_from(output.stats.peak_samples).unwrap();
+            let before = answer(output);
+            assert_eq!(ask(&limited(peak, 2), &store, &query), Ok(before), "{text} within {peak} samples");
+            // Upstream looks at the limit before an aggregation's result takes the
+            // place of its input: what smoothed selectors make was not counted then.
+            if peak > 0 && !text.contains("smoothed") {
+                let error = ask(&limited(peak - 1, 2), &store, &query).unwrap_err();
+                assert!(error.contains("too many samples"), "{text} within {} samples: {error}", peak - 1);
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 200, "{refused} queries were refused");
 }
 
 #[test]

@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
+use super::account::Account;
 use super::batch::{Batch, Hist, Point};
 use super::context::{EvalContext, Reservation};
 use super::error::Result;
-use super::node::Vectors;
+use super::node::{Vectors, explain};
 use super::repeat::held;
 use super::rows::{Groups, LabelFilter, Rows};
+use super::scalar::Column;
 use crate::annotations::{Annotation, Annotations, HistogramOperation, Place};
 use crate::ast::AggregateOp;
 use crate::functions::over_time::{HistogramSum, Mean};
@@ -26,9 +28,11 @@ pub(crate) fn filter(ctx: &EvalContext, e: &Aggregate) -> LabelFilter {
     }
 }
 
-/// Groups one series each. `param` is that of `quantile`, by step.
-pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate, param: Option<Vec<f64>>) -> Result<Vectors> {
+/// Groups one series each. `param` is that of `quantile`.
+pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate, param: Option<Column>) -> Result<Vectors> {
     let input = super::build::vectors(ctx, &e.expr)?;
+    let (param, of_param) = param.map(|param| (param.values, param.account)).unzip();
+    let account = Account::aggregate(ctx, of_param, input.account());
     let pos = e.place.at(e.expr.pos);
     let mut annotations = Annotations::default();
     if let (AggregateOp::Quantile, Some(q), Some(param)) = (e.op, &param, &e.param) {
@@ -61,7 +65,7 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate, param: Option<Vec<f64>>)
     let mut out = Batch::default();
     out.reset(groups.keys.len(), steps);
     folder.finish(ctx, &mut out, steps, param.as_deref(), &mut annotations)?;
-    ctx.query.annotate(annotations);
+    ctx.annotate(annotations);
     let mut rows = Rows::default();
     if steps == 1 && !order.iter().copied().eq(0..groups.keys.len() as u32) {
         let mut shown = Batch::default();
@@ -77,9 +81,9 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate, param: Option<Vec<f64>>)
             rows.push(key, drop_name);
         }
     }
-    let explained = vec![input.explain()];
+    let explained = explain(e.op.as_str(), "", vec![input.explain()]);
     drop(input);
-    held(ctx, e.op.as_str(), rows, out, explained)
+    held(ctx, rows, out, explained, account)
 }
 
 fn quantile_remarks(q: &[f64], pos: Place, annotations: &mut Annotations) {

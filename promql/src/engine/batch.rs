@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 use model::FloatHistogram;
 
+use crate::functions::window::Samples;
+
 /// A histogram shared between steps and operators.
 pub(crate) type Hist = Arc<FloatHistogram>;
 
@@ -44,6 +46,10 @@ impl Batch {
         self.present.clear();
         self.present.resize(cells.div_ceil(64), 0);
         self.hists.clear();
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
     }
 
     pub(crate) fn steps(&self) -> usize {
@@ -206,6 +212,17 @@ impl Batch {
 /// How many samples a histogram counts as. Source: Prometheus `HPoint.size`.
 pub(crate) fn histogram_samples(h: &FloatHistogram) -> u64 {
     ((histogram_size(h) + 8) / 16) as u64
+}
+
+/// The same while it stands in the result of a step.
+/// Source: Prometheus `Vector.TotalSamples`.
+pub(crate) fn histogram_samples_at_step(h: &FloatHistogram) -> u64 {
+    1 + (histogram_size(h) / 16) as u64
+}
+
+/// How many samples a window counts as.
+pub(crate) fn window_samples(window: &Samples<'_>) -> u64 {
+    window.floats.len() as u64 + window.hists.iter().map(|h| histogram_samples(h)).sum::<u64>()
 }
 
 /// Upstream's size of a histogram in bytes: its header, 8 a bucket and 8 a span

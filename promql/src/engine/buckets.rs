@@ -5,13 +5,17 @@
 //! together with the native histogram that has the same labels but no `le`; a
 //! unit is evaluated at once, so only one is held at a time.
 
+use std::sync::Arc;
+
 use model::SymbolId;
 
+use super::account::Account;
 use super::batch::{Batch, Hist, Point};
-use super::context::EvalContext;
+use super::context::{EvalContext, Reservation};
 use super::error::{QueryError, Result};
 use super::labels::merged;
 use super::node::{Node, Vectors, Worker, explain};
+use super::repeat::held_again;
 use super::rows::{HashMap, Pairs, Rows, set_label, value_of};
 use crate::annotations::{Annotation, Annotations, ForcedMonotonicity, Place};
 use crate::functions::histogram as hist;
@@ -61,7 +65,13 @@ struct Histograms {
 }
 
 /// Applies a histogram function; `pos` is where the vector argument stands.
-pub(crate) fn vectors(ctx: &EvalContext, input: Vectors, ask: Ask, pos: Place) -> Result<Vectors> {
+pub(crate) fn vectors(
+    ctx: &EvalContext,
+    input: Vectors,
+    ask: Ask,
+    pos: Place,
+    account: Arc<Account>,
+) -> Result<Vectors> {
     let query = &ctx.query;
     let (units, keys) = units(ctx, &input.rows);
     quantile_remarks(ctx, &ask);
@@ -108,10 +118,38 @@ pub(crate) fn vectors(ctx: &EvalContext, input: Vectors, ask: Ask, pos: Place) -
             }
         }
     }
-    let chain = input.chain();
+    // What an instant query shows: quantile by quantile, native histograms first,
+    // in the order of the series.
+    let place = |output: &Output| {
+        let native = units[output.unit as usize].native.filter(|_| output.native);
+        (output.label, !output.native, native.unwrap_or(output.unit))
+    };
+    let mut shown: Vec<u32> = (0..outputs.len() as u32).collect();
+    if ctx.steps.count == 1 {
+        shown.sort_by_key(|&row| place(&outputs[row as usize]));
+    }
     let bound_label = query.dictionary.intern(model::labels::BUCKET_LABEL);
     let node = Histograms { ctx: ctx.clone(), input, ask, pos, units, outputs, labels, bound_label };
-    merged(ctx, Vectors::new(ctx, rows, node)?.on_top_of(chain))
+    let vectors = Vectors::new(ctx, rows, node, account)?;
+    let vectors = if shown.is_sorted() { vectors } else { in_order(ctx, vectors, &shown)? };
+    merged(ctx, vectors)
+}
+
+/// The same rows in another order; they are evaluated unit by unit and held.
+fn in_order(ctx: &EvalContext, vectors: Vectors, order: &[u32]) -> Result<Vectors> {
+    let mut memory = Reservation::new(&ctx.query, 0)?;
+    let all = vectors.collect(&mut memory)?;
+    let (mut rows, mut batch) = (Rows::default(), Batch::default());
+    memory.grow_to(memory.bytes() * 2)?;
+    batch.reset(order.len(), ctx.steps.count);
+    for (to, &from) in order.iter().enumerate() {
+        let from = from as usize;
+        rows.push(vectors.rows.row(from).iter().copied(), vectors.rows.drop_name[from]);
+        batch.copy_row(to, &all, from);
+    }
+    let (explained, account) = (vectors.explain(), vectors.account());
+    drop((vectors, all, memory));
+    held_again(ctx, rows, batch, explained, account)
 }
 
 /// Sorts rows into units; the key of a unit is its labels without `le`.
@@ -159,7 +197,7 @@ fn quantile_remarks(ctx: &EvalContext, ask: &Ask) {
         Ask::Quantiles { qs, .. } => qs.iter().for_each(|(q, pos)| check(q, *pos)),
         Ask::Fraction { .. } => {}
     }
-    ctx.query.annotate(annotations);
+    ctx.annotate(annotations);
 }
 
 impl Node for Histograms {

@@ -1,5 +1,6 @@
 //! From plan to operators.
 
+use super::account::Account;
 use super::batch::Point;
 use super::buckets::{self, Ask};
 use super::context::EvalContext;
@@ -7,9 +8,11 @@ use super::error::{QueryError, Result};
 use super::map::WithScalar;
 use super::node::Vectors;
 use super::rows::Pairs;
+use super::scalar::Column;
 use super::selector::Want;
 use super::{
-    aggregate, count_values, info, join, labels, map, presence, range, rank, repeat, scalar, selector, setops,
+    aggregate, count_values, info, join, labels, map, parts, presence, range, rank, repeat, scalar, selector,
+    setops,
 };
 use crate::annotations::{Annotation, Annotations};
 use crate::ast::{AggregateOp, PositionRange, ValueType};
@@ -19,6 +22,13 @@ use crate::plan::{Aggregate, Binary, Call, Kind, Plan};
 /// Builds the operators of an expression whose value is an instant vector; a
 /// scalar becomes one series without labels.
 pub(crate) fn vectors(ctx: &EvalContext, plan: &Plan) -> Result<Vectors> {
+    match plan.part {
+        Some(part) => parts::vectors(ctx, plan, part, |ctx| operators(ctx, plan)),
+        None => operators(ctx, plan),
+    }
+}
+
+fn operators(ctx: &EvalContext, plan: &Plan) -> Result<Vectors> {
     ctx.query.check()?;
     let mark = ctx.query.aside.lock().len();
     let built = of_kind(ctx, plan).map_err(|error| error.in_operator(operator(plan)))?;
@@ -42,8 +52,8 @@ fn operator(plan: &Plan) -> &'static str {
 
 fn of_kind(ctx: &EvalContext, plan: &Plan) -> Result<Vectors> {
     if plan.value_type == ValueType::Scalar {
-        let values = scalar::column(ctx, plan)?;
-        return repeat::single(ctx, "scalar", Pairs::new(), values.into_iter().map(Some), false);
+        let Column { values, account } = scalar::column(ctx, plan)?;
+        return repeat::of_scalar(ctx, values, account);
     }
     match &plan.kind {
         Kind::Same(e) => vectors(ctx, e),
@@ -83,9 +93,14 @@ fn grouping(e: &Aggregate) -> String {
 }
 
 fn binary(ctx: &EvalContext, plan: &Plan, e: &Binary) -> Result<Vectors> {
-    let with_scalar = |input: Vectors, scalar: Vec<f64>, swapped: bool| {
+    let with_scalar = |input: Vectors, scalar: Column, swapped: bool| {
+        let Column { values: scalar, account } = scalar;
+        let mut operands = vec![input.account(), account];
+        if swapped {
+            operands.reverse();
+        }
         let how = WithScalar { op: e.op, scalar, swapped, return_bool: e.return_bool, pos: plan.place() };
-        map::with_scalar(ctx, input, how)
+        map::with_scalar(ctx, input, how, Account::steps(ctx, operands))
     };
     match (e.lhs.value_type, e.rhs.value_type) {
         (ValueType::Vector, ValueType::Scalar) => {
@@ -105,7 +120,7 @@ fn binary(ctx: &EvalContext, plan: &Plan, e: &Binary) -> Result<Vectors> {
 fn aggregation(ctx: &EvalContext, e: &Aggregate) -> Result<Vectors> {
     let param = || match &e.param {
         Some(param) => scalar::column(ctx, param),
-        None => Ok(vec![f64::NAN; ctx.steps.count]),
+        None => Err(QueryError::execution(format!("missing parameter of {}", e.op.as_str()))),
     };
     match e.op {
         AggregateOp::CountValues => count_values::vectors(ctx, e),
@@ -142,22 +157,28 @@ fn call(ctx: &EvalContext, plan: &Plan, e: &Call) -> Result<Vectors> {
     if let Some(f) = time::by_name(e.func) {
         if e.args.is_empty() {
             let values = (0..steps.count).map(|i| Some(f(steps.at(i) / 1000)));
-            return repeat::single(ctx, e.func, Pairs::new(), values, false);
+            return repeat::single(ctx, e.func, Pairs::new(), values, false, Account::held(ctx));
         }
         return map::floats(ctx, vector(0)?, e.func, move |_, v| f(time::to_seconds(v)));
     }
     match e.func {
         "vector" => {
-            let values = column(0)?;
-            repeat::single(ctx, e.func, Pairs::new(), values.into_iter().map(Some), false)
+            let Column { values, account } = column(0)?;
+            let account = Account::steps(ctx, vec![account]);
+            repeat::single(ctx, e.func, Pairs::new(), values.into_iter().map(Some), false, account)
         }
         "round" => {
-            let to = if e.args.len() > 1 { column(1)? } else { vec![1.0; steps.count] };
-            map::floats(ctx, vector(0)?, e.func, move |step, v| math::round_to(v, 1.0 / to[step]))
+            if e.args.len() < 2 {
+                return map::floats(ctx, vector(0)?, e.func, |_, v| math::round_to(v, 1.0));
+            }
+            let (Column { values: to, account }, input) = (column(1)?, vector(0)?);
+            let account = Account::steps(ctx, vec![input.account(), account]);
+            let round = move |step: usize, v| math::round_to(v, 1.0 / to[step]);
+            map::floats_counted(ctx, input, e.func, account, round)
         }
-        "clamp" => clamp(ctx, e, vector(0)?, column(1)?, column(2)?),
-        "clamp_min" => clamp(ctx, e, vector(0)?, column(1)?, vec![f64::INFINITY; steps.count]),
-        "clamp_max" => clamp(ctx, e, vector(0)?, vec![f64::NEG_INFINITY; steps.count], column(1)?),
+        "clamp" => clamp(ctx, e, vector(0)?, Some(column(1)?), Some(column(2)?)),
+        "clamp_min" => clamp(ctx, e, vector(0)?, Some(column(1)?), None),
+        "clamp_max" => clamp(ctx, e, vector(0)?, None, Some(column(1)?)),
         "timestamp" | "start_timestamp" => timestamp(ctx, e),
         "histogram_count" => map::histograms(ctx, vector(0)?, e.func, |h| h.count),
         "histogram_sum" => map::histograms(ctx, vector(0)?, e.func, |h| h.sum),
@@ -165,20 +186,30 @@ fn call(ctx: &EvalContext, plan: &Plan, e: &Call) -> Result<Vectors> {
         "histogram_stdvar" => map::histograms(ctx, vector(0)?, e.func, |h| hist::variance(h)),
         "histogram_stddev" => map::histograms(ctx, vector(0)?, e.func, |h| hist::variance(h).sqrt()),
         "histogram_quantile" => {
-            let ask = Ask::Quantile { q: column(0)?, pos: place.at(arg(0)?.pos) };
-            buckets::vectors(ctx, vector(1)?, ask, place.at(arg(1)?.pos))
+            let Column { values: q, account } = column(0)?;
+            let ask = Ask::Quantile { q, pos: place.at(arg(0)?.pos) };
+            let input = vector(1)?;
+            let account = Account::steps(ctx, vec![account, input.account()]);
+            buckets::vectors(ctx, input, ask, place.at(arg(1)?.pos), account)
         }
         "histogram_quantiles" => {
             let mut qs = Vec::new();
+            let mut params = Vec::new();
             for i in 2..e.args.len() {
-                qs.push((column(i)?, place.at(arg(i)?.pos)));
+                let Column { values, account } = column(i)?;
+                qs.push((values, place.at(arg(i)?.pos)));
+                params.push(account);
             }
             let ask = Ask::Quantiles { label: text(1)?.value.clone(), qs };
-            buckets::vectors(ctx, vector(0)?, ask, place.at(arg(0)?.pos))
+            let input = vector(0)?;
+            params.insert(0, input.account());
+            buckets::vectors(ctx, input, ask, place.at(arg(0)?.pos), Account::steps(ctx, params))
         }
         "histogram_fraction" => {
-            let ask = Ask::Fraction { lower: column(0)?, upper: column(1)? };
-            buckets::vectors(ctx, vector(2)?, ask, place.at(arg(2)?.pos))
+            let (lower, upper, input) = (column(0)?, column(1)?, vector(2)?);
+            let account = Account::steps(ctx, vec![lower.account, upper.account, input.account()]);
+            let ask = Ask::Fraction { lower: lower.values, upper: upper.values };
+            buckets::vectors(ctx, input, ask, place.at(arg(2)?.pos), account)
         }
         "absent" => presence::absent(ctx, vector(0)?, arg(0)?, false),
         "sort" | "sort_desc" | "sort_by_label" | "sort_by_label_desc" => sort(ctx, plan, e),
@@ -219,8 +250,21 @@ fn range_call(ctx: &EvalContext, plan: &Plan, e: &Call, function: range::RangeFu
     Ok(input)
 }
 
-fn clamp(ctx: &EvalContext, e: &Call, input: Vectors, min: Vec<f64>, max: Vec<f64>) -> Result<Vectors> {
-    map::samples(ctx, input, e.func, move |step, point| match point {
+fn clamp(
+    ctx: &EvalContext,
+    e: &Call,
+    input: Vectors,
+    min: Option<Column>,
+    max: Option<Column>,
+) -> Result<Vectors> {
+    let mut operands = vec![input.account()];
+    operands.extend(min.iter().chain(&max).map(|limit| limit.account.clone()));
+    let values = |limit: Option<Column>, otherwise: f64| {
+        limit.map_or_else(|| vec![otherwise; ctx.steps.count], |limit| limit.values)
+    };
+    let (min, max) = (values(min, f64::NEG_INFINITY), values(max, f64::INFINITY));
+    let account = Account::steps(ctx, operands);
+    map::samples_counted(ctx, input, e.func, account, move |step, point| match point {
         Point::Hist(_) => None,
         Point::Float(_) if max[step] < min[step] => None,
         Point::Float(v) => Some(math::clamp(v, min[step], max[step])),
@@ -235,19 +279,25 @@ fn timestamp(ctx: &EvalContext, e: &Call) -> Result<Vectors> {
     let start = e.func == "start_timestamp";
     // Start timestamps are those of stored samples: of anything else there are
     // none, nor where they are not in use. Remarks on the argument stay.
-    let none = |input: Vectors| {
+    let none = |input: Vectors, account| {
         input.for_each(None, |_, _| Ok(()))?;
         ctx.query.aside.lock().push(input.explain());
-        repeat::nothing(ctx, e.func)
+        repeat::nothing(ctx, e.func, account)
     };
     if let Kind::Selector(s) = &arg.kind {
         let known = start && ctx.query.use_start_timestamps;
         let want = if known { Want::StartTimestamp } else { Want::Timestamp };
-        let input = selector::vectors(ctx, s, want, arg.place())?.uncounted();
-        return if start && !known { none(input) } else { map::renamed(ctx, input, e.func) };
+        let input = selector::vectors(ctx, s, want, arg.place())?;
+        if start && !known {
+            let account = Account::looked_up(ctx, input.account());
+            return none(input, account);
+        }
+        return map::renamed(ctx, input, e.func);
     }
     if start {
-        return none(vectors(ctx, arg)?);
+        let input = vectors(ctx, arg)?;
+        let account = Account::steps(ctx, vec![input.account()]);
+        return none(input, account);
     }
     let steps = ctx.steps;
     map::samples(ctx, vectors(ctx, arg)?, e.func, move |step, _| Some(steps.at(step) as f64 / 1000.0))
@@ -263,9 +313,9 @@ fn sort(ctx: &EvalContext, plan: &Plan, e: &Call) -> Result<Vectors> {
         if ctx.steps.count > 0 {
             let mut annotations = Annotations::default();
             annotations.add(Annotation::sort_in_range_query(plan.place()));
-            ctx.query.annotate(annotations);
+            ctx.annotate(annotations);
         }
-        return if by_label { Ok(input) } else { map::only_floats(ctx, input, e.func) };
+        return if by_label { map::same(ctx, input, e.func) } else { map::only_floats(ctx, input, e.func) };
     }
     let descending = e.func.ends_with("_desc");
     if !by_label {

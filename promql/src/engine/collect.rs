@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use model::LabelTable;
 
+use super::account::Account;
 use super::batch::{Batch, Point};
 use super::context::{EvalContext, Reservation};
 use super::error::Result;
@@ -24,21 +25,24 @@ pub(crate) struct Collected {
     pub(crate) sort: f64,
     /// What the value holds; `None` where that is next to nothing.
     pub(crate) memory: Option<Reservation>,
+    /// Samples that upstream would have held; `None` where there are none.
+    pub(crate) account: Option<Arc<Account>>,
 }
 
 /// Evaluates a plan.
 pub(crate) fn value(ctx: &EvalContext, plan: &Plan, instant: bool, watch: &Watch) -> Result<Collected> {
     let timestamp_ms = ctx.steps.start_ms;
-    let done = |value, explain| Ok(Collected { value, explain, sort: 0.0, memory: None });
+    let done = |value, explain, account| Ok(Collected { value, explain, sort: 0.0, memory: None, account });
     let aside = || std::mem::take(&mut *ctx.query.aside.lock());
     match plan.value_type {
         ValueType::String => {
             let value = text(plan);
-            done(Value::String { timestamp_ms, value }, explain("string", "", Vec::new()))
+            done(Value::String { timestamp_ms, value }, explain("string", "", Vec::new()), None)
         }
         ValueType::Scalar if instant => {
-            let value = scalar::column(ctx, plan)?.first().copied().unwrap_or(f64::NAN);
-            done(Value::Scalar { timestamp_ms, value }, explain("scalar", "", aside()))
+            let scalar::Column { values, account } = scalar::column(ctx, plan)?;
+            let value = values.first().copied().unwrap_or(f64::NAN);
+            done(Value::Scalar { timestamp_ms, value }, explain("scalar", "", aside()), Some(account))
         }
         ValueType::Matrix => range_vector(ctx, plan, watch),
         ValueType::Scalar | ValueType::Vector => {
@@ -99,7 +103,8 @@ fn vector(ctx: &EvalContext, vectors: Vectors) -> Result<Collected> {
     })?;
     let value =
         Value::Vector(Vector { timestamp_ms: ctx.steps.start_ms, labels: label_rows(ctx, table), values });
-    Ok(Collected { value, explain: vectors.explain(), sort: 0.0, memory: Some(memory) })
+    let account = Some(vectors.account());
+    Ok(Collected { value, explain: vectors.explain(), sort: 0.0, memory: Some(memory), account })
 }
 
 fn matrix(ctx: &EvalContext, vectors: Vectors, watch: &Watch) -> Result<Collected> {
@@ -125,7 +130,8 @@ fn matrix(ctx: &EvalContext, vectors: Vectors, watch: &Watch) -> Result<Collecte
     let before = watch.elapsed();
     let value = sorted(ctx, &vectors.rows, series);
     let sort = watch.elapsed() - before;
-    Ok(Collected { value, explain: vectors.explain(), sort, memory: Some(memory) })
+    let account = Some(vectors.account());
+    Ok(Collected { value, explain: vectors.explain(), sort, memory: Some(memory), account })
 }
 
 /// What the points of a series take, but for the times of its floats.
@@ -229,5 +235,6 @@ fn range_vector(ctx: &EvalContext, plan: &Plan, watch: &Watch) -> Result<Collect
         position: Some(plan.pos),
         ..explain("range vector", "", vec![points.input])
     };
-    Ok(Collected { value, explain: node, sort: watch.elapsed() - before, memory: Some(memory) })
+    let sort = watch.elapsed() - before;
+    Ok(Collected { value, explain: node, sort, memory: Some(memory), account: Some(points.account) })
 }

@@ -1,8 +1,8 @@
 //! What every operator of one query shares: the store's view, the dictionary,
 //! limits, and where annotations and counters go.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use model::memory::{Lease, Pressure};
 use model::query::CancelToken;
@@ -10,6 +10,7 @@ use model::{Clock, Dictionary, Querier};
 use parking_lot::Mutex;
 
 use super::error::{EVALUATION, EXECUTION, QueryError, Result};
+use super::parts::Parts;
 use super::rows::Names;
 use crate::annotations::Annotations;
 use crate::stats::{ExplainNode, SampleCounters};
@@ -46,47 +47,6 @@ impl Steps {
     /// Only the first of them.
     pub(crate) fn first_only(&self) -> Steps {
         Steps { count: self.count.min(1), ..*self }
-    }
-}
-
-/// `query.max-samples`: samples that upstream's evaluation would hold now.
-#[derive(Debug)]
-pub(crate) struct SampleBudget {
-    current: AtomicI64,
-    peak: AtomicI64,
-    max: i64,
-}
-
-impl SampleBudget {
-    pub(crate) fn new(max: usize) -> SampleBudget {
-        SampleBudget {
-            current: AtomicI64::new(0),
-            peak: AtomicI64::new(0),
-            max: i64::try_from(max).unwrap_or(i64::MAX),
-        }
-    }
-
-    pub(crate) fn take(&self, samples: u64) -> Result<()> {
-        let now = self.current.fetch_add(samples as i64, Ordering::Relaxed) + samples as i64;
-        self.note(now)
-    }
-
-    /// Checks `samples` that are held for a moment, such as a window.
-    pub(crate) fn pass(&self, samples: u64) -> Result<()> {
-        self.note(self.current.load(Ordering::Relaxed) + samples as i64)
-    }
-
-    pub(crate) fn give_back(&self, samples: u64) {
-        self.current.fetch_sub(samples as i64, Ordering::Relaxed);
-    }
-
-    pub(crate) fn peak(&self) -> u64 {
-        self.peak.load(Ordering::Relaxed).max(0) as u64
-    }
-
-    fn note(&self, now: i64) -> Result<()> {
-        self.peak.fetch_max(now, Ordering::Relaxed);
-        if now > self.max { Err(QueryError::TooManySamples(EXECUTION)) } else { Ok(()) }
     }
 }
 
@@ -176,10 +136,10 @@ pub(crate) struct QueryContext {
     pub(crate) clock: Option<Arc<dyn Clock>>,
     /// The clock's reading at which time is up.
     pub(crate) deadline_ns: u64,
-    pub(crate) budget: SampleBudget,
+    /// `query.max-samples`.
+    pub(crate) max_samples: u64,
     pub(crate) memory: QueryMemory,
     pub(crate) pool: Option<Arc<rayon::ThreadPool>>,
-    pub(crate) annotations: Mutex<Annotations>,
     /// Warnings of the store, as it words them.
     pub(crate) storage_warnings: Mutex<Vec<String>>,
     /// Operators that were evaluated whole while another was built, such as those
@@ -202,6 +162,11 @@ impl QueryContext {
         self.memory.lease.check(Pressure::RefuseSeries).map_err(QueryError::Memory)
     }
 
+    /// Refuses what holds too many samples, as upstream counts them.
+    pub(crate) fn check_samples(&self, samples: u64) -> Result<()> {
+        if samples > self.max_samples { Err(QueryError::TooManySamples(EXECUTION)) } else { Ok(()) }
+    }
+
     /// Checks, and answers the clock's reading.
     pub(crate) fn check_time(&self) -> Result<u64> {
         self.check_canceled()?;
@@ -216,11 +181,39 @@ impl QueryContext {
     pub(crate) fn now_ns(&self) -> u64 {
         self.clock.as_ref().map_or(0, |clock| nanoseconds(clock.monotonic()))
     }
+}
 
+/// Where remarks go: they stay here, or go on to where those of a larger part stay.
+#[derive(Default)]
+pub(crate) struct Remarked {
+    own: Mutex<Annotations>,
+    onward: OnceLock<Arc<Remarked>>,
+}
+
+impl Remarked {
     pub(crate) fn annotate(&self, annotations: Annotations) {
-        if !annotations.is_empty() {
-            self.annotations.lock().merge(annotations);
+        if annotations.is_empty() {
+            return;
         }
+        match self.onward.get() {
+            Some(onward) => onward.annotate(annotations),
+            None => self.own.lock().merge(annotations),
+        }
+    }
+
+    /// What came until now.
+    pub(crate) fn taken(&self) -> Annotations {
+        self.own.lock().clone()
+    }
+
+    pub(crate) fn replace(&self, annotations: Annotations) {
+        *self.own.lock() = annotations;
+    }
+
+    /// Hands on what came and what will come.
+    pub(crate) fn forward(&self, to: &Arc<Remarked>) {
+        to.annotate(std::mem::take(&mut *self.own.lock()));
+        self.onward.get_or_init(|| to.clone());
     }
 }
 
@@ -233,6 +226,13 @@ pub(crate) struct EvalContext {
     /// its window this is not so.
     pub(crate) instant: bool,
     pub(crate) counters: Arc<SampleCounters>,
+    /// Selectors that are not pinned find nothing behind this time, nor what they
+    /// look at from it.
+    pub(crate) selected_until_ms: Option<i64>,
+    /// Where remarks go.
+    pub(crate) remarks: Arc<Remarked>,
+    /// What is evaluated once though it stands more than once.
+    pub(crate) parts: Arc<Parts>,
 }
 
 /// Most steps of one evaluation: a series takes nine bytes for each.
@@ -261,6 +261,26 @@ impl EvalContext {
             steps,
             instant: steps.count <= 1,
             counters: Arc::new(SampleCounters::new(steps.count, per_step)),
+            selected_until_ms: self.selected_until_ms,
+            remarks: self.remarks.clone(),
+            parts: Arc::default(),
         }
+    }
+
+    /// First and last time for which selectors find samples.
+    pub(crate) fn selected_times(&self) -> (i64, i64) {
+        let (start, last) = (self.steps.start_ms, self.steps.last_ms());
+        (start, self.selected_until_ms.map_or(last, |until| last.min(until.max(start))))
+    }
+
+    /// The same with counters and remarks of its own, for a part that may stand
+    /// in the query more than once.
+    pub(crate) fn of_part(&self) -> EvalContext {
+        let counters = SampleCounters::new(self.steps.count, self.counters.wants_steps());
+        EvalContext { counters: Arc::new(counters), remarks: Arc::default(), ..self.clone() }
+    }
+
+    pub(crate) fn annotate(&self, annotations: Annotations) {
+        self.remarks.annotate(annotations);
     }
 }

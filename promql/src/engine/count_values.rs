@@ -1,10 +1,11 @@
 //! `count_values`: how many series of a group have each value.
 
+use super::account::Account;
 use super::batch::{Batch, Point};
 use super::context::{EvalContext, Reservation};
 use super::error::{QueryError, Result};
 use super::labels::is_label_name;
-use super::node::{Vectors, cell_bytes};
+use super::node::{Vectors, cell_bytes, explain};
 use super::repeat::held;
 use super::rows::{HashMap, Pairs, Rows, set_label};
 use crate::functions::histogram::to_text;
@@ -76,9 +77,10 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate) -> Result<Vectors> {
             batch.set_float(cell, f64::from(count));
         }
     }
-    let explained = vec![input.explain()];
+    let explained = explain("count_values", "", vec![input.explain()]);
+    let account = Account::steps(ctx, vec![input.account()]);
     drop(input);
     // What is held from here on is reserved anew.
     drop((counts, ids, memory));
-    held(ctx, "count_values", rows, batch, explained)
+    held(ctx, rows, batch, explained, account)
 }

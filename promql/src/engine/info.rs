@@ -3,11 +3,12 @@
 
 use model::{MatchOp, Matcher, SymbolId};
 
+use super::account::Account;
 use super::batch::{Batch, Hist, Point};
 use super::context::{EvalContext, Reservation};
 use super::error::{QueryError, Result};
-use super::node::Vectors;
-use super::repeat::held;
+use super::node::{Vectors, explain};
+use super::repeat::{held, kept};
 use super::rows::{HashMap, HashSet, Pair, Pairs, Rows, set_label, value_of};
 use super::selector::{self, Want};
 use crate::plan::{Call, Kind, Plan, Selector};
@@ -56,6 +57,14 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Call) -> Result<Vectors> {
         return Err(QueryError::execution("missing argument of info"));
     };
     let base = super::build::vectors(ctx, base_plan)?;
+    // Series without a sample have no part in what is selected.
+    let steps = ctx.steps.count;
+    let mut is_empty = vec![false; base.len()];
+    let base = kept(ctx, base, |all| {
+        for (row, is_empty) in is_empty.iter_mut().enumerate() {
+            *is_empty = steps == 0 || all.row_len(row) == 0;
+        }
+    })?;
     let selector = e.args.get(1).and_then(|arg| match &arg.kind {
         Kind::Selector(s) => Some(&**s),
         Kind::Invariant(inner) => match &inner.kind {
@@ -70,6 +79,9 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Call) -> Result<Vectors> {
     let reader = ctx.query.dictionary.read();
     let is_info: Vec<bool> = (0..base.len())
         .map(|row| {
+            if is_empty[row] {
+                return true;
+            }
             let name = reader.text(value_of(base.rows.row(row), SymbolId::METRIC_NAME));
             names.iter().all(|m| m.matches(name))
         })
@@ -263,7 +275,10 @@ impl Combine<'_> {
         }
         let mut explained = vec![self.base.explain()];
         explained.extend(info.as_ref().map(Vectors::explain));
-        held(self.ctx, "info", rows, batch, explained)
+        let mut operands = vec![self.base.account()];
+        operands.extend(info.as_ref().map(Vectors::account));
+        let account = Account::kept(self.ctx, operands);
+        held(self.ctx, rows, batch, explain("info", "", explained), account)
     }
 
     /// A base series' labels with those of the info series it meets.

@@ -7,9 +7,11 @@
 //! step by step, when the operator is built, and so are joins with `fill`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use model::SymbolId;
 
+use super::account::Account;
 use super::batch::{Batch, Point};
 use super::binop::{self, Outcome};
 use super::context::{EvalContext, QueryContext, Reservation};
@@ -57,6 +59,7 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Binary, pos: Place) -> Result<Vecto
     let lhs = super::build::vectors(ctx, &e.lhs)?;
     let rhs = lhs.before(super::build::vectors(ctx, &e.rhs))?;
     let dictionary = &ctx.query.dictionary;
+    let account = Account::steps(ctx, vec![lhs.account(), rhs.account()]);
     let swapped = e.matching.card == Cardinality::OneToMany;
     let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
     let joining = Joining {
@@ -68,7 +71,7 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Binary, pos: Place) -> Result<Vecto
         e: e.clone(),
     };
     let groups = joining.groups(&many.rows, &one.rows);
-    joining.build(ctx, many, one, groups)
+    joining.build(ctx, (many, one), groups, account)
 }
 
 impl Joining {
@@ -128,7 +131,13 @@ impl Joining {
         }
     }
 
-    fn build(self, ctx: &EvalContext, many: Vectors, one: Vectors, groups: Vec<Group>) -> Result<Vectors> {
+    fn build(
+        self,
+        ctx: &EvalContext,
+        (many, one): (Vectors, Vectors),
+        groups: Vec<Group>,
+        account: Arc<Account>,
+    ) -> Result<Vectors> {
         let fill = self.e.matching.fill_left.is_some() || self.e.matching.fill_right.is_some();
         let mut plain: Vec<(u32, u32)> = Vec::new();
         let mut rows = Rows::default();
@@ -161,7 +170,22 @@ impl Joining {
                 }
             }
         }
-        let (held, held_memory) = self.evaluate_whole(ctx, &many, &one, &whole, &mut rows)?;
+        let Whole { batch: held, memory: held_memory, order } =
+            self.evaluate_whole(ctx, &many, &one, &whole, &mut rows)?;
+        // An instant query shows the pairs in the order of the "many" side.
+        let mut shown = None;
+        if ctx.steps.count == 1 {
+            let order: Vec<u64> = plain.iter().map(|&(m, _)| u64::from(m)).chain(order).collect();
+            if !order.is_sorted() {
+                let mut places: Vec<u32> = (0..rows.len() as u32).collect();
+                places.sort_by_key(|&row| order[row as usize]);
+                let made = std::mem::take(&mut rows);
+                for &row in &places {
+                    rows.push(made.row(row as usize).iter().copied(), made.drop_name[row as usize]);
+                }
+                shown = Some(places);
+            }
+        }
         let mut needed = (vec![false; many.len()], vec![false; one.len()]);
         for &(m, o) in &plain {
             (needed.0[m as usize], needed.1[o as usize]) = (true, true);
@@ -198,10 +222,10 @@ impl Joining {
         } else {
             None
         };
-        let chain = many.chain().max(one.chain());
         let steps = ctx.steps.count;
-        let node = Join { joining: self, steps, many, one, kept, pairs: plain, held, _memory: held_memory };
-        merged(ctx, Vectors::new(ctx, rows, node)?.on_top_of(chain))
+        let node =
+            Join { joining: self, steps, many, one, kept, pairs: plain, held, shown, _memory: held_memory };
+        merged(ctx, Vectors::new(ctx, rows, node, account)?)
     }
 
     fn duplicate(&self, ctx: &EvalContext, one: &Vectors, (a, b): (u32, u32)) -> QueryError {
@@ -236,11 +260,12 @@ impl Joining {
         one: &Vectors,
         groups: &[Group],
         rows: &mut Rows,
-    ) -> Result<(Batch, Reservation)> {
+    ) -> Result<Whole> {
         let steps = ctx.steps.count;
         let mut memory = Reservation::new(&ctx.query, 0)?;
         let mut bytes = 0u64;
         let mut results: Vec<Vec<(u32, Answer)>> = Vec::new();
+        let mut order: Vec<u64> = Vec::new();
         let first_row = rows.len();
         let mut worker = Worker::default();
         let (mut many_batch, mut one_batch) = (Batch::default(), Batch::default());
@@ -255,10 +280,11 @@ impl Joining {
             let mut names: HashMap<Pairs, usize> = HashMap::default();
             for step in 0..steps {
                 memory.grow_to(bytes + inputs_bytes)?;
-                let mut add = |name: Pairs, answer: Answer| {
+                let mut add = |name: Pairs, answer: Answer, place: u64| {
                     let slot = *names.entry(name).or_insert_with_key(|name| {
                         rows.push(name.iter().copied(), self.e.return_bool);
                         results.push(Vec::new());
+                        order.push(place);
                         results.len() - 1
                     });
                     bytes += size_of::<(u32, Answer)>() as u64;
@@ -268,8 +294,8 @@ impl Joining {
                 self.evaluate_step(ctx, &inputs, step, (&mut annotations, &mut faults), &mut add);
             }
         }
-        ctx.query.annotate(worker.annotations);
-        ctx.query.annotate(annotations);
+        ctx.annotate(worker.annotations);
+        ctx.annotate(annotations);
         self.check(ctx, many, one, &faults)?;
         let mut batch = Batch::default();
         let cells = ((rows.len() - first_row) * steps) as u64;
@@ -284,7 +310,7 @@ impl Joining {
             }
         }
         memory.grow_to(batch.heap_bytes())?;
-        Ok((batch, memory))
+        Ok(Whole { batch, memory, order })
     }
 
     /// Raises the error of the earliest step that has one. At a step duplicates
@@ -319,7 +345,7 @@ impl Joining {
         inputs: &Inputs<'_>,
         step: usize,
         (annotations, faults): (&mut Annotations, &mut Faults),
-        add: &mut dyn FnMut(Pairs, Answer),
+        add: &mut dyn FnMut(Pairs, Answer, u64),
     ) {
         let Inputs { many, one, group, many_batch, one_batch } = *inputs;
         let steps = ctx.steps.count;
@@ -345,7 +371,7 @@ impl Joining {
             if (one_to_one && !names.is_empty()) || !names.insert(name.clone()) {
                 faults.not_unique(step);
             } else if keep {
-                add(name, answer);
+                add(name, answer, order);
             }
         };
         for i in present(many_batch, group.many.len()) {
@@ -370,7 +396,7 @@ impl Joining {
             let one_row = row(one, &group.one, o);
             let filled = self.apply((Point::Float(fill), point), step, order, annotations);
             if let Some((answer, true)) = filled {
-                add(self.labels(&ctx.query, &self.signature.apply(&one_row), &one_row), answer);
+                add(self.labels(&ctx.query, &self.signature.apply(&one_row), &one_row), answer, order);
             }
         }
     }
@@ -383,6 +409,15 @@ struct Inputs<'a> {
     group: &'a Group,
     many_batch: &'a Batch,
     one_batch: &'a Batch,
+}
+
+/// Groups that were evaluated step by step.
+struct Whole {
+    batch: Batch,
+    memory: Reservation,
+    /// For each row its place among the pairs: its row on the "many" side, or
+    /// behind those that on the "one" side.
+    order: Vec<u64>,
 }
 
 /// What is wrong with a join, by step.
@@ -419,12 +454,22 @@ struct Join {
     pairs: Vec<(u32, u32)>,
     /// Results behind those of the pairs.
     held: Batch,
+    /// Which of these each row is, where not in turn.
+    shown: Option<Vec<u32>>,
     _memory: Reservation,
 }
 
 impl Node for Join {
     fn eval(&self, rows: &[u32], worker: &mut Worker, out: &mut Batch) -> Result<()> {
         let split = self.pairs.len();
+        let shown: Vec<u32>;
+        let rows = match &self.shown {
+            Some(order) => {
+                shown = rows.iter().map(|&row| order[row as usize]).collect();
+                &shown
+            }
+            None => rows,
+        };
         let mut places = Vec::with_capacity(rows.len());
         for (i, &row) in rows.iter().enumerate() {
             if (row as usize) < split {

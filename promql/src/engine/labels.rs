@@ -8,6 +8,7 @@ use super::batch::Batch;
 use super::context::{EvalContext, QueryContext};
 use super::error::{QueryError, Result};
 use super::node::{Node, Vectors, Worker, explain};
+use super::repeat::kept;
 use super::rows::{Pairs, Rows, set_label, value_of};
 use crate::ast::StringLiteral;
 use crate::stats::ExplainNode;
@@ -67,16 +68,24 @@ pub(crate) fn merged_always(ctx: &EvalContext, vectors: Vectors) -> Result<Vecto
 }
 
 fn one_each(ctx: &EvalContext, vectors: Vectors, may_take_turns: bool) -> Result<Vectors> {
-    let Some(groups) = vectors.rows.duplicates() else { return Ok(vectors) };
+    let Some(mut groups) = vectors.rows.duplicates() else { return Ok(vectors) };
+    let mut vectors = vectors;
+    if ctx.steps.count == 1 {
+        // An instant query shows them in the order of those that are there.
+        vectors = kept(ctx, vectors, |all| {
+            let is_there = |row: &&u32| all.is_present(**row as usize);
+            groups.sort_by_key(|group| group.iter().find(is_there).copied().unwrap_or(group[0]));
+        })?;
+    }
     let mut rows = Rows::default();
     for group in &groups {
         let first = group[0] as usize;
         rows.push(vectors.rows.row(first).iter().copied(), vectors.rows.drop_name[first]);
     }
-    let chain = vectors.chain();
+    let account = vectors.account();
     let steps = ctx.steps.count;
     let node = Merge { input: vectors, groups, steps, may_take_turns };
-    Ok(Vectors::new(ctx, rows, node)?.on_top_of(chain))
+    Vectors::passing(ctx, rows, node, account)
 }
 
 struct Merge {
@@ -133,10 +142,6 @@ impl Node for Relabelled {
     fn explain(&self) -> ExplainNode {
         explain(self.name, "", vec![self.input.explain()])
     }
-
-    fn is_silent(&self) -> bool {
-        self.input.is_silent()
-    }
 }
 
 /// The same values under other labels; rows that become equal are made one.
@@ -156,8 +161,8 @@ pub(crate) fn under_labels(
     rows: Rows,
     name: &'static str,
 ) -> Result<Vectors> {
-    let chain = input.chain();
-    Ok(Vectors::new(ctx, rows, Relabelled { input, name })?.on_top_of(chain))
+    let account = input.account();
+    Vectors::passing(ctx, rows, Relabelled { input, name }, account)
 }
 
 /// `label_replace`

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::account::Account;
 use super::batch::{Batch, Hist, Point};
 use super::binop::{self, Outcome};
 use super::context::EvalContext;
@@ -35,17 +36,23 @@ impl Node for Map {
     }
 }
 
+/// `account` counts what is made; `None` where upstream changes its input in place.
 fn map(
     ctx: &EvalContext,
     input: Vectors,
     name: &'static str,
     drop_name: bool,
+    account: Option<Arc<Account>>,
     change: impl Fn(&mut Batch, &mut Annotations) + Send + Sync + 'static,
 ) -> Result<Vectors> {
     let named = input.rows.clone();
     let rows = if drop_name { without_name(&ctx.query, named.clone()) } else { named.clone() };
-    let chain = input.chain();
-    let vectors = Vectors::new(ctx, rows, Map { input, name, change: Box::new(change) })?.on_top_of(chain);
+    let before = input.account();
+    let node = Map { input, name, change: Box::new(change) };
+    let vectors = match account {
+        Some(account) => Vectors::new(ctx, rows, node, account)?,
+        None => Vectors::passing(ctx, rows, node, before)?,
+    };
     if drop_name && !ctx.query.delayed_name_removal {
         merged_without_name(ctx, vectors, &named)
     } else {
@@ -60,7 +67,19 @@ pub(crate) fn floats(
     name: &'static str,
     f: impl Fn(usize, f64) -> f64 + Send + Sync + 'static,
 ) -> Result<Vectors> {
-    map(ctx, input, name, true, move |batch, _| batch.map_floats(&f))
+    let account = Account::steps(ctx, vec![input.account()]);
+    floats_counted(ctx, input, name, account, f)
+}
+
+/// The same, where there are other operands.
+pub(crate) fn floats_counted(
+    ctx: &EvalContext,
+    input: Vectors,
+    name: &'static str,
+    account: Arc<Account>,
+    f: impl Fn(usize, f64) -> f64 + Send + Sync + 'static,
+) -> Result<Vectors> {
+    map(ctx, input, name, true, Some(account), move |batch, _| batch.map_floats(&f))
 }
 
 /// A function of any sample, with its step.
@@ -70,7 +89,19 @@ pub(crate) fn samples(
     name: &'static str,
     f: impl Fn(usize, Point<'_>) -> Option<f64> + Send + Sync + 'static,
 ) -> Result<Vectors> {
-    map(ctx, input, name, true, move |batch, _| {
+    let account = Account::steps(ctx, vec![input.account()]);
+    samples_counted(ctx, input, name, account, f)
+}
+
+/// The same, where there are other operands.
+pub(crate) fn samples_counted(
+    ctx: &EvalContext,
+    input: Vectors,
+    name: &'static str,
+    account: Arc<Account>,
+    f: impl Fn(usize, Point<'_>) -> Option<f64> + Send + Sync + 'static,
+) -> Result<Vectors> {
+    map(ctx, input, name, true, Some(account), move |batch, _| {
         let steps = batch.steps();
         for cell in 0..batch.cells() {
             match batch.get(cell).map(|point| f(cell % steps, point)) {
@@ -84,19 +115,20 @@ pub(crate) fn samples(
 
 /// The floats as they are, histograms dropped, names kept.
 pub(crate) fn only_floats(ctx: &EvalContext, input: Vectors, name: &'static str) -> Result<Vectors> {
-    map(ctx, input, name, false, |batch, _| batch.map_floats(|_, v| v))
+    let account = Account::steps(ctx, vec![input.account()]);
+    map(ctx, input, name, false, Some(account), |batch, _| batch.map_floats(|_, v| v))
 }
 
-/// The samples as they are, without name.
+/// The samples as they are.
+pub(crate) fn same(ctx: &EvalContext, input: Vectors, name: &'static str) -> Result<Vectors> {
+    let account = Account::steps(ctx, vec![input.account()]);
+    map(ctx, input, name, false, Some(account), |_, _| ())
+}
+
+/// The samples of a selector, looked up at each step, without name.
 pub(crate) fn renamed(ctx: &EvalContext, input: Vectors, name: &'static str) -> Result<Vectors> {
-    let query = ctx.query.clone();
-    let steps = ctx.steps.count.max(1) as u64;
-    map(ctx, input, name, true, move |batch, _| {
-        // The samples of one step are held beside what is yielded. The limit
-        // itself is checked when the block is counted.
-        let samples = batch.sample_count();
-        let _ = query.budget.pass(samples + samples.div_ceil(steps));
-    })
+    let account = Account::looked_up(ctx, input.account());
+    map(ctx, input, name, true, Some(account), |_, _| ())
 }
 
 /// A function of one histogram; floats are dropped, and so is the name.
@@ -114,7 +146,7 @@ pub(crate) fn histograms(
 
 /// `-v`
 pub(crate) fn negate(ctx: &EvalContext, input: Vectors) -> Result<Vectors> {
-    map(ctx, input, "-", true, |batch, _| {
+    map(ctx, input, "-", true, None, |batch, _| {
         if batch.only_floats() {
             return batch.map_floats(|_, v| -v);
         }
@@ -144,10 +176,17 @@ pub(crate) struct WithScalar {
 }
 
 /// Applies an operator between a vector and a scalar.
-pub(crate) fn with_scalar(ctx: &EvalContext, input: Vectors, how: WithScalar) -> Result<Vectors> {
+pub(crate) fn with_scalar(
+    ctx: &EvalContext,
+    input: Vectors,
+    how: WithScalar,
+    account: Arc<Account>,
+) -> Result<Vectors> {
     let drop_name = binop::changes_meaning(how.op) || how.return_bool;
     let name = how.op.as_str();
-    map(ctx, input, name, drop_name, move |batch, annotations| how.apply(batch, annotations))
+    map(ctx, input, name, drop_name, Some(account), move |batch, annotations| {
+        how.apply(batch, annotations);
+    })
 }
 
 impl WithScalar {

@@ -13,8 +13,9 @@ use model::Columns;
 use model::query::LatestColumns;
 use rayon::prelude::*;
 
+use super::account::{Account, RowSet, Runs, Spare};
 use super::batch::Batch;
-use super::context::{EvalContext, QueryContext, Reservation};
+use super::context::{EvalContext, QueryContext, Remarked, Reservation};
 use super::error::{QueryError, Result};
 use super::rows::Rows;
 use crate::annotations::Annotations;
@@ -39,12 +40,6 @@ pub(crate) trait Node: Send + Sync {
 
     /// What the operator is, and its inputs.
     fn explain(&self) -> ExplainNode;
-
-    /// Whether evaluating rows can neither fail for their values nor leave a
-    /// remark: then rows that nobody needs are never evaluated.
-    fn is_silent(&self) -> bool {
-        false
-    }
 }
 
 /// Buffers of one thread, kept from block to block.
@@ -56,6 +51,11 @@ pub(crate) struct Worker {
     pub(crate) series: SeriesData,
     pub(crate) tally: StepTally,
     pub(crate) annotations: Annotations,
+    /// What rows with windows held.
+    pub(crate) runs: Runs,
+    /// What the last row with windows held: most at a time, and at its last step.
+    pub(crate) window: (u64, u64),
+    spare: Spare,
     /// Time taken by operators below the one that is evaluated.
     nested_ns: u64,
 }
@@ -64,6 +64,13 @@ impl Worker {
     /// Notes time that another operator's counters have.
     pub(crate) fn counted_elsewhere(&mut self, nanoseconds: u64) {
         self.nested_ns += nanoseconds;
+    }
+
+    /// The list of runs, empty; an operator below may take another meanwhile.
+    pub(crate) fn take_runs(&mut self) -> Runs {
+        let mut runs = std::mem::take(&mut self.runs);
+        runs.clear();
+        runs
     }
 
     /// Borrows a block of the given shape; give it back with [`Worker::put_batch`].
@@ -84,11 +91,10 @@ pub(crate) struct Vectors {
     node: Box<dyn Node>,
     query: Arc<QueryContext>,
     steps: usize,
-    /// How many operators up to here pass on their input block by block.
-    chain: u8,
-    /// Whether what is yielded counts against the limit of samples.
-    counted: bool,
-    held: AtomicU64,
+    account: Arc<Account>,
+    /// Rows that the account has; `None` for what upstream has no operator for.
+    counted: Option<RowSet>,
+    remarks: Arc<Remarked>,
     counters: Arc<OperatorCounters>,
     /// Time that consumers took while this was drained.
     consumer_ns: AtomicU64,
@@ -101,17 +107,33 @@ pub(crate) struct Vectors {
 }
 
 impl Vectors {
-    /// An operator that holds all it yields, or reads it from the store.
-    pub(crate) fn new(ctx: &EvalContext, rows: Rows, node: impl Node + 'static) -> Result<Vectors> {
+    /// An operator of upstream's, with the account of its samples.
+    pub(crate) fn new(
+        ctx: &EvalContext,
+        rows: Rows,
+        node: impl Node + 'static,
+        account: Arc<Account>,
+    ) -> Result<Vectors> {
+        let counted = Some(RowSet::new(rows.len()));
+        Ok(Vectors { counted, ..Vectors::passing(ctx, rows, node, account)? })
+    }
+
+    /// What hands on samples that an account has already.
+    pub(crate) fn passing(
+        ctx: &EvalContext,
+        rows: Rows,
+        node: impl Node + 'static,
+        account: Arc<Account>,
+    ) -> Result<Vectors> {
         let memory = Reservation::new(&ctx.query, rows.heap_bytes())?;
         Ok(Vectors {
             rows,
             node: Box::new(node),
             query: ctx.query.clone(),
             steps: ctx.steps.count,
-            chain: 1,
-            counted: true,
-            held: AtomicU64::new(0),
+            account,
+            counted: None,
+            remarks: ctx.remarks.clone(),
             counters: Arc::default(),
             consumer_ns: AtomicU64::new(0),
             position: None,
@@ -135,31 +157,8 @@ impl Vectors {
         self
     }
 
-    /// An operator that passes on what `chain` operators below it yield.
-    /// Upstream holds the results of two operators of a chain at a time, so the
-    /// third and later ones are not counted against the limit of samples.
-    pub(crate) fn on_top_of(mut self, chain: u8) -> Vectors {
-        self.chain = chain.saturating_add(1);
-        self.counted &= self.chain <= 2;
-        self
-    }
-
-    /// The same, not counted against the limit of samples: who asked for it does.
-    pub(crate) fn uncounted(mut self) -> Vectors {
-        self.counted = false;
-        self
-    }
-
-    /// The same, counted as so many samples at once, as it holds them all.
-    pub(crate) fn holding(mut self, samples: u64) -> Result<Vectors> {
-        self.counted = false;
-        self.held.fetch_add(samples, Ordering::Relaxed);
-        self.query.budget.take(samples)?;
-        Ok(self)
-    }
-
-    pub(crate) fn chain(&self) -> u8 {
-        self.chain
+    pub(crate) fn account(&self) -> Arc<Account> {
+        self.account.clone()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -191,11 +190,10 @@ impl Vectors {
         result?;
         let samples = out.sample_count();
         self.counters.points.fetch_add(samples, Ordering::Relaxed);
-        if self.counted {
-            self.held.fetch_add(samples, Ordering::Relaxed);
-            self.query.budget.take(samples)?;
+        match &self.counted {
+            Some(counted) => self.account.add(out, &counted.claim(rows), samples, &mut worker.spare),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Evaluates rows (all of them for `None`), several blocks at a time where
@@ -229,7 +227,7 @@ impl Vectors {
                 Ok(())
             };
             let result = run();
-            self.query.annotate(worker.annotations);
+            self.remarks.annotate(worker.annotations);
             return result;
         }
         self.for_each_parallel(rows, rows_per_block, threads, each)
@@ -273,23 +271,16 @@ impl Vectors {
             }
         }
         for (worker, _, _) in slots {
-            self.query.annotate(worker.annotations);
+            self.remarks.annotate(worker.annotations);
         }
         result
     }
 
     /// Evaluates rows that nobody needs, for the errors and remarks that are in
-    /// them: upstream evaluates every operand whole.
+    /// them, and for the count of samples: upstream evaluates every operand whole.
     pub(crate) fn drain(&self, mut is_needed: impl FnMut(u32) -> bool) -> Result<()> {
-        if self.node.is_silent() {
-            return Ok(());
-        }
         let rows: Vec<u32> = (0..self.len() as u32).filter(|&row| !is_needed(row)).collect();
         self.for_each(Some(&rows), |_, _| Ok(()))
-    }
-
-    pub(crate) fn is_silent(&self) -> bool {
-        self.node.is_silent()
     }
 
     /// What comes behind this operand. Upstream evaluates this one first: where
@@ -331,12 +322,6 @@ impl Vectors {
     }
 }
 
-impl Drop for Vectors {
-    fn drop(&mut self) {
-        self.query.budget.give_back(self.held.load(Ordering::Relaxed));
-    }
-}
-
 /// Yields from a block that is held.
 pub(crate) struct Held {
     pub(crate) batch: Batch,
@@ -355,10 +340,6 @@ impl Node for Held {
     fn explain(&self) -> ExplainNode {
         let _ = &self.memory;
         self.explain.clone()
-    }
-
-    fn is_silent(&self) -> bool {
-        true
     }
 }
 

@@ -106,15 +106,9 @@ struct Spans {
 }
 
 impl PlainRate<'_> {
-    /// Computes the row of the worker's series from cell `base` on; `before`
-    /// samples of the block are held already. Answers how many are held then.
-    pub(crate) fn eval_row(
-        &self,
-        base: usize,
-        before: u64,
-        worker: &mut Worker,
-        out: &mut Batch,
-    ) -> Result<u64> {
+    /// Computes the row of the worker's series from cell `base` on; answers how
+    /// many samples that made.
+    pub(crate) fn eval_row(&self, base: usize, worker: &mut Worker, out: &mut Batch) -> Result<u64> {
         let (series, tally) = (&worker.series, &mut worker.tally);
         let (times, values) = (&series.float_ts[..], &series.floats[..]);
         let mut drops = series.drops();
@@ -147,8 +141,9 @@ impl PlainRate<'_> {
                 seen = hi;
                 total += samples;
                 read += new;
+                latest = samples;
                 if samples > 0 {
-                    (largest, latest) = (samples.max(largest), samples);
+                    largest = samples.max(largest);
                     tally.note(step + i, samples as u64, if self.stored { new as u64 } else { 0 });
                 }
                 if samples > 1 {
@@ -186,9 +181,9 @@ impl PlainRate<'_> {
                 self.ctx.query.check_canceled()?;
             }
         }
-        // Upstream holds what was yielded beside the window, the last one in the end.
-        self.ctx.query.budget.pass(before + (largest as u64).max(yielded + latest as u64))?;
-        Ok(before + yielded)
+        // Windows that were not looked at are empty.
+        worker.window = (largest as u64, if next < count { 0 } else { latest as u64 });
+        Ok(yielded)
     }
 
     /// Where the window of a step ends.

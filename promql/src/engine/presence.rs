@@ -1,11 +1,12 @@
 //! `absent`, `absent_over_time` and the sort functions: what needs to know
 //! all samples of a step.
 
+use super::account::Account;
 use super::batch::{Batch, Point};
 use super::context::{EvalContext, Reservation};
 use super::error::Result;
 use super::labels::absent_labels;
-use super::node::{Vectors, cell_bytes};
+use super::node::{Vectors, cell_bytes, explain};
 use super::repeat::{held, single};
 use super::rows::{Pairs, Rows, compare_rows, value_of};
 use crate::plan::{Kind, Plan};
@@ -19,8 +20,9 @@ fn labels_of(ctx: &EvalContext, arg: &Plan) -> Pairs {
     }
 }
 
-/// 1 at each step where `input` has no sample. `arg` is what was written.
-pub(crate) fn absent(ctx: &EvalContext, input: Vectors, arg: &Plan, drop_name: bool) -> Result<Vectors> {
+/// 1 at each step where `input` has no sample. `arg` is what was written; windows
+/// over a range are counted as if their samples were the result.
+pub(crate) fn absent(ctx: &EvalContext, input: Vectors, arg: &Plan, over_time: bool) -> Result<Vectors> {
     let steps = ctx.steps.count;
     let mut found = vec![false; steps];
     // To the end, though the answer may be known early: remarks and counts of
@@ -32,7 +34,11 @@ pub(crate) fn absent(ctx: &EvalContext, input: Vectors, arg: &Plan, drop_name: b
         Ok(())
     })?;
     let values = found.into_iter().map(|found| (!found).then_some(1.0));
-    single(ctx, "absent", labels_of(ctx, arg), values, drop_name)
+    let account = match over_time {
+        true => Account::in_place_of(ctx, input.account()),
+        false => Account::steps(ctx, vec![input.account()]),
+    };
+    single(ctx, "absent", labels_of(ctx, arg), values, over_time, account)
 }
 
 /// `sort` and `sort_desc` of an instant query: floats by value, NaN last.
@@ -50,8 +56,16 @@ pub(crate) fn by_value(ctx: &EvalContext, input: Vectors, descending: bool) -> R
                 if descending { order.reverse() } else { order }
             })
         });
+        let numbers = rows.partition_point(|&row| value(row).is_some_and(|v| !v.is_nan()));
+        if rows.len() <= SORTED_BY_INSERTION {
+            rows[numbers..].reverse();
+        }
     })
 }
+
+/// So few values Go sorts by insertion. As upstream takes NaN for smaller than
+/// NaN, too, they come out in reverse.
+pub(crate) const SORTED_BY_INSERTION: usize = 12;
 
 /// `sort_by_label` and `sort_by_label_desc` of an instant query.
 pub(crate) fn by_label(
@@ -96,11 +110,12 @@ fn reordered(
         rows.push(input.rows.row(row as usize).iter().copied(), input.rows.drop_name[row as usize]);
         batch.copy_row(i, &all, row as usize);
     }
-    let explained = vec![input.explain()];
+    let explained = explain("sort", "", vec![input.explain()]);
+    let account = Account::steps(ctx, vec![input.account()]);
     drop(input);
     // What is held from here on is reserved anew.
     drop((all, memory));
-    held(ctx, "sort", rows, batch, explained)
+    held(ctx, rows, batch, explained, account)
 }
 
 /// Order of texts in which runs of digits count as numbers.

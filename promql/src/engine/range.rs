@@ -13,12 +13,14 @@ use std::sync::atomic::Ordering;
 use model::query::ReadOptions;
 use model::{CounterResetHint, TimeRange};
 
-use super::batch::{Batch, Point, histogram_samples};
+use super::account::{Account, RowSet};
+use super::batch::{Batch, Point, histogram_samples, window_samples};
 use super::context::{EvalContext, Steps};
 use super::error::{QueryError, Result};
 use super::node::{Node, Vectors, Worker, explain};
 use super::plain_rate::PlainRate;
 use super::rows::Rows;
+use super::scalar::Column;
 use super::selector::{Source, select};
 use crate::annotations::{Annotation, Place};
 use crate::functions::extended::{self, Extended};
@@ -175,6 +177,9 @@ struct RangeNode {
     rows: Rows,
     /// Scalar arguments, one value a step each.
     params: Vec<Vec<f64>>,
+    account: Arc<Account>,
+    /// Rows whose samples were counted.
+    counted: RowSet,
 }
 
 /// A call of a range function. `pos` is where its first argument stands (to
@@ -185,17 +190,17 @@ pub(crate) fn vectors(
     function: RangeFunction,
     arg: &Plan,
     pos: Place,
-    params: Vec<Vec<f64>>,
+    params: Vec<Column>,
 ) -> Result<Vectors> {
     check_modifiers(name, arg)?;
     let node = RangeNode { pos, ..node(ctx, name, function, arg, params)? };
     let query = &ctx.query;
-    let named = node.rows.clone();
+    let (named, account) = (node.rows.clone(), node.account.clone());
     if function.keeps_name() {
-        return Vectors::new(ctx, named, node);
+        return Vectors::new(ctx, named, node, account);
     }
     let rows = super::labels::without_name(query, named.clone());
-    super::labels::distinct_without_name(ctx, Vectors::new(ctx, rows, node)?, &named)
+    super::labels::distinct_without_name(ctx, Vectors::new(ctx, rows, node, account)?, &named)
 }
 
 /// `anchored` and `smoothed` go with few functions.
@@ -220,10 +225,10 @@ fn node(
     name: &'static str,
     function: RangeFunction,
     arg: &Plan,
-    params: Vec<Vec<f64>>,
+    params: Vec<Column>,
 ) -> Result<RangeNode> {
     let query = &ctx.query;
-    let (start, end) = (ctx.steps.start_ms, ctx.steps.last_ms());
+    let (start, end) = ctx.selected_times();
     let (rows, shape, input) = match &arg.kind {
         Kind::Matrix(m) => {
             let reach = m.selector.reach(start, end, m.range_ms, query.lookback_ms);
@@ -250,7 +255,23 @@ fn node(
         }
         _ => return Err(QueryError::execution("expected a range vector")),
     };
-    Ok(RangeNode { ctx: ctx.clone(), function, name, pos: arg.place(), shape, input, rows, params })
+    let (params, accounts) = params.into_iter().map(|param| (param.values, param.account)).unzip();
+    let subquery = match &input {
+        Input::Selector { .. } => None,
+        Input::Subquery { vectors, .. } => Some(vectors.account()),
+    };
+    Ok(RangeNode {
+        ctx: ctx.clone(),
+        function,
+        name,
+        pos: arg.place(),
+        shape,
+        input,
+        params,
+        account: Account::windows(ctx, subquery, accounts),
+        counted: RowSet::new(rows.len()),
+        rows,
+    })
 }
 
 /// Builds what stands inside a subquery, and the steps it is evaluated at.
@@ -273,6 +294,12 @@ pub(crate) fn subquery(ctx: &EvalContext, s: &Subquery, alone: bool) -> Result<(
     let gaps = !alone && ctx.steps.count > 1 && apart && steps.count < 1 << 16;
     let mut inner = ctx.child(steps, gaps || ctx.counters.wants_steps());
     inner.instant = first == last;
+    // Upstream selects for the one window of a subquery that is pinned, whatever
+    // steps it is then evaluated at.
+    inner.selected_until_ms = match s.at_ms {
+        Some(at) => Some(at.saturating_sub(s.offset_ms)),
+        None => ctx.selected_until_ms.map(|until| until.saturating_sub(s.offset_ms)),
+    };
     let _room = inner.check_steps()?;
     ctx.counters.adopt(
         inner.counters.clone(),
@@ -383,15 +410,8 @@ impl RangeNode {
         })
     }
 
-    /// Computes one row; `before` samples of the block are held already.
-    fn eval_row(
-        &self,
-        row: u32,
-        base: usize,
-        before: u64,
-        worker: &mut Worker,
-        out: &mut Batch,
-    ) -> Result<u64> {
+    /// Computes one row; answers how many samples that made.
+    fn eval_row(&self, row: u32, base: usize, worker: &mut Worker, out: &mut Batch) -> Result<u64> {
         let steps = self.ctx.steps;
         let query = &self.ctx.query;
         let metric = || query.dictionary.labels(self.rows.row(row as usize)).metric_name().to_owned();
@@ -414,11 +434,11 @@ impl RangeNode {
             }
             let mut samples = cursor.window(&series);
             if samples.is_empty() {
+                latest = 0;
                 continue;
             }
             samples.extreme = extremes.as_mut().and_then(|extremes| extremes.slide(&series, &cursor));
-            let count =
-                samples.floats.len() as u64 + samples.hists.iter().map(|h| histogram_samples(h)).sum::<u64>();
+            let count = window_samples(&samples);
             unchecked += count;
             if unchecked > SAMPLES_UNCHECKED {
                 unchecked = 0;
@@ -460,9 +480,8 @@ impl RangeNode {
             }
         }
         worker.series = series;
-        // Upstream holds what was yielded beside the window, the last one in the end.
-        query.budget.pass(before + largest.max(yielded + latest))?;
-        result.map(|()| before + yielded)
+        worker.window = (largest, latest);
+        result.map(|()| yielded)
     }
 
     /// What to say where `rate` or `increase` took floats that do not look like a counter.
@@ -517,7 +536,8 @@ fn fill(series: &mut SeriesData, batch: &Batch, row: usize, steps: &Steps) {
 
 impl Node for RangeNode {
     fn eval(&self, rows: &[u32], worker: &mut Worker, out: &mut Batch) -> Result<()> {
-        let mut yielded = 0;
+        let fresh = self.counted.claim(rows);
+        let mut runs = worker.take_runs();
         // Reading is a select's time. Few long rows are measured each, of many
         // short ones one in so many.
         let one_in = if rows.len() <= ROWS_MEASURED { 1 } else { rows.len().div_ceil(ROWS_MEASURED) };
@@ -529,6 +549,9 @@ impl Node for RangeNode {
                 self.load(row, worker)?;
             }
             if worker.series.is_empty() {
+                if fresh.has(i) {
+                    runs.add(row, 0, 0);
+                }
                 continue;
             }
             worker.tally.start(&self.ctx.counters);
@@ -536,19 +559,28 @@ impl Node for RangeNode {
             let rate = self.plain_rate(&worker.series);
             let plain = rate.is_some();
             let result = match rate {
-                Some(rate) => rate.eval_row(base, yielded, worker, out),
-                None => self.eval_row(row, base, yielded, worker, out),
+                Some(rate) => rate.eval_row(base, worker, out),
+                None => self.eval_row(row, base, worker, out),
             };
-            self.ctx.counters.add(&worker.tally);
-            let before = std::mem::replace(&mut yielded, result?);
-            if yielded > before && matches!(self.function, RangeFunction::Rate | RangeFunction::Increase) {
+            let yielded = if fresh.has(i) {
+                self.ctx.counters.add(&worker.tally);
+                // Upstream holds what is made of a series beside its last window.
+                let (yielded, (largest, last)) = (result?, worker.window);
+                runs.add(row, largest.max(yielded + last), yielded);
+                yielded
+            } else {
+                result?
+            };
+            if yielded > 0 && matches!(self.function, RangeFunction::Rate | RangeFunction::Increase) {
                 let mut cells = base..base + self.ctx.steps.count;
                 if plain || cells.any(|cell| matches!(out.get(cell), Some(Point::Float(_)))) {
                     self.check_counter(row, worker);
                 }
             }
         }
-        Ok(())
+        let done = self.account.add_runs(&runs);
+        worker.runs = runs;
+        done
     }
 
     fn explain(&self) -> ExplainNode {
@@ -571,6 +603,7 @@ pub(crate) struct RangePoints {
     pub(crate) rows: Rows,
     /// Where they come from.
     pub(crate) input: ExplainNode,
+    pub(crate) account: Arc<Account>,
     /// For each row with points: floats and histograms with their times.
     pub(crate) series: Vec<(u32, SeriesData)>,
 }
@@ -588,6 +621,8 @@ pub(crate) fn points(ctx: &EvalContext, plan: &Plan) -> Result<RangePoints> {
                 query.check()?;
                 node.load(row, &mut worker)?;
                 let mut data = std::mem::take(&mut worker.series);
+                // What `anchored` and `smoothed` add at the ends is not held.
+                let mut held = window_samples(&data.all());
                 let (start_ms, end_ms) = shape.bounds(ctx.steps.start_ms);
                 if (m.selector.anchored || m.selector.smoothed) && !data.is_empty() {
                     if !data.hists.is_empty() {
@@ -600,6 +635,7 @@ pub(crate) fn points(ctx: &EvalContext, plan: &Plan) -> Result<RangePoints> {
                     let (from, to) = shape.seen(ctx.steps.start_ms, query.lookback_ms);
                     cursor.slide(&data, from, to);
                     let samples = cursor.window(&data);
+                    held = window_samples(&samples);
                     let window =
                         Window { samples, start_ms, end_ms, range_ms: m.range_ms, at_ms: ctx.steps.start_ms };
                     let points = extended::points(&window, m.selector.smoothed);
@@ -610,7 +646,7 @@ pub(crate) fn points(ctx: &EvalContext, plan: &Plan) -> Result<RangePoints> {
                 }
                 let count =
                     data.floats.len() as u64 + data.hists.iter().map(|h| histogram_samples(h)).sum::<u64>();
-                query.budget.take(count)?;
+                worker.runs.add(row, held, held);
                 worker.tally.start(&ctx.counters);
                 worker.tally.add(0, count, count);
                 ctx.counters.add(&worker.tally);
@@ -622,7 +658,8 @@ pub(crate) fn points(ctx: &EvalContext, plan: &Plan) -> Result<RangePoints> {
                 Input::Selector { source, .. } => source.explain(),
                 Input::Subquery { vectors, .. } => vectors.explain(),
             };
-            Ok(RangePoints { rows: node.rows.clone(), input, series })
+            node.account.add_runs(&worker.runs)?;
+            Ok(RangePoints { rows: node.rows.clone(), input, account: node.account.clone(), series })
         }
         Kind::Subquery(s) => {
             let (vectors, steps) = subquery(ctx, s, true)?;
@@ -641,8 +678,9 @@ pub(crate) fn points(ctx: &EvalContext, plan: &Plan) -> Result<RangePoints> {
                     series.push((row, data));
                 }
             }
-            query.annotate(worker.annotations);
-            Ok(RangePoints { rows: vectors.rows.clone(), input: vectors.explain(), series })
+            ctx.annotate(worker.annotations);
+            let account = vectors.account();
+            Ok(RangePoints { rows: vectors.rows.clone(), input: vectors.explain(), account, series })
         }
         Kind::Invariant(inner) => points(ctx, inner),
         _ => Err(QueryError::execution("expected a range vector")),

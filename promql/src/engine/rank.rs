@@ -3,12 +3,17 @@
 
 use model::float::format_g;
 
-use super::batch::{Batch, Hist, Point, histogram_samples};
+use std::sync::Arc;
+
+use super::account::Account;
+use super::batch::{Batch, Hist, Point};
 use super::context::{EvalContext, Reservation};
 use super::error::{QueryError, Result};
 use super::node::{Node, Vectors, Worker, explain};
-use super::repeat::held;
+use super::presence::SORTED_BY_INSERTION;
+use super::repeat::nothing;
 use super::rows::{Groups, Rows, label_hash};
+use super::scalar::Column;
 use crate::annotations::{Annotation, Annotations};
 use crate::ast::AggregateOp;
 use crate::plan::Aggregate;
@@ -22,23 +27,19 @@ struct Chosen {
     row: u32,
 }
 
-impl Chosen {
-    fn samples(&self) -> u64 {
-        self.hist.as_ref().map_or(1, |h| histogram_samples(h))
-    }
-}
-
-/// Chooses by rank or by order; `param` is `k` or the ratio by step.
-pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate, param: Vec<f64>) -> Result<Vectors> {
+/// Chooses by rank or by order; `param` is `k` or the ratio.
+pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate, param: Column) -> Result<Vectors> {
     let input = super::build::vectors(ctx, &e.expr)?;
+    let account = Account::aggregate(ctx, Some(param.account), input.account());
+    let param = param.values;
     if e.op == AggregateOp::LimitRatio {
-        return limit_ratio(ctx, e, param, input);
+        return limit_ratio(ctx, e, param, input, account);
     }
     let max = param.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let has_nan = param.iter().any(|p| p.is_nan());
     // Upstream's maximum is NaN where any value is, and NaN is not below 1.
     if !has_nan && max < 1.0 {
-        return empty(ctx, e, &input);
+        return empty(ctx, e, &input, account);
     }
     if has_nan {
         return Err(QueryError::execution("Parameter value is NaN"));
@@ -94,7 +95,7 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate, param: Vec<f64>) -> Resu
                     }
                 };
                 match e.op {
-                    AggregateOp::Limitk if heap.len() < k as usize => heap.push(chosen),
+                    AggregateOp::Limitk if heap.len() < k as usize => push(heap, chosen, true),
                     AggregateOp::Limitk => {}
                     op => offer(heap, chosen, k as usize, op == AggregateOp::Topk),
                 }
@@ -102,11 +103,11 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate, param: Vec<f64>) -> Resu
         }
         Ok(())
     })?;
-    ctx.query.annotate(annotations);
+    ctx.annotate(annotations);
     if steps == 1 {
         heaps = order.into_iter().map(|group| std::mem::take(&mut heaps[group as usize])).collect();
     }
-    collect(ctx, e, input, heaps)
+    collect(ctx, e, input, heaps, account)
 }
 
 fn heaps_bytes(heaps: usize, kept: u64) -> u64 {
@@ -114,9 +115,10 @@ fn heaps_bytes(heaps: usize, kept: u64) -> u64 {
 }
 
 /// Nothing is chosen; remarks on the input and its samples count all the same.
-fn empty(ctx: &EvalContext, e: &Aggregate, input: &Vectors) -> Result<Vectors> {
+fn empty(ctx: &EvalContext, e: &Aggregate, input: &Vectors, account: Arc<Account>) -> Result<Vectors> {
     input.for_each(None, |_, _| Ok(()))?;
-    held(ctx, e.op.as_str(), Rows::default(), Batch::default(), vec![input.explain()])
+    ctx.query.aside.lock().push(input.explain());
+    nothing(ctx, e.op.as_str(), account)
 }
 
 /// Whether `a` stands nearer the root than `b`: what is given up first.
@@ -125,20 +127,25 @@ fn worse(a: f64, b: f64, top: bool) -> bool {
     a.is_nan() || if top { a < b } else { a > b }
 }
 
+/// Puts a sample into a heap whose root is the worst. An instant query shows
+/// what `limitk` and `limit_ratio` let pass in the order of such a heap.
+fn push(heap: &mut Vec<Chosen>, new: Chosen, top: bool) {
+    heap.push(new);
+    let mut child = heap.len() - 1;
+    while child > 0 {
+        let parent = (child - 1) / 2;
+        if !worse(heap[child].value, heap[parent].value, top) {
+            break;
+        }
+        heap.swap(child, parent);
+        child = parent;
+    }
+}
+
 /// Keeps the `k` best in a heap whose root is the worst of them.
 fn offer(heap: &mut Vec<Chosen>, new: Chosen, k: usize, top: bool) {
     if heap.len() < k {
-        heap.push(new);
-        let mut child = heap.len() - 1;
-        while child > 0 {
-            let parent = (child - 1) / 2;
-            if !worse(heap[child].value, heap[parent].value, top) {
-                break;
-            }
-            heap.swap(child, parent);
-            child = parent;
-        }
-        return;
+        return push(heap, new, top);
     }
     let root = heap[0].value;
     let better = if top { root < new.value } else { root > new.value };
@@ -163,9 +170,15 @@ fn offer(heap: &mut Vec<Chosen>, new: Chosen, k: usize, top: bool) {
 }
 
 /// Makes a vector of what was chosen; at one step in order of rank.
-fn collect(ctx: &EvalContext, e: &Aggregate, input: Vectors, mut heaps: Vec<Vec<Chosen>>) -> Result<Vectors> {
+fn collect(
+    ctx: &EvalContext,
+    e: &Aggregate,
+    input: Vectors,
+    mut heaps: Vec<Vec<Chosen>>,
+    account: Arc<Account>,
+) -> Result<Vectors> {
     let steps = ctx.steps.count;
-    if e.op != AggregateOp::Limitk {
+    if matches!(e.op, AggregateOp::Topk | AggregateOp::Bottomk) {
         let top = e.op == AggregateOp::Topk;
         for heap in &mut heaps {
             heap.sort_by(|a, b| {
@@ -174,6 +187,10 @@ fn collect(ctx: &EvalContext, e: &Aggregate, input: Vectors, mut heaps: Vec<Vec<
                     if top { order.reverse() } else { order }
                 })
             });
+            if heap.len() <= SORTED_BY_INSERTION {
+                let numbers = heap.partition_point(|chosen| !chosen.value.is_nan());
+                heap[numbers..].reverse();
+            }
         }
     }
     let mut place: Vec<Option<u32>> = vec![None; input.len()];
@@ -215,11 +232,10 @@ fn collect(ctx: &EvalContext, e: &Aggregate, input: Vectors, mut heaps: Vec<Vec<
         end += *count;
         *count = end;
     }
-    let held: u64 = points.iter().map(|(_, chosen)| chosen.samples()).sum();
     let explained = explain(e.op.as_str(), "", vec![input.explain()]);
     drop(input);
     let node = Sparse { ends, points, explain: explained, _memory: memory };
-    Vectors::new(ctx, rows, node)?.holding(held)
+    Vectors::new(ctx, rows, node, account)
 }
 
 /// What was chosen, by row.
@@ -251,16 +267,18 @@ impl Node for Sparse {
     fn explain(&self) -> ExplainNode {
         self.explain.clone()
     }
-
-    fn is_silent(&self) -> bool {
-        true
-    }
 }
 
 /// `limit_ratio`: a series is in by its hash alone, so nothing is held.
-fn limit_ratio(ctx: &EvalContext, e: &Aggregate, param: Vec<f64>, input: Vectors) -> Result<Vectors> {
+fn limit_ratio(
+    ctx: &EvalContext,
+    e: &Aggregate,
+    param: Vec<f64>,
+    input: Vectors,
+    account: Arc<Account>,
+) -> Result<Vectors> {
     if param.iter().all(|&p| p == 0.0) {
-        return empty(ctx, e, &input);
+        return empty(ctx, e, &input, account);
     }
     if param.iter().any(|p| p.is_nan()) {
         return Err(QueryError::execution("Ratio value is NaN"));
@@ -275,8 +293,11 @@ fn limit_ratio(ctx: &EvalContext, e: &Aggregate, param: Vec<f64>, input: Vectors
     if min < -1.0 {
         annotations.add(Annotation::invalid_ratio(min, -1.0, pos));
     }
-    ctx.query.annotate(annotations);
+    ctx.annotate(annotations);
     let ratios: Vec<f64> = param.iter().map(|p| p.clamp(-1.0, 1.0)).collect();
+    if let [ratio] = ratios[..] {
+        return limit_ratio_at_once(ctx, e, ratio, input, account);
+    }
     let reader = ctx.query.dictionary.read();
     let mut offsets = Vec::with_capacity(input.len());
     let mut keep = Vec::new();
@@ -293,9 +314,46 @@ fn limit_ratio(ctx: &EvalContext, e: &Aggregate, param: Vec<f64>, input: Vectors
         rows.push(input.rows.row(row as usize).iter().copied(), input.rows.drop_name[row as usize]);
     }
     input.drain(|row| keep.binary_search(&row).is_ok())?;
-    let chain = input.chain();
-    let node = Ratio { input, keep, offsets, ratios };
-    Ok(Vectors::new(ctx, rows, node)?.on_top_of(chain))
+    Vectors::new(ctx, rows, Ratio { input, keep, offsets, ratios }, account)
+}
+
+/// The same at one step, in the order that instant queries show.
+fn limit_ratio_at_once(
+    ctx: &EvalContext,
+    e: &Aggregate,
+    ratio: f64,
+    input: Vectors,
+    account: Arc<Account>,
+) -> Result<Vectors> {
+    let groups = Groups::new(&input.rows, &super::aggregate::filter(ctx, e));
+    let mut heaps: Vec<Vec<Chosen>> = vec![Vec::new(); groups.keys.len()];
+    let mut order: Vec<usize> = Vec::new();
+    let mut met = vec![false; groups.keys.len()];
+    let mut kept = 0;
+    let mut memory = Reservation::new(&ctx.query, heaps_bytes(heaps.len(), 0))?;
+    input.for_each(None, |rows, batch| {
+        for (i, &row) in rows.iter().enumerate() {
+            let Some(point) = batch.get(i) else { continue };
+            let group = groups.of_row[row as usize] as usize;
+            if !std::mem::replace(&mut met[group], true) {
+                order.push(group);
+            }
+            let reader = ctx.query.dictionary.read();
+            let offset = label_hash(&reader, input.rows.row(row as usize)) as f64 / u64::MAX as f64;
+            if in_ratio(ratio, offset) {
+                let (value, hist) = match point {
+                    Point::Float(value) => (value, None),
+                    Point::Hist(h) => (0.0, Some(h.clone())),
+                };
+                push(&mut heaps[group], Chosen { value, hist, row }, true);
+                kept += 1;
+            }
+        }
+        // Lists have room for twice as many when they grow.
+        memory.grow_to(heaps_bytes(groups.keys.len(), kept * 2))
+    })?;
+    let heaps = order.into_iter().map(|group| std::mem::take(&mut heaps[group])).collect();
+    collect(ctx, e, input, heaps, account)
 }
 
 fn in_ratio(ratio: f64, offset: f64) -> bool {

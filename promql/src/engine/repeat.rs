@@ -1,7 +1,10 @@
 //! What is evaluated once and stands at every step, and vectors made of scalars.
 
+use std::sync::Arc;
+
+use super::account::Account;
 use super::batch::Batch;
-use super::context::EvalContext;
+use super::context::{EvalContext, Reservation};
 use super::error::Result;
 use super::node::{Held, Node, Vectors, Worker, explain};
 use super::rows::{Pairs, Rows};
@@ -31,10 +34,6 @@ impl Node for Repeat {
     fn explain(&self) -> ExplainNode {
         explain("once", "", vec![self.input.explain()])
     }
-
-    fn is_silent(&self) -> bool {
-        self.input.is_silent()
-    }
 }
 
 /// Evaluates a plan at the first step only.
@@ -45,9 +44,8 @@ pub(crate) fn invariant(ctx: &EvalContext, plan: &Plan) -> Result<Vectors> {
     if ctx.steps.count <= 1 {
         return Ok(input);
     }
-    let (rows, chain) = (input.rows.clone(), input.chain());
-    let input = input.uncounted();
-    Ok(Vectors::new(ctx, rows, Repeat { input, steps: ctx.steps.count })?.on_top_of(chain))
+    let (rows, account) = (input.rows.clone(), Account::once(ctx, input.account()));
+    Vectors::passing(ctx, rows, Repeat { input, steps: ctx.steps.count }, account)
 }
 
 /// One series with a value at each step where `values` has one.
@@ -57,6 +55,7 @@ pub(crate) fn single(
     labels: Pairs,
     values: impl IntoIterator<Item = Option<f64>>,
     drop_name: bool,
+    account: Arc<Account>,
 ) -> Result<Vectors> {
     let mut batch = Batch::default();
     batch.reset(1, ctx.steps.count);
@@ -67,24 +66,58 @@ pub(crate) fn single(
     }
     let mut rows = Rows::default();
     rows.push(labels, drop_name);
-    held(ctx, name, rows, batch, Vec::new())
+    held(ctx, rows, batch, explain(name, "", Vec::new()), account)
+}
+
+/// A scalar as a series without labels; its account has it already.
+pub(crate) fn of_scalar(ctx: &EvalContext, values: Vec<f64>, account: Arc<Account>) -> Result<Vectors> {
+    let mut batch = Batch::default();
+    batch.reset(1, ctx.steps.count);
+    for (step, v) in values.into_iter().enumerate() {
+        batch.set_float(step, v);
+    }
+    let mut rows = Rows::default();
+    rows.push(Pairs::new(), false);
+    held_again(ctx, rows, batch, explain("scalar", "", Vec::new()), account)
 }
 
 /// Series whose values are held.
 pub(crate) fn held(
     ctx: &EvalContext,
-    name: &str,
     rows: Rows,
     batch: Batch,
-    children: Vec<ExplainNode>,
+    explain: ExplainNode,
+    account: Arc<Account>,
 ) -> Result<Vectors> {
-    let memory = super::context::Reservation::new(&ctx.query, batch.heap_bytes())?;
-    let samples = batch.sample_count();
-    let node = Held { batch, explain: explain(name, "", children), memory };
-    Vectors::new(ctx, rows, node)?.holding(samples)
+    let memory = Reservation::new(&ctx.query, batch.heap_bytes())?;
+    Vectors::new(ctx, rows, Held { batch, explain, memory }, account)
+}
+
+/// The same, of what the account has counted already.
+pub(crate) fn held_again(
+    ctx: &EvalContext,
+    rows: Rows,
+    batch: Batch,
+    explain: ExplainNode,
+    account: Arc<Account>,
+) -> Result<Vectors> {
+    let memory = Reservation::new(&ctx.query, batch.heap_bytes())?;
+    Vectors::passing(ctx, rows, Held { batch, explain, memory }, account)
+}
+
+/// Evaluates everything and holds it, once `look` has seen it.
+pub(crate) fn kept(ctx: &EvalContext, input: Vectors, look: impl FnOnce(&Batch)) -> Result<Vectors> {
+    let mut memory = Reservation::new(&ctx.query, 0)?;
+    let all = input.collect(&mut memory)?;
+    look(&all);
+    let rows = input.rows.clone();
+    let explained = explain("keep", "", vec![input.explain()]);
+    let account = input.account();
+    drop(input);
+    held_again(ctx, rows, all, explained, account)
 }
 
 /// No series.
-pub(crate) fn nothing(ctx: &EvalContext, name: &str) -> Result<Vectors> {
-    held(ctx, name, Rows::default(), Batch::default(), Vec::new())
+pub(crate) fn nothing(ctx: &EvalContext, name: &str, account: Arc<Account>) -> Result<Vectors> {
+    held(ctx, Rows::default(), Batch::default(), explain(name, "", Vec::new()), account)
 }

@@ -1,7 +1,10 @@
 //! Scalars: one number a step, computed when the plan is built.
 
+use std::sync::Arc;
+
 use model::labels::go_quote;
 
+use super::account::Account;
 use super::batch::Point;
 use super::binop;
 use super::context::EvalContext;
@@ -12,24 +15,36 @@ use crate::functions::math::{go_max, go_min};
 use crate::plan::{Call, Kind, Plan};
 use crate::stats::{ExplainNode, Relation};
 
-/// The scalar's value at each step.
-pub(crate) fn column(ctx: &EvalContext, plan: &Plan) -> Result<Vec<f64>> {
+/// A scalar: its value at each step.
+pub(crate) struct Column {
+    pub(crate) values: Vec<f64>,
+    pub(crate) account: Arc<Account>,
+}
+
+impl Column {
+    fn constant(ctx: &EvalContext, values: Vec<f64>) -> Column {
+        Column { values, account: Account::constant(ctx) }
+    }
+}
+
+/// Evaluates a scalar.
+pub(crate) fn column(ctx: &EvalContext, plan: &Plan) -> Result<Column> {
     let steps = ctx.steps;
     ctx.query.check()?;
-    ctx.query.budget.pass(steps.count as u64)?;
+    ctx.query.check_samples(steps.count as u64)?;
     Ok(match &plan.kind {
-        Kind::Number(v) => vec![*v; steps.count],
+        Kind::Number(v) => Column::constant(ctx, vec![*v; steps.count]),
         Kind::Same(e) => column(ctx, e)?,
         Kind::Negate(e) => {
-            let mut values = column(ctx, e)?;
-            for v in &mut values {
+            let mut column = column(ctx, e)?;
+            for v in &mut column.values {
                 *v = -*v;
             }
-            values
+            column
         }
         Kind::Binary(e) => {
-            let mut lhs = column(ctx, &e.lhs)?;
-            let rhs = column(ctx, &e.rhs)?;
+            let Column { values: mut lhs, account: of_lhs } = column(ctx, &e.lhs)?;
+            let Column { values: rhs, account: of_rhs } = column(ctx, &e.rhs)?;
             if matches!(e.op, BinaryOp::TrimUpper | BinaryOp::TrimLower) {
                 let op = go_quote(e.op.as_str());
                 return Err(QueryError::execution(format!(
@@ -39,24 +54,28 @@ pub(crate) fn column(ctx: &EvalContext, plan: &Plan) -> Result<Vec<f64>> {
             for (l, r) in lhs.iter_mut().zip(rhs) {
                 *l = binop::scalar(e.op, *l, r);
             }
-            lhs
+            Column { values: lhs, account: Account::scalar(Account::steps(ctx, vec![of_lhs, of_rhs])) }
         }
         Kind::Invariant(e) => {
             let once = ctx.child(steps.first_only(), false);
             ctx.counters.adopt(once.counters.clone(), Relation::Invariant);
-            let first = column(&once, e)?.first().copied().unwrap_or(f64::NAN);
-            vec![first; steps.count]
+            let Column { values, account } = column(&once, e)?;
+            let first = values.first().copied().unwrap_or(f64::NAN);
+            Column { values: vec![first; steps.count], account: Account::once(ctx, account) }
         }
         Kind::Call(e) => call(ctx, e)?,
         _ => return Err(QueryError::execution("expected a scalar")),
     })
 }
 
-fn call(ctx: &EvalContext, e: &Call) -> Result<Vec<f64>> {
+fn call(ctx: &EvalContext, e: &Call) -> Result<Column> {
     let steps = ctx.steps;
     match (e.func, e.args.as_slice()) {
-        ("time", []) => Ok((0..steps.count).map(|i| steps.at(i) as f64 / 1000.0).collect()),
-        ("pi", []) => Ok(vec![std::f64::consts::PI; steps.count]),
+        ("time", []) => {
+            let values = (0..steps.count).map(|i| steps.at(i) as f64 / 1000.0).collect();
+            Ok(Column::constant(ctx, values))
+        }
+        ("pi", []) => Ok(Column::constant(ctx, vec![std::f64::consts::PI; steps.count])),
         ("max_of", [a, b]) => pairwise(ctx, a, b, go_max),
         ("min_of", [a, b]) => pairwise(ctx, a, b, go_min),
         ("scalar", [v]) => of_vector(ctx, v),
@@ -64,16 +83,17 @@ fn call(ctx: &EvalContext, e: &Call) -> Result<Vec<f64>> {
     }
 }
 
-fn pairwise(ctx: &EvalContext, a: &Plan, b: &Plan, f: fn(f64, f64) -> f64) -> Result<Vec<f64>> {
-    let mut left = column(ctx, a)?;
-    for (l, r) in left.iter_mut().zip(column(ctx, b)?) {
+fn pairwise(ctx: &EvalContext, a: &Plan, b: &Plan, f: fn(f64, f64) -> f64) -> Result<Column> {
+    let Column { mut values, account: left } = column(ctx, a)?;
+    let right = column(ctx, b)?;
+    for (l, r) in values.iter_mut().zip(right.values) {
         *l = f(*l, r);
     }
-    Ok(left)
+    Ok(Column { values, account: Account::scalar(Account::steps(ctx, vec![left, right.account])) })
 }
 
 /// `scalar(v)`: the value of the only float, NaN where there is none or more.
-fn of_vector(ctx: &EvalContext, v: &Plan) -> Result<Vec<f64>> {
+fn of_vector(ctx: &EvalContext, v: &Plan) -> Result<Column> {
     let input = super::build::vectors(ctx, v)?;
     let steps = ctx.steps.count;
     let mut found = vec![0u8; steps];
@@ -95,5 +115,5 @@ fn of_vector(ctx: &EvalContext, v: &Plan) -> Result<Vec<f64>> {
         points: steps as u64,
         ..explain("scalar", "", fed_by)
     });
-    Ok(values)
+    Ok(Column { values, account: Account::scalar(Account::steps(ctx, vec![input.account()])) })
 }

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use model::query::{LatestValue, ReadOptions, SampleKind, SelectHints, SeriesReader};
 use model::{Columns, CounterResetHint, FloatHistogram, SelectRequest, TimeRange, is_stale_nan};
 
-use super::batch::{Batch, histogram_samples};
+use super::account::{Account, Fresh, RowSet};
+use super::batch::{Batch, histogram_samples, window_samples};
 use super::context::{EvalContext, QueryContext, Reservation};
 use super::error::{QueryError, Result};
 use super::node::{Node, Vectors, Worker, explain};
@@ -150,11 +151,18 @@ fn describe(selector: &Selector) -> String {
 
 /// An instant selector; `pos` is where it stands, for its remarks.
 pub(crate) fn vectors(ctx: &EvalContext, selector: &Selector, want: Want, pos: Place) -> Result<Vectors> {
-    let (start, end) = (ctx.steps.start_ms, ctx.steps.last_ms());
+    let (start, end) = ctx.selected_times();
     let reach = selector.reach(start, end, 0, ctx.query.lookback_ms);
     let (rows, source) = select(ctx, selector, reach, 0, pos.pos)?;
     let counters = source.counters.clone();
     let keep_rows = selector.smoothed || want == Want::InfoTimestamp;
+    // Only values lie on a line; times are those of the newest sample.
+    let smoothed = selector.smoothed && want == Want::Value;
+    let account = match want {
+        Want::Value if smoothed => Account::windows(ctx, None, Vec::new()),
+        Want::Value | Want::InfoTimestamp => Account::held(ctx),
+        Want::Timestamp | Want::StartTimestamp => Account::found(ctx),
+    };
     let node = InstantSelector {
         ctx: ctx.clone(),
         selector: selector.clone(),
@@ -162,8 +170,11 @@ pub(crate) fn vectors(ctx: &EvalContext, selector: &Selector, want: Want, pos: P
         want,
         source,
         metric_rows: keep_rows.then(|| rows.clone()),
+        smoothed,
+        account: account.clone(),
+        counted: RowSet::new(rows.len()),
     };
-    Ok(Vectors::new(ctx, rows, node)?.with_counters(counters))
+    Ok(Vectors::new(ctx, rows, node, account)?.with_counters(counters))
 }
 
 /// Steps between two looks at whether to go on.
@@ -177,19 +188,32 @@ struct InstantSelector {
     source: Source,
     /// Labels for remarks, where the selector may make any.
     metric_rows: Option<Rows>,
+    smoothed: bool,
+    account: Arc<Account>,
+    /// Rows whose samples were counted.
+    counted: RowSet,
 }
 
 impl Node for InstantSelector {
     fn eval(&self, rows: &[u32], worker: &mut Worker, out: &mut Batch) -> Result<()> {
         let mut tally = std::mem::take(&mut worker.tally);
         tally.start(&self.ctx.counters);
-        let result = if self.is_smoothed() {
-            self.smoothed(rows, worker, out)
+        let fresh = self.counted.claim(rows);
+        let result = if self.smoothed {
+            self.smoothed(rows, &fresh, worker, out)
         } else if self.ctx.steps.count == 1 && self.want != Want::StartTimestamp && !self.selector.stats_only
         {
-            self.latest(rows, worker, out, &mut tally)
+            self.latest(rows, worker, out, &mut |i, step, samples| {
+                if fresh.has(i) {
+                    tally.add(step, samples, samples);
+                }
+            })
         } else {
-            self.sweep(rows, worker, out, &mut tally)
+            self.sweep(rows, worker, out, &mut |i, step, samples| {
+                if fresh.has(i) {
+                    tally.add(step, samples, samples);
+                }
+            })
         };
         self.ctx.counters.add(&tally);
         worker.tally = tally;
@@ -199,18 +223,9 @@ impl Node for InstantSelector {
     fn explain(&self) -> ExplainNode {
         explain("select", self.source.detail.clone(), Vec::new())
     }
-
-    fn is_silent(&self) -> bool {
-        !self.is_smoothed() && self.want != Want::InfoTimestamp
-    }
 }
 
 impl InstantSelector {
-    /// Only values lie on a line; times are those of the newest sample.
-    fn is_smoothed(&self) -> bool {
-        self.selector.smoothed && self.want == Want::Value
-    }
-
     fn query(&self) -> &QueryContext {
         &self.ctx.query
     }
@@ -221,7 +236,7 @@ impl InstantSelector {
         rows: &[u32],
         worker: &mut Worker,
         out: &mut Batch,
-        tally: &mut crate::stats::StepTally,
+        count: &mut impl FnMut(usize, usize, u64),
     ) -> Result<()> {
         let at_ms = self.selector.reference_ms(self.ctx.steps.start_ms);
         let mut first = 0;
@@ -247,7 +262,7 @@ impl InstantSelector {
                     LatestValue::Float(v) if is_stale_nan(v) => {}
                     LatestValue::Float(v) => {
                         out.set_float(cell, self.wanted(v, sample.timestamp_ms));
-                        tally.add(0, 1, 1);
+                        count(cell, 0, 1);
                     }
                     LatestValue::Histogram(at) => {
                         let h = &mut latest.histograms[at];
@@ -257,12 +272,12 @@ impl InstantSelector {
                         let samples = histogram_samples(h);
                         match self.want {
                             Want::Value => {
-                                tally.add(0, samples, samples);
+                                count(cell, 0, samples);
                                 out.set_hist(cell, Arc::new(std::mem::take(h)));
                             }
                             Want::InfoTimestamp => return Err(self.info_histogram(rows[cell])),
                             _ => {
-                                tally.add(0, 1, 1);
+                                count(cell, 0, 1);
                                 out.set_float(cell, sample.timestamp_ms as f64 / 1000.0);
                             }
                         }
@@ -297,11 +312,12 @@ impl InstantSelector {
         rows: &[u32],
         worker: &mut Worker,
         out: &mut Batch,
-        tally: &mut crate::stats::StepTally,
+        count: &mut impl FnMut(usize, usize, u64),
     ) -> Result<()> {
         let steps = self.ctx.steps;
         let lookback_ms = self.query().lookback_ms;
-        let reach = self.selector.reach(steps.start_ms, steps.last_ms(), 0, lookback_ms);
+        let (start, end) = self.ctx.selected_times();
+        let reach = self.selector.reach(start, end, 0, lookback_ms);
         let range = TimeRange::new(reach.start_ms, reach.end_ms);
         let options =
             ReadOptions { start_timestamps: self.want == Want::StartTimestamp, ..ReadOptions::default() };
@@ -322,21 +338,21 @@ impl InstantSelector {
                     (Found::Histogram(at), _) if columns.histograms[at].is_stale() => {}
                     (Found::Histogram(at), Want::Value) => {
                         let samples = histogram_samples(&columns.histograms[at]);
-                        tally.add(step, samples, samples);
+                        count(i, step, samples);
                         out.set_hist(cell, walk.shared(at));
                     }
                     (Found::Histogram(_), Want::InfoTimestamp) => return Err(self.info_histogram(row)),
                     (_, Want::StartTimestamp) => {
-                        tally.add(step, 1, 1);
+                        count(i, step, 1);
                         let st = columns.start_timestamps_ms.get(found.sample).copied().unwrap_or(0);
                         out.set_float(cell, st as f64 / 1000.0);
                     }
                     (Found::Float(v), _) => {
-                        tally.add(step, 1, 1);
+                        count(i, step, 1);
                         out.set_float(cell, self.wanted(v, found.timestamp_ms));
                     }
                     (Found::Histogram(_), _) => {
-                        tally.add(step, 1, 1);
+                        count(i, step, 1);
                         out.set_float(cell, found.timestamp_ms as f64 / 1000.0);
                     }
                 }
@@ -346,10 +362,12 @@ impl InstantSelector {
     }
 
     /// `smoothed`: on the line between the neighbours of each step.
-    fn smoothed(&self, rows: &[u32], worker: &mut Worker, out: &mut Batch) -> Result<()> {
+    fn smoothed(&self, rows: &[u32], fresh: &Fresh, worker: &mut Worker, out: &mut Batch) -> Result<()> {
         let steps = self.ctx.steps;
+        worker.runs.clear();
         let lookback_ms = self.query().lookback_ms;
-        let reach = self.selector.reach(steps.start_ms, steps.last_ms(), 0, lookback_ms);
+        let (start, end) = self.ctx.selected_times();
+        let reach = self.selector.reach(start, end, 0, lookback_ms);
         let range = TimeRange::new(reach.start_ms, reach.end_ms);
         for (i, &row) in rows.iter().enumerate() {
             self.source.read(row, range, ReadOptions::default(), false, &mut worker.columns)?;
@@ -359,6 +377,7 @@ impl InstantSelector {
                 self.query().dictionary.labels(rows.unwrap_or_default()).metric_name().to_owned()
             };
             let mut cursor = Cursor::default();
+            let (mut largest, mut last) = (0, 0);
             for step in 0..steps.count {
                 let at_ms = self.selector.reference_ms(steps.at(step));
                 cursor.slide(
@@ -366,16 +385,23 @@ impl InstantSelector {
                     at_ms.saturating_sub(lookback_ms),
                     at_ms.saturating_add(lookback_ms),
                 );
+                let window = cursor.window(&worker.series);
+                last = window_samples(&window);
+                largest = largest.max(last);
                 let mut remarks =
                     Remarks { metric: &metric, pos: self.pos, annotations: &mut worker.annotations };
-                match smooth_at(&cursor.window(&worker.series), at_ms, &mut remarks) {
+                match smooth_at(&window, at_ms, &mut remarks) {
                     Some(Answer::Float(v)) => out.set_float(i * steps.count + step, v),
                     Some(Answer::Hist(h)) => out.set_hist(i * steps.count + step, h),
                     None => {}
                 }
             }
+            // Upstream does not give back the last window.
+            if fresh.has(i) {
+                worker.runs.add(row, largest, last);
+            }
         }
-        Ok(())
+        self.account.add_runs(&worker.runs)
     }
 }
 

@@ -1,13 +1,16 @@
 //! `and`, `or`, `unless`: which series stay depends on whether the other side
 //! has any of the same group at that step.
 
+use std::sync::Arc;
+
+use super::account::Account;
 use super::batch::Batch;
 use super::context::{EvalContext, Reservation};
 use super::error::Result;
 use super::join::signature_filter;
 use super::labels::merged;
 use super::node::{Node, Vectors, Worker, explain};
-use super::repeat::held;
+use super::repeat::kept;
 use super::rows::{HashMap, LabelFilter, Pairs, Rows};
 use crate::ast::BinaryOp;
 use crate::plan::Binary;
@@ -18,9 +21,10 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Binary) -> Result<Vectors> {
     let lhs = super::build::vectors(ctx, &e.lhs)?;
     let rhs = lhs.before(super::build::vectors(ctx, &e.rhs))?;
     let filter = signature_filter(ctx, &e.matching);
+    let account = Account::steps(ctx, vec![lhs.account(), rhs.account()]);
     match e.op {
-        BinaryOp::Or => or(ctx, lhs, rhs, &filter),
-        op => filtered(ctx, lhs, rhs, &filter, op == BinaryOp::And),
+        BinaryOp::Or => or(ctx, lhs, rhs, &filter, account),
+        op => filtered(ctx, lhs, rhs, &filter, op == BinaryOp::And, account),
     }
 }
 
@@ -111,6 +115,7 @@ fn filtered(
     rhs: Vectors,
     filter: &LabelFilter,
     and: bool,
+    account: Arc<Account>,
 ) -> Result<Vectors> {
     let (signatures, of_left) = Signatures::of(&lhs.rows, filter);
     let of_right = signatures.find(&rhs.rows, filter);
@@ -143,14 +148,19 @@ fn filtered(
             out_rows.push(lhs.rows.row(row).iter().copied(), lhs.rows.drop_name[row]);
         }
     }
-    let chain = lhs.chain();
     let name = if and { "and" } else { "unless" };
     let node = Masked { input: lhs, rows: kept, presence, keep_present: and, name };
-    Ok(Vectors::new(ctx, out_rows, node)?.on_top_of(chain))
+    Vectors::new(ctx, out_rows, node, account)
 }
 
 /// All of the left, and of the right what has no partner there.
-fn or(ctx: &EvalContext, lhs: Vectors, rhs: Vectors, filter: &LabelFilter) -> Result<Vectors> {
+fn or(
+    ctx: &EvalContext,
+    lhs: Vectors,
+    rhs: Vectors,
+    filter: &LabelFilter,
+    account: Arc<Account>,
+) -> Result<Vectors> {
     let (signatures, of_right) = Signatures::of(&rhs.rows, filter);
     let of_left = signatures.find(&lhs.rows, filter);
     let mut presence = Presence::new(signatures.ids.len(), ctx.steps.count);
@@ -171,10 +181,9 @@ fn or(ctx: &EvalContext, lhs: Vectors, rhs: Vectors, filter: &LabelFilter) -> Re
         rows.push(rhs.rows.row(row).iter().copied(), rhs.rows.drop_name[row]);
     }
     let unmatched = (0..rhs.len()).map(|row| (row as u32, Some(of_right[row]))).collect();
-    let chain = lhs.chain().max(rhs.chain());
-    let right_rows = rhs.rows.clone();
+    let (right_rows, right_account) = (rhs.rows.clone(), rhs.account());
     let masked = Masked { input: rhs, rows: unmatched, presence, keep_present: false, name: "unmatched" };
-    let mut right = Vectors::new(ctx, right_rows, masked)?.on_top_of(chain);
+    let mut right = Vectors::passing(ctx, right_rows, masked, right_account)?;
     if ctx.query.delayed_name_removal
         && let Some(groups) = rows.duplicates()
     {
@@ -192,19 +201,7 @@ fn or(ctx: &EvalContext, lhs: Vectors, rhs: Vectors, filter: &LabelFilter) -> Re
         }
     }
     let node = Union { split: lhs.len() as u32, lhs, rhs: right, steps: ctx.steps.count };
-    let vectors = Vectors::new(ctx, rows, node)?.on_top_of(chain.saturating_add(1));
-    merged(ctx, vectors)
-}
-
-/// Evaluates everything and holds it, once `look` has seen it.
-fn kept(ctx: &EvalContext, input: Vectors, look: impl FnOnce(&Batch)) -> Result<Vectors> {
-    let mut memory = Reservation::new(&ctx.query, 0)?;
-    let all = input.collect(&mut memory)?;
-    look(&all);
-    let rows = input.rows.clone();
-    let explained = vec![input.explain()];
-    drop(input);
-    held(ctx, "keep", rows, all, explained)
+    merged(ctx, Vectors::new(ctx, rows, node, account)?)
 }
 
 /// Of rows of `lhs` and behind it `rhs` the one with the earliest sample.

@@ -115,6 +115,12 @@ impl SeriesData {
     pub(crate) fn is_empty(&self) -> bool {
         self.floats.is_empty() && self.hists.is_empty()
     }
+
+    /// A window over everything.
+    pub(crate) fn all(&self) -> Samples<'_> {
+        let (float_end, hist_end) = (self.floats.len(), self.hists.len());
+        Cursor { float_end, hist_end, ..Cursor::default() }.window(self)
+    }
 }
 
 /// Positions in the samples of a series that a window covers; it only moves right.

@@ -81,7 +81,35 @@ impl Lowered {
 
 fn invariant(plan: Plan) -> Plan {
     let (pos, value_type, rank) = (plan.pos, plan.value_type, plan.rank);
-    Plan { kind: Kind::Invariant(Box::new(plan)), pos, value_type, rank }
+    Plan { kind: Kind::Invariant(Box::new(plan)), pos, value_type, rank, part: None }
+}
+
+/// The same without marks: upstream evaluates parameters of aggregations at each
+/// step, whatever is in them, and counts so.
+fn at_each_step(plan: Plan) -> Plan {
+    let inner = |plan: &mut Plan| {
+        let whole = std::mem::replace(plan, Plan { kind: Kind::Number(0.0), ..*plan });
+        *plan = at_each_step(whole);
+    };
+    let mut plan = plan;
+    while let Kind::Invariant(inside) = plan.kind {
+        plan = *inside;
+    }
+    match &mut plan.kind {
+        Kind::Negate(e) | Kind::Same(e) | Kind::Invariant(e) => inner(e),
+        Kind::Binary(e) => {
+            inner(&mut e.lhs);
+            inner(&mut e.rhs);
+        }
+        Kind::Aggregate(e) => {
+            inner(&mut e.expr);
+            e.param.iter_mut().for_each(inner);
+        }
+        Kind::Call(e) => e.args.iter_mut().for_each(inner),
+        Kind::Subquery(e) => inner(&mut e.expr),
+        Kind::Number(_) | Kind::String(_) | Kind::Selector(_) | Kind::Matrix(_) => {}
+    }
+    plan
 }
 
 struct Lowering<'a> {
@@ -96,8 +124,13 @@ impl Lowering<'_> {
     }
 
     fn expr(&self, expr: &Expr, around: &Around) -> Result<Lowered> {
-        let plan =
-            |kind| Plan { kind, pos: expr.pos(), value_type: expr.value_type(), rank: self.next_rank() };
+        let plan = |kind| Plan {
+            kind,
+            pos: expr.pos(),
+            value_type: expr.value_type(),
+            rank: self.next_rank(),
+            part: None,
+        };
         let constant = |kind| Lowered { plan: plan(kind), invariant: true, wrap: false };
         Ok(match expr {
             Expr::Number(e) => constant(Kind::Number(e.value)),
@@ -138,7 +171,7 @@ impl Lowering<'_> {
                     stats_only: around.stats_only,
                 };
                 let param = match &e.param {
-                    Some(param) => Some(self.expr(param, &Around::default())?.finish()),
+                    Some(param) => Some(at_each_step(self.expr(param, &Around::default())?.plan)),
                     None => None,
                 };
                 let Lowered { plan: inner, invariant, wrap } = self.expr(&e.expr, &inner)?;
@@ -191,7 +224,8 @@ impl Lowering<'_> {
         let times = self.times;
         let number = |value| {
             let rank = self.next_rank();
-            let plan = Plan { kind: Kind::Number(value), pos: e.pos, value_type: ValueType::Scalar, rank };
+            let kind = Kind::Number(value);
+            let plan = Plan { kind, pos: e.pos, value_type: ValueType::Scalar, rank, part: None };
             Ok(Lowered { plan, invariant: true, wrap: false })
         };
         match e.func.name {
@@ -225,7 +259,7 @@ impl Lowering<'_> {
             args.into_iter().map(|arg| if whole { arg.plan } else { arg.finish() }).collect::<Vec<_>>();
         let pos: PositionRange = e.pos;
         let kind = Kind::Call(Box::new(Call { func: e.func.name, args }));
-        let plan = Plan { kind, pos, value_type: expr.value_type(), rank: self.next_rank() };
+        let plan = Plan { kind, pos, value_type: expr.value_type(), rank: self.next_rank(), part: None };
         Ok(Lowered { plan, invariant: whole, wrap: whole })
     }
 
