@@ -2,18 +2,188 @@
 
 use model::Labels;
 
-use super::{Fault, Outcome, Vector};
+use std::rc::Rc;
+
+use super::histograms::{self, Hist};
+use super::{Fault, Outcome, Point, Vector};
 
 /// The samples of one series inside a window.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Window {
+    /// Its floats.
     pub samples: Vec<(i64, f64)>,
+    /// When each of them began to count, 0 where that is not known.
+    pub starts: Vec<i64>,
+    /// Its histograms: time, when it began to count, and what it shows.
+    pub hists: Vec<(i64, i64, Rc<Hist>)>,
     pub start: i64,
     pub end: i64,
     /// The evaluation time.
     pub t: i64,
     /// `samples` reach beyond the window, which ends by these rules.
     pub extended: Option<Ends>,
+}
+
+impl Window {
+    /// Takes a sample; staleness markers go.
+    pub fn add(&mut self, t: i64, start: i64, point: Option<Point>) {
+        match point {
+            Some(Point::Float(v)) if model::is_stale_nan(v) => {}
+            Some(Point::Float(v)) => {
+                self.samples.push((t, v));
+                self.starts.push(start);
+            }
+            Some(Point::Hist(h)) => self.hists.push((t, start, h)),
+            None => {}
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.samples.is_empty() && self.hists.is_empty()
+    }
+
+    fn start_of(&self, i: usize) -> i64 {
+        self.starts.get(i).copied().unwrap_or(0)
+    }
+}
+
+/// Whether a sample says that it began to count after the one before.
+fn begins(before: (i64, i64), now: (i64, i64)) -> bool {
+    let ((t0, start0), (t1, start1)) = (before, now);
+    let known_before = start0 != 0 && start0 < t0;
+    start1 != 0 && start1 < t1 && (start1 > t0 || (start1 == t0 && known_before))
+}
+
+/// A range function over floats, histograms, or both.
+pub fn of_window(name: &str, window: &Window, params: &[f64]) -> Outcome<Option<Point>> {
+    let floats = |window: &Window| Ok(over_time(name, window, params)?.map(Point::Float));
+    if window.hists.is_empty() {
+        return floats(window);
+    }
+    if window.extended.is_some() {
+        return Err(Fault::Unknown);
+    }
+    let hists: Vec<Rc<Hist>> = window.hists.iter().map(|(_, _, h)| h.clone()).collect();
+    let mixed = !window.samples.is_empty();
+    let (first_float, last_float) = (window.samples.first(), window.samples.last());
+    let (first, last) = (&window.hists[0], &window.hists[window.hists.len() - 1]);
+    let float_first = first_float.is_some_and(|(t, _)| *t < first.0);
+    let float_last = last_float.is_some_and(|(t, _)| *t > last.0);
+    let seconds = |t: i64| Some(Point::Float(t as f64 / 1000.0));
+    let made = |h: Option<Hist>| h.map(|h| Point::Hist(Rc::new(h)));
+    Ok(match name {
+        "rate" | "increase" | "delta" if mixed => None,
+        "rate" | "increase" | "delta" => made(histogram_rate(name, window, &hists)),
+        "irate" | "idelta" => return instant(name, window),
+        "sum_over_time" | "avg_over_time" if mixed => None,
+        "sum_over_time" => made(histograms::total(&hists)),
+        "avg_over_time" => made(histograms::total(&hists).map(|sum| sum.scaled(1.0 / hists.len() as f64))),
+        "count_over_time" => Some(Point::Float((hists.len() + window.samples.len()) as f64)),
+        "present_over_time" => Some(Point::Float(1.0)),
+        "first_over_time" if float_first => first_float.map(|(_, v)| Point::Float(*v)),
+        "first_over_time" => Some(Point::Hist(first.2.clone())),
+        "last_over_time" if float_last => last_float.map(|(_, v)| Point::Float(*v)),
+        "last_over_time" => Some(Point::Hist(last.2.clone())),
+        "ts_of_first_over_time" => seconds(first_float.map_or(first.0, |(t, _)| first.0.min(*t))),
+        "ts_of_last_over_time" => seconds(last_float.map_or(last.0, |(t, _)| last.0.max(*t))),
+        "resets" => {
+            let all = in_order(window);
+            let reset = |pair: &&[(i64, i64, Point)]| {
+                let [(t0, s0, before), (t1, s1, now)] = pair else { return false };
+                let begins = begins((*t0, *s0), (*t1, *s1));
+                match (before, now) {
+                    (Point::Float(a), Point::Float(b)) => b < a || begins,
+                    (Point::Hist(a), Point::Hist(b)) => begins || b.fell_since(a),
+                    _ => true,
+                }
+            };
+            Some(Point::Float(all.windows(2).filter(reset).count() as f64))
+        }
+        // Whether two histograms are the same bit by bit is not asked here.
+        "changes" => return Err(Fault::Unknown),
+        "double_exponential_smoothing" => {
+            let outside = |v: f64| v <= 0.0 || v >= 1.0;
+            if outside(params[0]) || outside(params[1]) {
+                return Err(Fault::Query);
+            }
+            return floats(window);
+        }
+        _ => return floats(window),
+    })
+}
+
+fn in_order(window: &Window) -> Vec<(i64, i64, Point)> {
+    let floats = window.samples.iter().enumerate();
+    let mut all: Vec<(i64, i64, Point)> =
+        floats.map(|(i, &(t, v))| (t, window.start_of(i), Point::Float(v))).collect();
+    all.extend(window.hists.iter().map(|(t, start, h)| (*t, *start, Point::Hist(h.clone()))));
+    all.sort_by_key(|(t, ..)| *t);
+    all
+}
+
+fn instant(name: &str, window: &Window) -> Outcome<Option<Point>> {
+    let all = in_order(window);
+    let [.., (t0, s0, before), (t1, s1, now)] = &all[..] else { return Ok(None) };
+    let (Point::Hist(before), Point::Hist(now)) = (before, now) else {
+        let (Point::Float(_), Point::Float(_)) = (before, now) else { return Ok(None) };
+        return Ok(over_time(name, window, &[])?.map(Point::Float));
+    };
+    let anew = begins((*t0, *s0), (*t1, *s1)) || now.fell_since(before);
+    let moved = match name {
+        "irate" if anew => Some((**now).clone()),
+        _ => now.combined(before, -1.0),
+    };
+    let seconds = if name == "irate" { (t1 - t0) as f64 / 1000.0 } else { 1.0 };
+    Ok(moved.map(|moved| Point::Hist(Rc::new(moved.compacted().scaled(1.0 / seconds)))))
+}
+
+fn histogram_rate(name: &str, window: &Window, hists: &[Rc<Hist>]) -> Option<Hist> {
+    let counter = name != "delta";
+    let times: Vec<i64> = window.hists.iter().map(|(t, ..)| *t).collect();
+    let at = |i: usize| (window.hists[i].0, window.hists[i].1);
+    let begins: Vec<bool> = (0..hists.len()).map(|i| i > 0 && begins(at(i - 1), at(i))).collect();
+    let moved = match hists.len() {
+        1 => None,
+        _ => Some(histograms::increase(hists, counter, &begins)?),
+    };
+    let first = hists[0].count;
+    let share = moved.as_ref().filter(|moved| counter && moved.count > 0.0 && first >= 0.0);
+    let share = share.map(|moved| first / moved.count);
+    let (factor, from_start) = reach(window, &times, if counter { window.hists[0].1 } else { 0 }, share)?;
+    let moved = match (moved, from_start) {
+        (moved, false) => moved?,
+        (None, true) => (*hists[0]).clone(),
+        (Some(moved), true) => moved.combined(&hists[0], 1.0)?,
+    };
+    let per = if name == "rate" { (window.end - window.start) as f64 / 1000.0 } else { 1.0 };
+    Some(moved.scaled(factor / per))
+}
+
+/// How much wider the window is than what was seen in it, and whether that is
+/// from where the first sample began to count. `zero`: the share of what was seen
+/// before which a counter would be below zero.
+fn reach(window: &Window, times: &[i64], start: i64, zero: Option<f64>) -> Option<(f64, bool)> {
+    let (first, last) = (*times.first()?, *times.last()?);
+    let gaps = times.len() - 1;
+    let mut seen = (last - first) as f64 / 1000.0;
+    let gap = if gaps > 0 { seen / gaps as f64 } else { 0.0 };
+    let mut left = (first - window.start) as f64 / 1000.0;
+    let mut right = (window.end - last) as f64 / 1000.0;
+    if right >= gap * 1.1 {
+        right = gap / 2.0;
+    }
+    let from_start = start != 0 && start > window.start && start < first;
+    if from_start {
+        (left, seen) = (0.0, (last - start) as f64 / 1000.0);
+    } else if gaps == 0 {
+        return None;
+    } else {
+        if left >= gap * 1.1 {
+            left = gap / 2.0;
+        }
+        left = zero.map_or(left, |share| left.min(seen * share));
+    }
+    Some((if seen == 0.0 { 1.0 } else { (seen + left + right) / seen }, from_start))
 }
 
 /// How a window ends that is not extrapolated.
@@ -148,7 +318,9 @@ pub fn over_time(name: &str, window: &Window, params: &[f64]) -> Outcome<Option<
         "rate" | "increase" | "delta" => return Ok(extrapolated(name, window)),
         "irate" | "idelta" => {
             let [.., (t0, v0), (t1, v1)] = samples[..] else { return Ok(None) };
-            let moved = if name == "irate" && v1 < v0 { v1 } else { v1 - v0 };
+            let n = samples.len();
+            let anew = v1 < v0 || begins((t0, window.start_of(n - 2)), (t1, window.start_of(n - 1)));
+            let moved = if name == "irate" && anew { v1 } else { v1 - v0 };
             if name == "irate" { moved / seconds(t1 - t0) } else { moved }
         }
         "sum_over_time" => sum(&values),
@@ -179,7 +351,11 @@ pub fn over_time(name: &str, window: &Window, params: &[f64]) -> Outcome<Option<
             seconds(last.map_or(0, |(t, _)| *t))
         }
         "changes" => pairs().filter(|p| p[0] != p[1] && !(p[0].is_nan() && p[1].is_nan())).count() as f64,
-        "resets" => pairs().filter(|p| p[1] < p[0]).count() as f64,
+        "resets" => {
+            let at = |i: usize| (samples[i].0, window.start_of(i));
+            let reset = |i: &usize| values[*i] < values[*i - 1] || begins(at(*i - 1), at(*i));
+            (1..values.len()).filter(reset).count() as f64
+        }
         "deriv" if samples.len() < 2 => return Ok(None),
         "deriv" => regression(samples, samples[0].0).0,
         "predict_linear" if samples.len() < 2 => return Ok(None),
@@ -286,29 +462,24 @@ fn regression(samples: &[(i64, f64)], zero: i64) -> (f64, f64) {
 }
 
 fn extrapolated(function: &str, window: &Window) -> Option<f64> {
-    let [first, .., last] = window.samples[..] else { return None };
+    let samples = &window.samples;
+    let (first, last) = (samples.first()?, samples.last()?);
     let counter = function != "delta";
     let mut moved = last.1 - first.1;
-    if counter {
-        for pair in window.samples.windows(2).filter(|p| p[1].1 < p[0].1) {
-            moved += pair[0].1;
+    for i in (1..samples.len()).filter(|_| counter) {
+        let at = |i: usize| (samples[i].0, window.start_of(i));
+        if samples[i].1 < samples[i - 1].1 || begins(at(i - 1), at(i)) {
+            moved += samples[i - 1].1;
         }
     }
-    let sampled = (last.0 - first.0) as f64 / 1000.0;
-    let gap = sampled / (window.samples.len() - 1) as f64;
-    let mut left = (first.0 - window.start) as f64 / 1000.0;
-    let mut right = (window.end - last.0) as f64 / 1000.0;
-    if left >= gap * 1.1 {
-        left = gap / 2.0;
+    let times: Vec<i64> = samples.iter().map(|(t, _)| *t).collect();
+    let zero = (counter && moved > 0.0 && first.1 >= 0.0).then(|| first.1 / moved);
+    let (factor, from_start) = reach(window, &times, if counter { window.start_of(0) } else { 0 }, zero)?;
+    if from_start {
+        moved += first.1;
     }
-    if right >= gap * 1.1 {
-        right = gap / 2.0;
-    }
-    if counter && moved > 0.0 && first.1 >= 0.0 {
-        left = left.min(sampled * (first.1 / moved));
-    }
-    let moved = moved * ((sampled + left + right) / sampled);
-    Some(if function == "rate" { moved / ((window.end - window.start) as f64 / 1000.0) } else { moved })
+    let seconds = (window.end - window.start) as f64 / 1000.0;
+    Some(moved * factor / if function == "rate" { seconds } else { 1.0 })
 }
 
 /// A window with ends of its own.
@@ -370,10 +541,23 @@ fn extended(name: &str, ends: Ends, window: &Window) -> Outcome<Option<f64>> {
     }))
 }
 
-/// Sorts buckets into histograms by their labels without `le` and name.
-pub fn classic(v: Vector, f: impl Fn(Vec<(f64, f64)>) -> f64) -> Outcome<Vector> {
+/// Native histograms, and buckets sorted into histograms by their labels without
+/// `le` and name. Where both have the same labels neither counts.
+pub fn of_histograms(
+    v: Vector,
+    native: impl Fn(&Hist) -> f64,
+    classic: impl Fn(Vec<(f64, f64)>) -> Outcome<f64>,
+) -> Outcome<Vector> {
     let mut histograms: Vec<(Labels, Vec<(f64, f64)>)> = Vec::new();
-    for (labels, count) in v {
+    let mut natives: Vec<(Labels, Rc<Hist>)> = Vec::new();
+    for (labels, point) in v {
+        let count = match point {
+            Point::Float(count) => count,
+            Point::Hist(h) => {
+                natives.push((labels, h));
+                continue;
+            }
+        };
         let Ok(bound) = model::float::parse(labels.value_or_empty("le")) else { continue };
         let named = labels.filter(|name| name != "le");
         match histograms.iter_mut().find(|(have, _)| *have == named) {
@@ -381,7 +565,17 @@ pub fn classic(v: Vector, f: impl Fn(Vec<(f64, f64)>) -> f64) -> Outcome<Vector>
             None => histograms.push((named, vec![(bound, count)])),
         }
     }
-    super::unique(histograms.into_iter().map(|(l, buckets)| (super::nameless(&l), f(buckets))).collect())
+    let both = |labels: &Labels| {
+        histograms.iter().any(|(l, _)| l == labels) && natives.iter().any(|(l, _)| l == labels)
+    };
+    let mut out = Vec::new();
+    for (labels, h) in natives.iter().filter(|(labels, _)| !both(labels)) {
+        out.push((super::nameless(labels), Point::Float(native(h))));
+    }
+    for (labels, buckets) in histograms.iter().filter(|(labels, _)| !both(labels)) {
+        out.push((super::nameless(labels), Point::Float(classic(buckets.clone())?)));
+    }
+    super::unique(out)
 }
 
 pub fn bucket_quantile(q: f64, mut buckets: Vec<(f64, f64)>) -> f64 {

@@ -5,7 +5,7 @@ use model::{Labels, MatchOp, Matcher};
 use promql::Expr;
 use promql::ast::{AtModifier, CallExpr, VectorSelector};
 
-use super::{Fault, Naive, Outcome, Series, Vector};
+use super::{Fault, Naive, Outcome, Point, Series, Vector};
 
 /// `@` and offset of a selector and of the subqueries around it, innermost last.
 type Times = Vec<(Option<AtModifier>, i64)>;
@@ -31,11 +31,11 @@ impl Naive<'_> {
         };
         let info: Vec<&Series> =
             self.data.iter().filter(|s| matching(&names, &s.labels) && matching(&data, &s.labels)).collect();
-        if info.iter().any(|series| series.histograms) {
-            return Err(Fault::Query);
-        }
         let at = self.first_selector(&e.args[0], &Times::new())?.map_or(t, |times| self.time_of(&times, t));
         let info = self.newest(&info, at);
+        if info.iter().any(|(_, found)| matches!(found.point, Point::Hist(_))) {
+            return Err(Fault::Query);
+        }
         let mut out = Vec::new();
         for (labels, v) in base {
             if matching(&names, &labels) {
@@ -44,16 +44,16 @@ impl Naive<'_> {
             }
             let identity =
                 |l: &Labels| [l.value_or_empty("instance").to_owned(), l.value_or_empty("job").to_owned()];
-            let mine: Vec<_> = info.iter().filter(|(l, ..)| identity(l) == identity(&labels)).collect();
+            let mine: Vec<_> = info.iter().filter(|(l, _)| identity(l) == identity(&labels)).collect();
             if mine.is_empty() && data.iter().any(|m| !m.matches_empty()) {
                 continue;
             }
             let mut added: Vec<(String, String)> = Vec::new();
-            for (info_labels, at, _) in &mine {
+            for (info_labels, found) in &mine {
                 // Of several series of a name the newest counts.
                 let newer = mine
                     .iter()
-                    .any(|(l, other, _)| l.metric_name() == info_labels.metric_name() && other > at);
+                    .any(|(l, other)| l.metric_name() == info_labels.metric_name() && other.t > found.t);
                 for label in info_labels.iter().filter(|_| !newer) {
                     let wanted = data.is_empty() || data.iter().any(|m| m.name() == label.name);
                     if label.name == "__name__" || !wanted {

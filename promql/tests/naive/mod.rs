@@ -1,20 +1,25 @@
 //! An evaluator that is as plain as can be: it walks the syntax tree at one time
 //! after the other, with maps of labels and lists of samples, and computes every
-//! window from scratch. It knows floats only.
+//! window from scratch.
 
 mod functions;
+mod histograms;
 mod info;
+mod operators;
 
 use std::collections::{BTreeMap, HashSet};
+use std::rc::Rc;
 
-use model::{Labels, Matcher, is_stale_nan};
+use model::{Labels, Matcher};
 use promql::Expr;
 use promql::ast::{
-    AggregateExpr, AggregateOp, AtModifier, BinaryExpr, BinaryOp, CallExpr, Cardinality, DurationOp,
-    SubqueryExpr, ValueType, VectorMatching, VectorSelector,
+    AggregateExpr, AggregateOp, AtModifier, BinaryExpr, CallExpr, DurationOp, SubqueryExpr, ValueType,
+    VectorSelector,
 };
 
 use functions::{Window, over_time, quantile};
+pub use histograms::Hist;
+use operators::{arithmetic, compare, join, sets, with_scalar};
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,15 +33,37 @@ pub enum Fault {
 
 pub type Outcome<T> = Result<T, Fault>;
 
-/// A vector, in the order in which it was made.
-pub type Vector = Vec<(Labels, f64)>;
+/// A float or a histogram.
+#[derive(Clone, Debug)]
+pub enum Point {
+    Float(f64),
+    Hist(Rc<Hist>),
+}
 
-/// A series as stored, staleness markers included.
+/// A vector, in the order in which it was made.
+pub type Vector = Vec<(Labels, Point)>;
+
+/// What was measured at a time.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    pub t: i64,
+    /// When it began to count; 0 where that is not known.
+    pub start: i64,
+    /// `None` for a staleness marker.
+    pub value: Option<Point>,
+}
+
+/// A series as stored.
 pub struct Series {
     pub labels: Labels,
-    pub samples: Vec<(i64, f64)>,
-    /// It has histograms, too.
-    pub histograms: bool,
+    pub samples: Vec<Sample>,
+}
+
+/// The newest sample of a series.
+pub struct Found {
+    pub t: i64,
+    pub start: i64,
+    pub point: Point,
 }
 
 pub struct Naive<'a> {
@@ -46,6 +73,8 @@ pub struct Naive<'a> {
     pub step_ms: i64,
     pub lookback_ms: i64,
     pub subquery_step_ms: i64,
+    /// Whether rates look at when samples began to count.
+    pub starts: bool,
 }
 
 #[derive(Debug)]
@@ -67,7 +96,17 @@ impl Naive<'_> {
             Expr::Unary(e) => match (self.eval(&e.expr, t)?, e.negative) {
                 (value, false) => value,
                 (Val::Scalar(v), true) => Val::Scalar(-v),
-                (Val::Vector(v), true) => Val::Vector(mapped(v, |v| -v)?),
+                (Val::Vector(v), true) => Val::Vector(unique(
+                    v.into_iter()
+                        .map(|(labels, point)| {
+                            let negated = match point {
+                                Point::Float(v) => Point::Float(-v),
+                                Point::Hist(h) => Point::Hist(Rc::new(h.scaled(-1.0))),
+                            };
+                            (nameless(&labels), negated)
+                        })
+                        .collect(),
+                )?),
             },
             Expr::Binary(e) => self.binary(e, t)?,
             Expr::Aggregate(e) => Val::Vector(self.aggregate(e, t)?),
@@ -75,7 +114,7 @@ impl Naive<'_> {
             Expr::VectorSelector(e) if e.anchored => return Err(Fault::Unknown),
             Expr::VectorSelector(e) if e.smoothed => Val::Vector(self.smoothed(e, t)?),
             Expr::VectorSelector(e) => {
-                Val::Vector(self.select(e, t)?.into_iter().map(|(l, _, v)| (l, v)).collect())
+                Val::Vector(self.select(e, t)?.into_iter().map(|(l, found)| (l, found.point)).collect())
             }
             Expr::String(_) | Expr::MatrixSelector(_) | Expr::Subquery(_) | Expr::Duration(_) => {
                 return Err(Fault::Unknown);
@@ -142,11 +181,10 @@ impl Naive<'_> {
         base - offset_ms
     }
 
-    fn matching(&self, matchers: &[Matcher]) -> Outcome<Vec<&Series>> {
+    fn matching(&self, matchers: &[Matcher]) -> Vec<&Series> {
         let matches =
             |series: &&Series| matchers.iter().all(|m| m.matches(series.labels.value_or_empty(m.name())));
-        let found: Vec<&Series> = self.data.iter().filter(matches).collect();
-        if found.iter().any(|series| series.histograms) { Err(Fault::Unknown) } else { Ok(found) }
+        self.data.iter().filter(matches).collect()
     }
 
     /// The time that a selector looks at.
@@ -156,15 +194,16 @@ impl Naive<'_> {
     }
 
     /// The newest sample of each series, with its own time.
-    fn select(&self, e: &VectorSelector, t: i64) -> Outcome<Vec<(Labels, i64, f64)>> {
+    fn select(&self, e: &VectorSelector, t: i64) -> Outcome<Vec<(Labels, Found)>> {
         let t = self.looks_at(e, t)?;
-        Ok(self.newest(&self.matching(&e.matchers)?, t))
+        Ok(self.newest(&self.matching(&e.matchers), t))
     }
 
-    fn newest(&self, series: &[&Series], t: i64) -> Vec<(Labels, i64, f64)> {
+    fn newest(&self, series: &[&Series], t: i64) -> Vec<(Labels, Found)> {
         let newest = |series: &&Series| {
-            let (at, v) = *series.samples.iter().rev().find(|(at, _)| *at <= t)?;
-            (at > t - self.lookback_ms && !is_stale_nan(v)).then(|| (series.labels.clone(), at, v))
+            let sample = series.samples.iter().rev().find(|sample| sample.t <= t)?;
+            let point = sample.value.clone().filter(|_| sample.t > t - self.lookback_ms)?;
+            Some((series.labels.clone(), Found { t: sample.t, start: sample.start, point }))
         };
         series.iter().filter_map(newest).collect()
     }
@@ -175,16 +214,23 @@ impl Naive<'_> {
         let t = self.looks_at(e, t)?;
         let (from, to) = (t - self.lookback_ms, t + self.lookback_ms);
         let mut out = Vec::new();
-        for series in self.matching(&e.matchers)? {
-            let near = series.samples.iter().filter(|(at, v)| from < *at && *at <= to && !is_stale_nan(*v));
-            let (before, after): (Vec<_>, Vec<_>) = near.copied().partition(|(at, _)| *at < t);
+        for series in self.matching(&e.matchers) {
+            let mut near = Vec::new();
+            for sample in series.samples.iter().filter(|sample| from < sample.t && sample.t <= to) {
+                match sample.value {
+                    Some(Point::Float(v)) => near.push((sample.t, v)),
+                    Some(Point::Hist(_)) => return Err(Fault::Unknown),
+                    None => {}
+                }
+            }
+            let (before, after): (Vec<_>, Vec<_>) = near.into_iter().partition(|(at, _)| *at < t);
             let v = match (before.last(), after.first()) {
                 (_, Some(&(at, v))) if at == t => v,
                 (Some(&p), Some(&q)) => functions::on_the_line(p, q, t, false),
                 (Some(&(_, v)), None) => v,
                 (None, _) => continue,
             };
-            out.push((series.labels.clone(), v));
+            out.push((series.labels.clone(), Point::Float(v)));
         }
         Ok(out)
     }
@@ -205,12 +251,18 @@ impl Naive<'_> {
                 };
                 let from = start - if extended.is_some() { self.lookback_ms } else { 0 };
                 let to = end + if selector.smoothed { self.lookback_ms } else { 0 };
-                let inside = |series: &Series| {
-                    let all = series.samples.iter().copied();
-                    all.filter(|&(at, v)| from < at && at <= to && !is_stale_nan(v)).collect::<Vec<_>>()
+                let window = |series: &Series| {
+                    let mut window = Window { start, end, t, extended, ..Window::default() };
+                    for sample in series.samples.iter().filter(|sample| from < sample.t && sample.t <= to) {
+                        window.add(
+                            sample.t,
+                            if self.starts { sample.start } else { 0 },
+                            sample.value.clone(),
+                        );
+                    }
+                    window
                 };
-                let found = self.matching(&selector.matchers)?;
-                let window = |series: &Series| Window { samples: inside(series), start, end, t, extended };
+                let found = self.matching(&selector.matchers);
                 Ok(found.into_iter().map(|series| (series.labels.clone(), window(series))).collect())
             }
             Expr::Subquery(e) => self.subquery(e, t),
@@ -228,12 +280,12 @@ impl Naive<'_> {
         let mut series: Vec<(Labels, Window)> = Vec::new();
         let mut at = (start.div_euclid(step) + 1) * step;
         while at <= end {
-            for (labels, v) in self.vector(&e.expr, at)? {
-                match series.iter_mut().find(|(have, _)| *have == labels) {
-                    Some((_, window)) => window.samples.push((at, v)),
-                    None => series
-                        .push((labels, Window { samples: vec![(at, v)], start, end, t, extended: None })),
-                }
+            for (labels, point) in self.vector(&e.expr, at)? {
+                let place = series.iter().position(|(have, _)| *have == labels).unwrap_or_else(|| {
+                    series.push((labels, Window { start, end, t, ..Window::default() }));
+                    series.len() - 1
+                });
+                series[place].1.add(at, 0, Some(point));
             }
             at += step;
         }
@@ -264,9 +316,44 @@ impl Naive<'_> {
             (Some(param), _) => self.scalar(param, t)?,
             (None, _) => f64::NAN,
         };
-        let mut groups: BTreeMap<Labels, Vector> = BTreeMap::new();
-        for (labels, v) in self.vector(&e.expr, t)? {
-            groups.entry(group_key(e, &labels)).or_default().push((labels, v));
+        let mut groups: BTreeMap<Labels, Vec<(Labels, f64)>> = BTreeMap::new();
+        let mut hists: BTreeMap<Labels, Vec<Rc<Hist>>> = BTreeMap::new();
+        for (labels, point) in self.vector(&e.expr, t)? {
+            let key = group_key(e, &labels);
+            match point {
+                Point::Float(v) => groups.entry(key).or_default().push((labels, v)),
+                Point::Hist(h) => hists.entry(key).or_default().push(h),
+            }
+        }
+        match e.op {
+            AggregateOp::Count | AggregateOp::Group => {
+                for (key, members) in hists {
+                    let floats = groups.entry(key.clone()).or_default();
+                    floats.extend(members.iter().map(|_| (key.clone(), 0.0)));
+                }
+            }
+            AggregateOp::Sum | AggregateOp::Avg => {
+                // Floats and histograms do not mix.
+                let mixed: Vec<Labels> =
+                    hists.keys().filter(|key| groups.contains_key(*key)).cloned().collect();
+                for key in mixed {
+                    hists.remove(&key);
+                    groups.remove(&key);
+                }
+                let mut out = Vec::new();
+                for (key, members) in hists {
+                    if let Some(sum) = histograms::total(&members) {
+                        let parts = if e.op == AggregateOp::Avg { members.len() as f64 } else { 1.0 };
+                        out.push((key, Point::Hist(Rc::new(sum.scaled(1.0 / parts)))));
+                    }
+                }
+                for (key, members) in groups {
+                    let values: Vec<f64> = members.into_iter().map(|(_, v)| v).collect();
+                    out.push((key, Point::Float(fold(e.op, param, &values)?)));
+                }
+                return Ok(out);
+            }
+            _ => {}
         }
         match e.op {
             AggregateOp::Topk | AggregateOp::Bottomk => {
@@ -287,7 +374,7 @@ impl Naive<'_> {
                     if k > 0 && k < members.len() && same(members[k - 1].1, members[k].1) {
                         return Err(Fault::Unknown);
                     }
-                    out.extend(members.into_iter().take(k));
+                    out.extend(members.into_iter().take(k).map(|(labels, v)| (labels, Point::Float(v))));
                 }
                 Ok(out)
             }
@@ -296,7 +383,7 @@ impl Naive<'_> {
                 .into_iter()
                 .map(|(key, members)| {
                     let values: Vec<f64> = members.into_iter().map(|(_, v)| v).collect();
-                    Ok((key, fold(e.op, param, &values)?))
+                    Ok((key, Point::Float(fold(e.op, param, &values)?)))
                 })
                 .collect(),
         }
@@ -304,7 +391,9 @@ impl Naive<'_> {
 
     fn count_values(&self, e: &AggregateExpr, label: &str, t: i64) -> Outcome<Vector> {
         let mut counts: BTreeMap<Labels, f64> = BTreeMap::new();
-        for (labels, v) in self.vector(&e.expr, t)? {
+        for (labels, point) in self.vector(&e.expr, t)? {
+            // How a histogram reads is not this evaluator's business.
+            let Point::Float(v) = point else { return Err(Fault::Unknown) };
             let mut with = labels.to_builder();
             with.set(label, &model::float::format_f(v));
             let labels = with.labels();
@@ -317,7 +406,7 @@ impl Naive<'_> {
             });
             *counts.entry(key).or_default() += 1.0;
         }
-        Ok(counts.into_iter().collect())
+        Ok(counts.into_iter().map(|(labels, count)| (labels, Point::Float(count))).collect())
     }
 
     fn call(&self, e: &CallExpr, t: i64) -> Outcome<Val> {
@@ -331,13 +420,13 @@ impl Naive<'_> {
             }
             let windows = self.windows(&e.args[at], t)?;
             if name == "absent_over_time" {
-                let any = windows.iter().any(|(_, window)| !window.samples.is_empty());
+                let any = windows.iter().any(|(_, window)| !window.is_empty());
                 let labels = absent_labels(&e.args[at]);
-                return Ok(Val::Vector(if any { Vec::new() } else { vec![(labels, 1.0)] }));
+                return Ok(Val::Vector(if any { Vec::new() } else { vec![(labels, Point::Float(1.0))] }));
             }
             let mut out = Vec::new();
             for (labels, window) in windows {
-                if let Some(v) = over_time(name, &window, &params)? {
+                if let Some(v) = functions::of_window(name, &window, &params)? {
                     let keeps = matches!(name, "first_over_time" | "last_over_time");
                     out.push((if keeps { labels } else { nameless(&labels) }, v));
                 }
@@ -349,7 +438,7 @@ impl Naive<'_> {
         }
         if let Some(f) = functions::of_time(name) {
             let v = if e.args.is_empty() {
-                vec![(Labels::empty(), t.div_euclid(1000) as f64)]
+                vec![(Labels::empty(), Point::Float(t.div_euclid(1000) as f64))]
             } else {
                 vector(0)?
             };
@@ -375,11 +464,11 @@ impl Naive<'_> {
                     _ => a.max(b),
                 })
             }
-            "scalar" => match vector(0)?.as_slice() {
-                [(_, v)] => Val::Scalar(*v),
-                _ => Val::Scalar(f64::NAN),
-            },
-            "vector" => Val::Vector(vec![(Labels::empty(), scalar(0)?)]),
+            "scalar" => {
+                let floats: Vec<f64> = vector(0)?.into_iter().filter_map(|(_, point)| float(point)).collect();
+                Val::Scalar(if let [v] = floats[..] { v } else { f64::NAN })
+            }
+            "vector" => Val::Vector(vec![(Labels::empty(), Point::Float(scalar(0)?))]),
             "round" => {
                 let inverse = 1.0 / if e.args.len() > 1 { scalar(1)? } else { 1.0 };
                 Val::Vector(mapped(vector(0)?, |v| (v * inverse + 0.5).floor() / inverse)?)
@@ -402,24 +491,78 @@ impl Naive<'_> {
             "timestamp" => Val::Vector(match &e.args[0] {
                 Expr::VectorSelector(selector) if !selector.anchored => {
                     let found = self.select(selector, t)?.into_iter();
-                    unique(found.map(|(l, at, _)| (nameless(&l), at as f64 / 1000.0)).collect())?
+                    let time = |t: i64| Point::Float(t as f64 / 1000.0);
+                    unique(found.map(|(l, found)| (nameless(&l), time(found.t))).collect())?
                 }
-                _ => mapped(vector(0)?, |_| t as f64 / 1000.0)?,
+                _ => {
+                    let time = || Point::Float(t as f64 / 1000.0);
+                    unique(vector(0)?.into_iter().map(|(l, _)| (nameless(&l), time())).collect())?
+                }
+            }),
+            "start_timestamp" => Val::Vector(match &e.args[0] {
+                Expr::VectorSelector(selector) if selector.anchored => return Err(Fault::Unknown),
+                Expr::VectorSelector(selector) if self.starts => {
+                    let found = self.select(selector, t)?.into_iter();
+                    let start = |start: i64| Point::Float(start as f64 / 1000.0);
+                    unique(found.map(|(l, found)| (nameless(&l), start(found.start))).collect())?
+                }
+                _ => {
+                    vector(0)?;
+                    Vec::new()
+                }
             }),
             "absent" => Val::Vector(if vector(0)?.is_empty() {
-                vec![(absent_labels(&e.args[0]), 1.0)]
+                vec![(absent_labels(&e.args[0]), Point::Float(1.0))]
             } else {
                 Vec::new()
             }),
-            "sort" | "sort_desc" | "sort_by_label" | "sort_by_label_desc" => Val::Vector(vector(0)?),
+            "sort" | "sort_desc" => {
+                let floats = |point: &Point| matches!(point, Point::Float(_));
+                Val::Vector(vector(0)?.into_iter().filter(|(_, point)| floats(point)).collect())
+            }
+            "sort_by_label" | "sort_by_label_desc" => Val::Vector(vector(0)?),
+            "histogram_count" => histograms_of(vector(0)?, |h| h.count)?,
+            "histogram_sum" => histograms_of(vector(0)?, |h| h.sum)?,
+            "histogram_avg" => histograms_of(vector(0)?, |h| h.sum / h.count)?,
+            "histogram_stdvar" => histograms_of(vector(0)?, Hist::variance)?,
+            "histogram_stddev" => histograms_of(vector(0)?, |h| h.variance().sqrt())?,
             "label_join" => Val::Vector(unique(self.label_join(e, vector(0)?)?)?),
             "label_replace" => Val::Vector(unique(self.label_replace(e, vector(0)?)?)?),
             "info" => Val::Vector(unique(self.info(e, t)?)?),
             "histogram_quantile" => {
                 let q = scalar(0)?;
-                Val::Vector(functions::classic(vector(1)?, |buckets| functions::bucket_quantile(q, buckets))?)
+                Val::Vector(functions::of_histograms(
+                    vector(1)?,
+                    |h| h.quantile(q),
+                    |buckets| Ok(functions::bucket_quantile(q, buckets)),
+                )?)
             }
-            // Histograms and start timestamps have scripts and examples of their own.
+            "histogram_fraction" => {
+                let (lower, upper) = (scalar(0)?, scalar(1)?);
+                Val::Vector(functions::of_histograms(
+                    vector(2)?,
+                    |h| h.fraction(lower, upper),
+                    |_| Err(Fault::Unknown),
+                )?)
+            }
+            "histogram_quantiles" => {
+                let label = text(e, 1)?;
+                let mut out = Vec::new();
+                for i in 2..e.args.len() {
+                    let q = scalar(i)?;
+                    let of_q = functions::of_histograms(
+                        vector(0)?,
+                        |h| h.quantile(q),
+                        |buckets| Ok(functions::bucket_quantile(q, buckets)),
+                    )?;
+                    out.extend(of_q.into_iter().map(|(labels, v)| {
+                        let mut with = labels.to_builder();
+                        with.set(&label, &model::float::format_open_metrics(q));
+                        (with.labels(), v)
+                    }));
+                }
+                Val::Vector(unique(out)?)
+            }
             _ => return Err(Fault::Unknown),
         })
     }
@@ -471,8 +614,26 @@ fn text(e: &CallExpr, i: usize) -> Outcome<String> {
     }
 }
 
+fn float(point: Point) -> Option<f64> {
+    match point {
+        Point::Float(v) => Some(v),
+        Point::Hist(_) => None,
+    }
+}
+
+/// A function of floats; histograms go.
 fn mapped(v: Vector, f: impl Fn(f64) -> f64) -> Outcome<Vector> {
-    unique(v.into_iter().map(|(labels, v)| (nameless(&labels), f(v))).collect())
+    let mapped = |(labels, point)| Some((nameless(&labels), Point::Float(f(float(point)?))));
+    unique(v.into_iter().filter_map(mapped).collect())
+}
+
+/// A function of histograms; floats go.
+fn histograms_of(v: Vector, f: impl Fn(&Hist) -> f64) -> Outcome<Val> {
+    let mapped = |(labels, point): (Labels, Point)| match point {
+        Point::Hist(h) => Some((nameless(&labels), Point::Float(f(&h)))),
+        Point::Float(_) => None,
+    };
+    Ok(Val::Vector(unique(v.into_iter().filter_map(mapped).collect())?))
 }
 
 fn absent_labels(arg: &Expr) -> Labels {
@@ -507,13 +668,7 @@ fn group_key(e: &AggregateExpr, labels: &Labels) -> Labels {
 
 fn fold(op: AggregateOp, param: f64, values: &[f64]) -> Outcome<f64> {
     let n = values.len() as f64;
-    let window = || Window {
-        samples: values.iter().map(|&v| (0, v)).collect(),
-        start: 0,
-        end: 0,
-        t: 0,
-        extended: None,
-    };
+    let window = || Window { samples: values.iter().map(|&v| (0, v)).collect(), ..Window::default() };
     let over = |name| Ok(over_time(name, &window(), &[])?.unwrap_or(f64::NAN));
     match op {
         AggregateOp::Sum => over("sum_over_time"),
@@ -527,128 +682,4 @@ fn fold(op: AggregateOp, param: f64, values: &[f64]) -> Outcome<f64> {
         AggregateOp::Quantile => Ok(quantile(param, values)),
         _ => Err(Fault::Unknown),
     }
-}
-
-fn compare(op: BinaryOp, l: f64, r: f64) -> Option<bool> {
-    Some(match op {
-        BinaryOp::Eql => l == r,
-        BinaryOp::Neq => l != r,
-        BinaryOp::Lss => l < r,
-        BinaryOp::Gtr => l > r,
-        BinaryOp::Lte => l <= r,
-        BinaryOp::Gte => l >= r,
-        _ => return None,
-    })
-}
-
-fn arithmetic(op: BinaryOp, l: f64, r: f64) -> Outcome<f64> {
-    Ok(match op {
-        BinaryOp::Add => l + r,
-        BinaryOp::Sub => l - r,
-        BinaryOp::Mul => l * r,
-        BinaryOp::Div => l / r,
-        BinaryOp::Mod => l % r,
-        BinaryOp::Pow => l.powf(r),
-        BinaryOp::Atan2 => l.atan2(r),
-        _ => return Err(Fault::Unknown),
-    })
-}
-
-fn with_scalar(e: &BinaryExpr, v: Vector, s: f64, swapped: bool) -> Outcome<Vector> {
-    let mut out = Vec::new();
-    for (labels, v) in v {
-        let (l, r) = if swapped { (s, v) } else { (v, s) };
-        match compare(e.op, l, r) {
-            Some(holds) if e.return_bool => out.push((nameless(&labels), f64::from(u8::from(holds)))),
-            Some(true) => out.push((labels, v)),
-            Some(false) => {}
-            // Trimming is for histograms: floats go.
-            None if matches!(e.op, BinaryOp::TrimUpper | BinaryOp::TrimLower) => {}
-            None => out.push((nameless(&labels), arithmetic(e.op, l, r)?)),
-        }
-    }
-    unique(out)
-}
-
-fn signature(matching: &VectorMatching, labels: &Labels) -> Labels {
-    let listed = |name: &str| matching.labels.iter().any(|l| l == name);
-    labels.filter(|name| if matching.on { listed(name) } else { name != "__name__" && !listed(name) })
-}
-
-fn sets(op: BinaryOp, matching: &VectorMatching, l: Vector, r: Vector) -> Outcome<Vector> {
-    let keys =
-        |side: &Vector| -> HashSet<Labels> { side.iter().map(|(l, _)| signature(matching, l)).collect() };
-    let (left, right) = (keys(&l), keys(&r));
-    let has = |keys: &HashSet<Labels>, labels: &Labels| keys.contains(&signature(matching, labels));
-    match op {
-        BinaryOp::And => Ok(l.into_iter().filter(|(labels, _)| has(&right, labels)).collect()),
-        BinaryOp::Unless => Ok(l.into_iter().filter(|(labels, _)| !has(&right, labels)).collect()),
-        _ => {
-            let more: Vec<_> = r.into_iter().filter(|(labels, _)| !has(&left, labels)).collect();
-            unique(l.into_iter().chain(more).collect())
-        }
-    }
-}
-
-fn join(e: &BinaryExpr, matching: &VectorMatching, l: Vector, r: Vector) -> Outcome<Vector> {
-    // Left and right are those after `group_right` swapped the sides.
-    let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
-    let swapped = matching.card == Cardinality::OneToMany;
-    let (mut many, one) = if swapped { (r, l) } else { (l, r) };
-    let fills = fill_many.is_some() || fill_one.is_some();
-    if (many.is_empty() && one.is_empty()) || ((many.is_empty() || one.is_empty()) && !fills) {
-        return Ok(Vec::new());
-    }
-    let mut ones: BTreeMap<Labels, (Labels, f64)> = BTreeMap::new();
-    for (labels, v) in one {
-        if ones.insert(signature(matching, &labels), (labels, v)).is_some() {
-            return Err(Fault::Query);
-        }
-    }
-    let one_to_one = matching.card == Cardinality::OneToOne;
-    if let Some(fill) = fill_many {
-        let has: HashSet<Labels> = many.iter().map(|(labels, _)| signature(matching, labels)).collect();
-        let lonely = ones.keys().filter(|key| !has.contains(*key)).map(|key| (key.clone(), fill));
-        many.extend(lonely);
-    }
-    let mut seen: HashSet<(Labels, Labels)> = HashSet::new();
-    let mut out = Vec::new();
-    for (labels, m) in many {
-        let key = signature(matching, &labels);
-        let filled = fill_one.map(|fill| (key.clone(), fill));
-        let Some((one_labels, o)) = ones.get(&key).or(filled.as_ref()) else { continue };
-        let (left, right) = if swapped { (*o, m) } else { (m, *o) };
-        let holds = compare(e.op, left, right);
-        let value = match holds {
-            Some(holds) if e.return_bool => f64::from(u8::from(holds)),
-            Some(_) => left,
-            None if matches!(e.op, BinaryOp::TrimUpper | BinaryOp::TrimLower) => continue,
-            None => arithmetic(e.op, left, right)?,
-        };
-        let listed = |name: &str| matching.labels.iter().any(|l| l == name);
-        let mut named = labels.to_builder();
-        if holds.is_none() || e.return_bool {
-            for name in ["__name__", "__type__", "__unit__"] {
-                named.del(name);
-            }
-        }
-        if one_to_one {
-            named.retain(|name| listed(name) == matching.on);
-        }
-        for name in &matching.include {
-            match one_labels.value_or_empty(name) {
-                "" => named.del(name),
-                value => named.set(name, value),
-            };
-        }
-        let named = named.labels();
-        let slot = if one_to_one { Labels::empty() } else { named.clone() };
-        if !seen.insert((key, slot)) {
-            return Err(Fault::Query);
-        }
-        if holds != Some(false) || e.return_bool {
-            out.push((named, value));
-        }
-    }
-    unique(out)
 }
