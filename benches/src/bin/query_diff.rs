@@ -1,7 +1,7 @@
 //! Asks two servers the same questions and tells where their answers differ.
 //!
 //! ```sh
-//! cargo run --release -p benches --bin query_diff -- FILE PORT_A PORT_B TIME [STEP_SECONDS [SPAN_SECONDS]]
+//! cargo run --release -p benches --bin query_diff -- FILE PORT_A PORT_B TIME [STEP_SECONDS [SPAN_SECONDS]] [stats] [order]
 //! ```
 //!
 //! FILE has one expression a line; lines that begin with `# ` are skipped. Each
@@ -15,6 +15,10 @@
 //! keeps series in maps whose order is random. How many samples a remark on
 //! buckets that had to be made monotonic counts is left out: upstream's figure
 //! doubles with every step.
+//!
+//! With `stats` the counts of samples that belong to each answer must be equal,
+//! too, by step and at the peak; with `order` the series of an instant answer
+//! must come in the same order.
 
 #![forbid(unsafe_code)]
 
@@ -42,10 +46,20 @@ struct Tally {
     digits: usize,
 }
 
+/// What is compared beside series, values and remarks.
+#[derive(Clone, Copy)]
+struct Also {
+    stats: bool,
+    order: bool,
+}
+
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (words, args): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|arg| arg == "stats" || arg == "order");
+    let has = |word: &str| words.iter().any(|have| have == word);
+    let also = Also { stats: has("stats"), order: has("order") };
     let [file, port_a, port_b, time, rest @ ..] = args.as_slice() else {
-        eprintln!("usage: query_diff FILE PORT_A PORT_B TIME [STEP_SECONDS [SPAN_SECONDS]]");
+        eprintln!("usage: query_diff FILE PORT_A PORT_B TIME [STEP_SECONDS [SPAN_SECONDS]] [stats] [order]");
         return ExitCode::from(2);
     };
     let (Ok(a), Ok(b), Ok(time)) = (port_a.parse::<u16>(), port_b.parse::<u16>(), time.parse::<f64>()) else {
@@ -66,18 +80,19 @@ fn main() -> ExitCode {
     let mut tally = Tally::default();
     for expression in &expressions {
         let query = http::encode(expression);
-        let mut paths = vec![format!("/api/v1/query?query={query}&time={time}")];
+        let stats = if also.stats { "&stats=all" } else { "" };
+        let mut paths = vec![format!("/api/v1/query?query={query}&time={time}{stats}")];
         if let Some(step) = rest.first() {
             paths.push(format!(
-                "/api/v1/query_range?query={query}&start={}&end={time}&step={step}",
+                "/api/v1/query_range?query={query}&start={}&end={time}&step={step}{stats}",
                 time - span
             ));
         }
         let mut verdict = None;
         for path in paths {
             let (from_a, from_b) = (ask(a, &path), ask(b, &path));
-            let Err(difference) = compare(expression, &from_a, &from_b, &mut tally) else { continue };
-            let again = || compare(expression, &from_b, &ask(b, &path), &mut Tally::default());
+            let Err(difference) = compare(expression, also, &from_a, &from_b, &mut tally) else { continue };
+            let again = || compare(expression, also, &from_b, &ask(b, &path), &mut Tally::default());
             if (0..ASKED_AGAIN).any(|_| again().is_err()) {
                 unstable += 1;
             } else {
@@ -109,7 +124,7 @@ fn ask(port: u16, path: &str) -> Value {
     }
 }
 
-fn compare(expression: &str, a: &Value, b: &Value, tally: &mut Tally) -> Result<(), String> {
+fn compare(expression: &str, also: Also, a: &Value, b: &Value, tally: &mut Tally) -> Result<(), String> {
     if a["status"] != b["status"] {
         return Err(format!("{} / {}", short(a), short(b)));
     }
@@ -154,7 +169,7 @@ fn compare(expression: &str, a: &Value, b: &Value, tally: &mut Tally) -> Result<
         }
     }
     // Range results are in label order; labels alone decide the order here.
-    if a["data"]["resultType"] == "matrix" || expression.starts_with("sort_by_label") {
+    if also.order || a["data"]["resultType"] == "matrix" || expression.starts_with("sort_by_label") {
         let order = |result: &Value| -> Vec<String> {
             let all = result.as_array().map(Vec::as_slice).unwrap_or_default();
             all.iter().map(|series| series["metric"].to_string()).collect()
@@ -163,9 +178,25 @@ fn compare(expression: &str, a: &Value, b: &Value, tally: &mut Tally) -> Result<
             return Err("the series come in another order".to_owned());
         }
     }
+    if also.stats {
+        let (stats_a, stats_b) = (&a["data"]["stats"]["samples"], &b["data"]["stats"]["samples"]);
+        if let Some(difference) = differ(stats_a, stats_b, &mut false) {
+            return Err(format!(
+                "counts of samples: {difference}: {} / {}",
+                counts(stats_a),
+                counts(stats_b)
+            ));
+        }
+    }
     tally.digits += usize::from(digits);
     tally.with_series += usize::from(!series_a.is_empty());
     Ok(())
+}
+
+/// The counts without those by step.
+fn counts(stats: &Value) -> String {
+    let names = ["totalQueryableSamples", "samplesRead", "peakSamples"];
+    names.map(|name| format!("{name} {}", stats[name])).join(" ")
 }
 
 fn annotations(kind: &str, a: &Value, b: &Value) -> Result<(), String> {
