@@ -225,6 +225,18 @@ impl Account {
         Ok(())
     }
 
+    /// Refuses if the operands alone, with what is gathered up to a step, are too
+    /// many samples: upstream finds that out before it looks at them. All of their
+    /// rows must have been counted.
+    pub(crate) fn check_operands(&self, until_step: usize) -> Result<()> {
+        let Rule::Steps(accounts) = &self.rule else { return Ok(()) };
+        let Operands { held, checked, .. } = Operands::of(accounts);
+        let mut each = Profile::default();
+        accounts.iter().for_each(|operand| operand.add_elements(&mut each));
+        let gathered = (0..=until_step).map(|step| each.at(step)).max().unwrap_or(0);
+        self.query.check_samples(checked.max(held + gathered))
+    }
+
     /// What upstream would have held, of all that was counted.
     pub(crate) fn settle(&self) -> Settled {
         *self.settled.get_or_init(|| match &self.rule {

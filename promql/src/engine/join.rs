@@ -171,7 +171,7 @@ impl Joining {
             }
         }
         let Whole { batch: held, memory: held_memory, order } =
-            self.evaluate_whole(ctx, &many, &one, &whole, &mut rows)?;
+            self.evaluate_whole(ctx, (&many, &one), &whole, &mut rows, &account)?;
         // An instant query shows the pairs in the order of the "many" side.
         let mut shown = None;
         if ctx.steps.count == 1 {
@@ -256,10 +256,10 @@ impl Joining {
     fn evaluate_whole(
         &self,
         ctx: &EvalContext,
-        many: &Vectors,
-        one: &Vectors,
+        (many, one): (&Vectors, &Vectors),
         groups: &[Group],
         rows: &mut Rows,
+        account: &Account,
     ) -> Result<Whole> {
         let steps = ctx.steps.count;
         let mut memory = Reservation::new(&ctx.query, 0)?;
@@ -296,7 +296,7 @@ impl Joining {
         }
         ctx.annotate(worker.annotations);
         ctx.annotate(annotations);
-        self.check(ctx, many, one, &faults)?;
+        self.check(ctx, (many, one), &faults, account)?;
         let mut batch = Batch::default();
         let cells = ((rows.len() - first_row) * steps) as u64;
         memory.grow_to(bytes + cells * 9)?;
@@ -316,7 +316,13 @@ impl Joining {
     /// Raises the error of the earliest step that has one. At a step duplicates
     /// come first; they are an error where the "many" side has any sample, of
     /// whatever signature, or where what is missing is filled in.
-    fn check(&self, ctx: &EvalContext, many: &Vectors, one: &Vectors, faults: &Faults) -> Result<()> {
+    fn check(
+        &self,
+        ctx: &EvalContext,
+        (many, one): (&Vectors, &Vectors),
+        faults: &Faults,
+        account: &Account,
+    ) -> Result<()> {
         let steps = ctx.steps.count;
         let fill = self.e.matching.fill_left.is_some() || self.e.matching.fill_right.is_some();
         let mut duplicate = faults.duplicates.iter().next();
@@ -330,13 +336,17 @@ impl Joining {
             })?;
             duplicate = faults.duplicates.iter().find(|(step, _)| any_many[**step]);
         }
-        match (duplicate, faults.not_unique) {
+        let (step, error) = match (duplicate, faults.not_unique) {
             (Some((&step, &rows)), other) if other.is_none_or(|other| step <= other) => {
-                Err(self.duplicate(ctx, one, rows))
+                (step, self.duplicate(ctx, one, rows))
             }
-            (_, Some(_)) => Err(self.not_unique()),
-            (_, None) => Ok(()),
-        }
+            (_, Some(step)) => (step, self.not_unique()),
+            (_, None) => return Ok(()),
+        };
+        many.for_each(None, |_, _| Ok(()))?;
+        one.for_each(None, |_, _| Ok(()))?;
+        account.check_operands(step)?;
+        Err(error)
     }
 
     fn evaluate_step(

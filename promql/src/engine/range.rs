@@ -562,6 +562,11 @@ impl Node for RangeNode {
                 Some(rate) => rate.eval_row(base, worker, out),
                 None => self.eval_row(row, base, worker, out),
             };
+            if let (Err(QueryError::Execution(_)), Input::Subquery { vectors, .. }) = (&result, &self.input) {
+                // Upstream has the whole subquery by then.
+                vectors.for_each(None, |_, _| Ok(()))?;
+                self.ctx.query.check_samples(vectors.account().settle().checked)?;
+            }
             let yielded = if fresh.has(i) {
                 self.ctx.counters.add(&worker.tally);
                 // Upstream holds what is made of a series beside its last window.

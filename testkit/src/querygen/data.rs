@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use model::histogram::CUSTOM_BUCKETS_SCHEMA;
 use model::{
-    Appendable, CounterResetHint, FloatBatch, FloatHistogram, HistogramSample, HistogramValue, Labels,
-    SeriesHandle, Span, StorageError, Timestamps, stale_nan,
+    Appendable, CounterResetHint, FloatBatch, FloatHistogram, HistogramSample, HistogramValue, Labels, Span,
+    StorageError, Timestamps, stale_nan,
 };
 
 use crate::Rng;
@@ -112,31 +112,27 @@ pub fn fill(store: &dyn Appendable, plan: Plan) -> Result<(), StorageError> {
         }
     }
     planned.sort_by(|a, b| a.0.cmp(&b.0));
-    let mut batch = store.appender()?;
-    let mut all: Vec<(SeriesHandle, Series)> = planned
-        .into_iter()
-        .map(|(labels, one)| (batch.series(&labels).expect("the labels are well formed"), one))
-        .collect();
-    batch.commit()?;
     for scrape in 0..scrapes {
         let mut batch = store.appender()?;
         let (mut handles, mut times, mut starts, mut values) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut histograms = Vec::new();
-        for (n, (handle, one)) in all.iter_mut().enumerate() {
+        for (n, (labels, one)) in planned.iter_mut().enumerate() {
             let jitter = (n as i64 * 211 + one.rng.below(50) as i64) % (interval_ms / 2).max(1);
             let t = start_ms + scrape as i64 * interval_ms + jitter;
             let point = one.next(scrape, t);
             let start = if start_timestamps { one.started_ms } else { 0 };
+            // A series is made with its first sample.
+            let mut handle = || batch.series(labels).expect("the labels are well formed");
             match point {
                 Some(Point::Float(v)) => {
-                    handles.push(*handle);
+                    handles.push(handle());
                     times.push(t);
                     starts.push(start);
                     values.push(v);
                 }
                 Some(Point::Histogram(h)) => histograms.push(HistogramSample {
-                    series: *handle,
+                    series: handle(),
                     timestamp_ms: t,
                     start_timestamp_ms: start,
                     value: HistogramValue::Float(h),
