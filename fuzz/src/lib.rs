@@ -17,6 +17,7 @@ mod matcher;
 pub mod mutate;
 mod promql;
 mod remote;
+mod template;
 
 /// One decoder or parser.
 pub struct Target {
@@ -86,5 +87,15 @@ pub const TARGETS: &[Target] = &[
     Target { cost: 2, ..Target::of_bytes("remote_write_v1", remote::v1, remote::v1_corpus) },
     Target { cost: 2, ..Target::of_bytes("remote_write_v2", remote::v2, remote::v2_corpus) },
     Target::of_bytes("remote_body", remote::body, remote::body_corpus),
+    Target {
+        words: template::WORDS,
+        cost: 4,
+        ..Target::of_bytes("template_text", template::text, template::text_corpus)
+    },
+    Target {
+        words: template::WORDS,
+        cost: 4,
+        ..Target::of_bytes("template_page", template::page, template::page_corpus)
+    },
     Target { words: config::WORDS, cost: 8, ..Target::of_bytes("config", config::load, config::corpus) },
 ];

@@ -112,7 +112,6 @@ const FLAGS_WITHOUT_EFFECT: &[&str] = &[
     "storage.remote.",
     "rules.",
     "alertmanager.",
-    "web.console.",
     "web.enable-otlp-receiver",
     "storage.tsdb.head-chunks-write-queue-size",
 ];

@@ -87,6 +87,28 @@ fn recursion_ends() {
 }
 
 #[test]
+fn the_deepest_that_is_allowed_has_stack_enough() {
+    let (query, external_url) = (Nothing { queries_left: AtomicUsize::new(1) }, ExternalUrl::default());
+    let expander = |text: &'static str| Expander {
+        name: "t",
+        text: text.as_bytes(),
+        data: Value::Nothing,
+        now_ms: 0,
+        query: &query,
+        external_url: &external_url,
+        limits: Limits::default(),
+    };
+    let recursion = "{{define \"a\"}}{{if true}}{{with (((1)))}}{{template \"a\" (print (print .))}}{{end}}{{end}}{{end}}\
+                     {{template \"a\"}}";
+    let metrics = Metrics::new(&Registry::new());
+    let fault = expander(recursion).expand(&metrics).unwrap_err().to_string();
+    assert!(fault.contains("exceeded maximum template depth (5000)"), "{fault}");
+    let inserted = "{{define \"a\"}}{{with tmpl \"a\" 1}}{{.}}{{end}}{{end}}{{tmpl \"a\" 1}}";
+    let fault = expander(inserted).expand_page(&[]).unwrap_err().to_string();
+    assert!(fault.contains("exceeded maximum template depth (5000)"), "{}", fault.len());
+}
+
+#[test]
 fn text_does_not_grow_without_end() {
     stopped(
         text("{{$x := \"aaaaaaaa\"}}{{range 40}}{{$x = print $x $x}}{{end}}"),

@@ -291,7 +291,7 @@ async fn sniff(file: &mut File) -> &'static str {
     kind_of_bytes(&start)
 }
 
-fn kind_of_bytes(bytes: &[u8]) -> &'static str {
+pub(crate) fn kind_of_bytes(bytes: &[u8]) -> &'static str {
     const MARKS: &[(&[u8], &str)] = &[
         (b"%PDF-", "application/pdf"),
         (b"\x89PNG\r\n\x1a\n", "image/png"),

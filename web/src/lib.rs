@@ -9,6 +9,7 @@
 pub mod api;
 mod body;
 mod compress;
+mod consoles;
 mod cors;
 pub mod error;
 pub mod exposition;

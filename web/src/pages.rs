@@ -9,7 +9,7 @@ use axum::extract::{Path as UrlPath, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
 use crate::files;
-use crate::ops::{error, not_found};
+use crate::ops::not_found;
 use crate::state::Web;
 
 const INDEX: &str = include_str!("../assets/index.html");
@@ -49,9 +49,30 @@ fn page(kind: &'static str, body: impl Into<Body>) -> Response<Body> {
     response
 }
 
+/// Where the link to the consoles goes.
+const CONSOLES: &str = "<!-- CONSOLES_LINK_PLACEHOLDER -->";
+
 /// The page.
 pub async fn index(State(web): State<Arc<Web>>) -> Response<Body> {
-    page("text/html; charset=utf-8", INDEX.replace(TITLE, &escaped(&web.options.page_title)))
+    let link = match consoles_path(&web).await {
+        Some(path) => format!("<a href=\"{}\">Consoles</a>", escaped(&path)),
+        None => String::new(),
+    };
+    let text = INDEX.replace(TITLE, &escaped(&web.options.page_title)).replace(CONSOLES, &link);
+    page("text/html; charset=utf-8", text)
+}
+
+/// The first page of the consoles, else that of the operator's own files.
+async fn consoles_path(web: &Web) -> Option<String> {
+    let folders = [("web.console.templates", "consoles"), ("web.user-assets", "user")];
+    for (flag, route) in folders {
+        let folder = web.options.flag(flag);
+        let index = Path::new(folder).join("index.html");
+        if !folder.is_empty() && tokio::fs::try_exists(&index).await.unwrap_or(true) {
+            return Some(format!("{}/{route}/index.html", external_path(web)));
+        }
+    }
+    None
 }
 
 /// A text as HTML shows it.
@@ -90,7 +111,7 @@ pub async fn graph(State(web): State<Arc<Web>>, RawQuery(query): RawQuery) -> Re
 }
 
 /// The path of the external URL, without a slash at the end.
-fn external_path(web: &Web) -> String {
+pub(crate) fn external_path(web: &Web) -> String {
     let external = &web.options.external_url;
     let path = match url::Url::parse(external) {
         Ok(url) => url.path().to_owned(),
@@ -119,25 +140,6 @@ pub fn redirect(status: StatusCode, method: &Method, target: &str) -> Response<B
     response
 }
 
-/// `/consoles/…`: what is wrong with a template's path is told as upstream does;
-/// a template that is there cannot be shown yet.
-pub async fn console(State(web): State<Arc<Web>>, path: Option<UrlPath<String>>) -> Response<Body> {
-    let folder = Path::new(web.options.flag("web.console.templates"));
-    let Some(file) = files::below(folder, &rooted(path)) else { return not_found() };
-    match tokio::fs::metadata(&file).await {
-        Ok(found) if found.is_dir() => {
-            let text = format!("read {}: is a directory\n", file.display());
-            error(StatusCode::INTERNAL_SERVER_ERROR, text)
-        }
-        Ok(_) => {
-            error(StatusCode::NOT_IMPLEMENTED, "console templates are not supported by this server yet\n")
-        }
-        Err(_) => {
-            error(StatusCode::NOT_FOUND, format!("open {}: no such file or directory\n", file.display()))
-        }
-    }
-}
-
 /// `/user/…`: files below the folder of `--web.user-assets`.
 pub async fn user_asset(
     State(web): State<Arc<Web>>,
@@ -153,7 +155,7 @@ pub async fn user_asset(
 }
 
 /// What follows a route's prefix, from its slash on.
-fn rooted(path: Option<UrlPath<String>>) -> String {
+pub(crate) fn rooted(path: Option<UrlPath<String>>) -> String {
     format!("/{}", path.map(|UrlPath(path)| path).unwrap_or_default())
 }
 
@@ -167,5 +169,6 @@ mod tests {
         assert_eq!(INDEX.matches("<script").count(), 1);
         assert!(INDEX.contains(r#"<script src="./assets/app.js" defer></script>"#));
         assert_eq!(INDEX.matches(TITLE).count(), 1);
+        assert_eq!(INDEX.matches(CONSOLES).count(), 1);
     }
 }

@@ -85,6 +85,16 @@ impl Params {
         }
     }
 
+    /// All parameters in their order.
+    pub(crate) fn pairs(&self) -> &[(String, String)] {
+        &self.pairs
+    }
+
+    /// What was malformed first.
+    pub(crate) fn fault(&self) -> Option<&FormError> {
+        self.fault.as_ref()
+    }
+
     /// Refuses a request with a malformed pair. Most endpoints look past such
     /// pairs, as upstream's do; those that do not call this.
     ///

@@ -19,7 +19,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::compress::{compress, compress_page};
 use crate::cors::cors;
 use crate::state::{Readiness, Web};
-use crate::{api, federate, ops, pages, profiles};
+use crate::{api, consoles, federate, ops, pages, profiles};
 
 /// The patterns of all routes, as counted.
 pub const PATTERNS: &[&str] = &[
@@ -109,7 +109,7 @@ pub fn router(web: Arc<Web>) -> Router {
         .route("/-/quit", get(ops::quit).post(ops::quit).put(ops::quit))
         .route("/metrics", get(ops::metrics).layer(middleware::from_fn(compress_page)))
         .route("/version", get(ops::version))
-        .merge(page_routes())
+        .merge(page_routes(&web))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(web.clone(), preflight))
@@ -199,7 +199,8 @@ fn api_routes(web: &Arc<Web>) -> Router<Arc<Web>> {
     compressed.merge(plain).merge(received).merge(early).merge(described)
 }
 
-fn page_routes() -> Router<Arc<Web>> {
+fn page_routes(web: &Arc<Web>) -> Router<Arc<Web>> {
+    let console = || get(consoles::console).layer(middleware::from_fn_with_state(web.clone(), when_ready));
     let mut routes = Router::new()
         .route("/", get(pages::home))
         .route("/graph", get(pages::graph))
@@ -209,8 +210,8 @@ fn page_routes() -> Router<Arc<Web>> {
         .route("/manifest.json", get(pages::manifest))
         .route("/user/", get(pages::user_asset))
         .route("/user/{*filepath}", get(pages::user_asset))
-        .route("/consoles/", get(pages::console))
-        .route("/consoles/{*filepath}", get(pages::console))
+        .route("/consoles/", console())
+        .route("/consoles/{*filepath}", console())
         .route("/debug/{*subpath}", get(profiles::debug).post(profiles::debug));
     for page in pages::PAGES {
         routes = routes.route(page, get(pages::index));

@@ -162,6 +162,10 @@ pub struct Web {
     pub(crate) federation: FederationMetrics,
     pub(crate) metadata_cache: crate::api::search::MetadataCache,
     pub(crate) running: crate::running::RunningQueries,
+    /// One permit a console page that is made.
+    pub(crate) console_slots: Arc<Semaphore>,
+    /// Counts expansions of templates into text.
+    pub template_metrics: template::Metrics,
     storage: ArcSwapOption<Storage>,
     receiver: ArcSwapOption<Receiver>,
     readiness: AtomicU8,
@@ -185,6 +189,7 @@ impl Web {
         let notifications = Notifications::new(subscribers_max, clock.clone(), &registry);
         notifications.add(crate::notifications::STARTING);
         let federation = FederationMetrics::new(&registry);
+        let template_metrics = template::Metrics::new(&registry);
         Arc::new(Web {
             origins: AllowedOrigins::new(&options.cors_origin),
             options,
@@ -208,6 +213,8 @@ impl Web {
             federation,
             metadata_cache: Default::default(),
             running: Default::default(),
+            console_slots: Arc::new(Semaphore::new(crate::consoles::PAGES_AT_ONCE)),
+            template_metrics,
             storage: ArcSwapOption::empty(),
             receiver: ArcSwapOption::empty(),
             readiness: AtomicU8::new(0),

@@ -131,14 +131,8 @@ fn of(web: &Web) -> Features {
         "stackit", "static", "triton", "uyuni", "vultr",
     ];
     add("service_discovery_providers", &DISCOVERY.map(|name| (name, true)));
-    #[rustfmt::skip]
-    const TEMPLATING: [&str; 29] = [
-        "args", "externalURL", "first", "graphLink", "humanize", "humanize1024", "humanizeDuration",
-        "humanizePercentage", "humanizeTimestamp", "label", "match", "now", "parseDuration", "pathPrefix", "query",
-        "reReplaceAll", "safeHtml", "sortByLabel", "stripDomain", "stripPort", "strvalue", "tableLink", "title",
-        "toDuration", "toLower", "toTime", "toUpper", "urlQueryEscape", "value",
-    ];
-    add("templating_functions", &TEMPLATING.map(|name| (name, true)));
+    let templating: Vec<(&str, bool)> = template::function_names().map(|name| (name, true)).collect();
+    add("templating_functions", &templating);
     add(
         "tsdb",
         &[

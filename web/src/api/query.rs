@@ -178,14 +178,22 @@ fn observed(
     outcome
 }
 
+/// Evaluates a query within the time that the request allows it.
+async fn evaluated(web: Arc<Web>, params: &Params, query: Query, origin: Origin) -> Result<Output, ApiError> {
+    let timeout = timeout(&web, params)?;
+    Ok(run(web, timeout, query, origin).await??)
+}
+
 /// Evaluates a query on a worker thread, once there is room, within its time.
-async fn evaluated(
+///
+/// # Errors
+/// The outer: it did not come to be run. The inner: its own.
+pub(crate) async fn run(
     web: Arc<Web>,
-    params: &Params,
+    timeout: Duration,
     mut query: Query,
     origin: Origin,
-) -> Result<Output, ApiError> {
-    let timeout = timeout(&web, params)?;
+) -> Result<Result<Output, QueryError>, ApiError> {
     let storage = web.storage()?;
     let cancel = CancelToken::new();
     query.cancel = cancel.clone();
@@ -217,7 +225,7 @@ async fn evaluated(
     let outcome = blocking(move || {
         // Held to the end, though the client may leave before.
         let (_permit, _arrived) = (permit, arrived);
-        observed(&asked, &*storage.queryable, &query, queued, &origin).map_err(ApiError::from)
+        Ok(observed(&asked, &*storage.queryable, &query, queued, &origin))
     })
     .await;
     timer.abort();

@@ -324,21 +324,6 @@ async fn folders_of_operators_have_index_pages_or_listings() {
 }
 
 #[tokio::test]
-async fn paths_of_console_templates_are_judged_as_upstream_does() {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("a.html"), "{{ 1 }}").unwrap();
-    let folder = dir.path().display().to_string();
-    let mut options = all_on();
-    options.flags.insert("web.console.templates".to_owned(), folder.clone());
-    let server = Server::new(options);
-    let missing = server.get("/consoles/b.html").await;
-    assert_eq!(missing.status, StatusCode::NOT_FOUND);
-    assert_eq!(missing.text(), format!("open {folder}/b.html: no such file or directory\n"));
-    assert_eq!(server.get("/consoles/a.html").await.status, StatusCode::NOT_IMPLEMENTED);
-    assert_eq!(server.get("/consoles/%2e%2e/x").await.status, StatusCode::NOT_FOUND);
-}
-
-#[tokio::test]
 async fn a_title_of_the_page_is_text() {
     let page = Server::new(all_on()).get("/query").await;
     assert!(page.text().contains("<title>A &lt;title&gt;</title>"));

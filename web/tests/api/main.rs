@@ -6,6 +6,7 @@
 mod api_table;
 mod behaviour;
 mod conformance;
+mod consoles;
 mod federation;
 mod garbage;
 mod secrets;
