@@ -1,10 +1,12 @@
 //! Keeps the process below its ceiling of memory.
 //!
 //! What the process really holds is put beside what its owners say, every few
-//! milliseconds: the difference (the allocator's own, and apart from that stacks and
-//! what nobody counts) has owners too, so that refusals go by the truth. Nothing is freed here
-//! but caches and what the allocator keeps; everything else is refused before it
-//! grows, by those who ask the account: queries first, then new series, then writes.
+//! milliseconds: the difference has owners too, so that refusals go by the truth:
+//! what was asked of the allocator and nobody counts (`unaccounted`), and what nobody
+//! asked for (`allocator`: its own, and with it stacks and the program's own data).
+//! Nothing is freed here but caches and what the allocator keeps; everything else is
+//! refused before it grows, by those who ask the account: queries first, then new
+//! series, then writes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,9 +94,9 @@ impl Governor {
             if let Some(resident) = process_metrics::anonymous_bytes() {
                 let accounted = self.memory.used().saturating_sub(rest.get() + allocators.get());
                 let more = resident.saturating_sub(accounted);
-                let own = allocator::figures().own().min(more);
-                allocators.set(own);
-                rest.set(more - own);
+                let asked_for = allocator::figures().requested.saturating_sub(accounted).min(more);
+                rest.set(asked_for);
+                allocators.set(more - asked_for);
             }
             let pressure = self.memory.pressure();
             // Under pressure what a query left free is given back before the next is judged.

@@ -100,7 +100,7 @@ fn fill(port: u16, from: i64, steps: std::ops::Range<i64>) {
             3 => f64::INFINITY,
             n => (step * n) as f64 / 3.0,
         };
-        let live = all.iter().zip(0..).filter(|(_, n)| n % 4 != step / 200 % 5);
+        let live = all.iter().zip(0..).filter(|(_, n)| is_live(*n, step));
         let mut entries: Vec<Entry<'_>> =
             live.map(|(labels, n)| Entry { labels, timestamp_ms: t, value: value(n) }).collect();
         if step % 10 == 9 {
@@ -117,6 +117,31 @@ fn fill(port: u16, from: i64, steps: std::ops::Range<i64>) {
     }
 }
 
+/// Whether a float series has a sample at a step: they end and come back.
+fn is_live(n: i64, step: i64) -> bool {
+    n % 4 != step / 200 % 5
+}
+
+/// How many samples [`fill`] gives in so many steps that a query shows: all but the
+/// markers of series 1.
+fn n_given(steps: i64) -> usize {
+    let of_step = |step: i64| {
+        let floats = (0..8).filter(|&n| n != 1 && is_live(n, step)).count();
+        floats + 2 + usize::from(step % 10 == 9)
+    };
+    (0..steps).map(of_step).sum()
+}
+
+/// Whether one answer has everything that another has.
+fn has_all(
+    found: &BTreeMap<String, BTreeMap<String, String>>,
+    want: &BTreeMap<String, BTreeMap<String, String>>,
+) -> bool {
+    want.iter().all(|(series, samples)| {
+        found.get(series).is_some_and(|have| samples.iter().all(|(t, v)| have.get(t) == Some(v)))
+    })
+}
+
 /// Every sample: series → time → value or histogram, as text.
 fn everything(port: u16, at: i64) -> BTreeMap<String, BTreeMap<String, String>> {
     let query = http::encode("{__name__=~\"interop.*\"}[20h]");
@@ -130,6 +155,19 @@ fn everything(port: u16, at: i64) -> BTreeMap<String, BTreeMap<String, String>> 
         all.insert(series["metric"].to_string(), samples);
     }
     all
+}
+
+/// What one answer has beyond another.
+fn beyond(
+    more: &BTreeMap<String, BTreeMap<String, String>>,
+    less: &BTreeMap<String, BTreeMap<String, String>>,
+) -> BTreeMap<String, BTreeMap<String, String>> {
+    let is_new = |series: &str, t: &str| less.get(series).is_none_or(|samples| !samples.contains_key(t));
+    let of_series = |(series, samples): (&String, &BTreeMap<String, String>)| {
+        let new = samples.iter().filter(|(t, _)| is_new(series, t));
+        (series.clone(), new.map(|(t, v)| (t.clone(), v.clone())).collect())
+    };
+    more.iter().map(of_series).collect()
 }
 
 fn n_samples(all: &BTreeMap<String, BTreeMap<String, String>>) -> usize {
@@ -164,6 +202,8 @@ fn start_of_data() -> i64 {
 }
 
 /// One writes and is killed, both read; the other goes on, stops, the first reads again.
+/// A peer that is killed while it compacts late samples may lose some of them for good;
+/// we find all that was given, and the peer what it had and what we added.
 fn one_way(writer: &Kind, reader: &Kind) {
     let dir = tempfile::tempdir().unwrap();
     let [data, first, second] = ["data", "first", "second"].map(|name| dir.path().join(name));
@@ -187,15 +227,23 @@ fn one_way(writer: &Kind, reader: &Kind) {
     };
     let server = reader.start(&second, port);
     let found = everything(port, at);
-    assert!(found == want, "{what}: {} samples, {} are read", n_samples(&want), n_samples(&found));
+    let given = n_given(STEPS + 50);
+    let numbers = format!("{what}: {given} given, {} left, {} read", n_samples(&want), n_samples(&found));
+    assert!(n_samples(&found) == given && has_all(&found, &want), "{numbers}");
+    assert!(writer.name != "narthex" || found == want, "{numbers}");
     fill(port, from, STEPS + 50..STEPS + 80);
     let more = everything(port, at);
     stop(server);
     let _server = writer.start(&second, port);
     let back = everything(port, at);
-    assert!(back == more, "{what} and back: {} samples, {} are read", n_samples(&more), n_samples(&back));
-    println!("{what} and back: {} series, {} samples, equal", back.len(), n_samples(&back));
-    assert!(back.len() == 9 && n_samples(&back) > 14_000 && n_samples(&back) > n_samples(&want), "{what}");
+    let given = n_given(STEPS + 80);
+    let numbers = format!("{what} and back: {given} given, {} read", n_samples(&back));
+    assert!(n_samples(&more) == given && has_all(&more, &back), "{numbers}");
+    assert!(has_all(&back, &want) && has_all(&back, &beyond(&more, &found)), "{numbers}");
+    assert!(writer.name != "narthex" || back == more, "{numbers}");
+    let lost = n_samples(&more) - n_samples(&back);
+    println!("{numbers}, {} series{}", back.len(), if lost == 0 { ", equal" } else { "" });
+    assert!(back.len() == 9 && n_samples(&back) > n_samples(&want), "{what}");
 }
 
 /// A clean stop leaves a snapshot; with nothing in the log, the other has all of it.

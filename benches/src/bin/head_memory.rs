@@ -62,23 +62,19 @@ fn main() {
         println!("{owner:20} {:8.1} B/series", per_series(bytes));
     }
     allocator::give_back();
-    let anon = (status_kb("RssAnon") - empty_kb - own_kb) * 1024;
+    let anon = (status_kb("RssAnon") - own_kb) * 1024;
     let now = allocator::figures();
     let requested = now.requested.saturating_sub(empty.requested + own_kb * 1024);
-    let allocators_own = now.own().saturating_sub(empty.own());
-    let explained = sum + allocators_own;
+    // What was committed before opening is used since.
+    let explained = sum + now.own();
     println!("{:20} {:8.1} B/series", "accounted", per_series(sum));
     println!("{:20} {:8.1} B/series, of all that was asked for", "requested", per_series(requested));
-    println!(
-        "{:20} {:8.1} B/series, committed and not asked for",
-        "allocator's own",
-        per_series(allocators_own)
-    );
-    println!("{:20} {:8.1} B/series", "RssAnon", per_series(anon));
+    println!("{:20} {:8.1} B/series, committed and not asked for", "allocator's own", per_series(now.own()));
+    println!("{:20} {:8.1} B/series", "RssAnon", per_series(anon - empty_kb * 1024));
     println!("{:20} {:8.1} B/series, told apart", "RssFile", per_series(status_kb("RssFile") * 1024));
     let percent = |part: u64, of: u64| (part as f64 - of as f64) / of as f64 * 100.0;
     println!(
-        "accounted + allocator's own = {:.1} B/series: {:+.1} % from RssAnon; accounted alone {:+.1} % from requested",
+        "accounted + allocator's own = {:.1} B/series: {:+.1} % from all of RssAnon; accounted {:+.1} % from requested",
         per_series(explained),
         percent(explained, anon),
         percent(sum, requested)
