@@ -63,7 +63,7 @@ impl Authenticator {
             }
             Authenticator::Scheme { scheme, credentials } => {
                 let credentials = fetch(credentials, "authorization credentials")?;
-                format!("{scheme} {}", credentials.expose())
+                format!("{scheme} {}", credentials.expose()).trim_end().to_owned()
             }
             Authenticator::OAuth2(source) => source.authorization().await?,
         };

@@ -2,7 +2,7 @@
 //! Source: Go `net/http/client.go`; prometheus/common `config/http_config.go`.
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
 
 use crate::error::{Fault, HttpError};
@@ -29,13 +29,16 @@ pub(super) struct Hop {
     /// Whether the chain has left its first host; it stays so.
     pub(super) left_host: bool,
     first_host: String,
+    /// Whether the first request says itself where it comes from.
+    has_own_referer: bool,
     n_hops: usize,
 }
 
 impl Hop {
     pub(super) fn new(method: Method, url: GoUrl, headers: HeaderMap, body: Bytes) -> Hop {
         let first_host = url.hostname().to_ascii_lowercase();
-        Hop { method, url, headers, body, left_host: false, first_host, n_hops: 1 }
+        let has_own_referer = headers.contains_key(header::REFERER);
+        Hop { method, url, headers, body, left_host: false, first_host, has_own_referer, n_hops: 1 }
     }
 
     pub(super) fn error(&self, fault: Fault) -> HttpError {
@@ -73,6 +76,14 @@ impl Hop {
                 headers.remove(name);
             }
         }
+        if !self.has_own_referer {
+            headers.remove(header::REFERER);
+            // Who is reached in the clear does not learn what was not.
+            let is_told = self.url.scheme() != "https" || url.scheme() != "http";
+            if let (true, Ok(referer)) = (is_told, HeaderValue::from_str(&self.referer())) {
+                headers.insert(header::REFERER, referer);
+            }
+        }
         let host = url.hostname().to_ascii_lowercase();
         let left_host = self.left_host || !is_domain_or_subdomain(&host, &self.first_host);
         if left_host {
@@ -87,8 +98,25 @@ impl Hop {
             body,
             left_host,
             first_host: self.first_host.clone(),
+            has_own_referer: self.has_own_referer,
             n_hops: self.n_hops + 1,
         }))
+    }
+}
+
+impl Hop {
+    /// Its URL without the user.
+    fn referer(&self) -> String {
+        let mut url = self.url.to_string();
+        if self.url.userinfo().is_some()
+            && let Some(start) = url.find("://").map(|at| at + 3)
+        {
+            let authority = url[start..].find(['/', '?', '#']).map_or(url.len(), |len| start + len);
+            if let Some(at) = url[start..authority].rfind('@') {
+                url.replace_range(start..=start + at, "");
+            }
+        }
+        url
     }
 }
 
@@ -137,6 +165,21 @@ mod tests {
         );
         let hop = redirected(307, Method::POST, "http://a/x", "y");
         assert_eq!((hop.method, hop.body.len()), (Method::POST, 4));
+    }
+
+    #[test]
+    fn a_redirected_request_says_where_it_comes_from() {
+        let referer = |hop: &Hop| hop.headers.get("referer").map(|value| value.to_str().unwrap().to_owned());
+        let hop = redirected(302, Method::GET, "http://u:p@a/x?y=1", "/z");
+        assert_eq!(referer(&hop).as_deref(), Some("http://a/x?y=1"));
+        let response = Response::builder().status(302).header("location", "/last").body(()).unwrap();
+        assert_eq!(referer(&hop.next(&response).unwrap().unwrap()).as_deref(), Some("http://a/z"));
+        assert_eq!(referer(&redirected(302, Method::GET, "https://a/", "http://a/")), None);
+        let mut own =
+            Hop::new(Method::GET, GoUrl::parse("http://a/").unwrap(), HeaderMap::new(), Bytes::new());
+        own.headers.insert("referer", "http://own/".parse().unwrap());
+        own.has_own_referer = true;
+        assert_eq!(referer(&own.next(&response).unwrap().unwrap()).as_deref(), Some("http://own/"));
     }
 
     #[test]
