@@ -320,6 +320,11 @@ impl Value for Url {
 
     fn decode(node: &Node, walk: &mut Walk) -> Option<Url> {
         let text = String::decode(node, walk)?;
+        // Go's reader hands these to no type of its own, quoted or not.
+        if matches!(text.as_str(), "null" | "~") {
+            walk.mistyped(node, "config.URL");
+            return None;
+        }
         match Url::parse(&text) {
             Ok(url) => Some(url),
             Err(error) => {

@@ -53,6 +53,15 @@ fn a_single_fault_reads_as_upstream_says_it() {
 }
 
 #[test]
+fn a_quoted_null_is_no_url() {
+    for text in ["scrape_configs: [{job_name: a, proxy_url: 'null'}]", "remote_write: [{url: '~'}]"] {
+        assert!(fault(text).contains("cannot unmarshal !!str into config.URL"), "{}", fault(text));
+    }
+    assert!(load("scrape_configs: [{job_name: a, proxy_url: null}]").is_ok());
+    assert!(load("remote_write: [{url: 'Null'}]").is_ok(), "a path alone is a URL, too");
+}
+
+#[test]
 fn yaml_syntax_faults_have_a_line() {
     let errors = load("global:\n  a: [\n").unwrap_err();
     assert_eq!(errors.errors[0].kind, FaultKind::Syntax);
