@@ -4,6 +4,10 @@
 //! Keys are 128-bit hashes of what the sender wrote. The cache is bounded: when
 //! the young generation is full it becomes the old one, and what nobody asked
 //! for since then is forgotten.
+//!
+//! Senders name their series in the same order again and again. So entries lie in
+//! the order in which they came, and the place behind the last hit is looked at
+//! before the table is asked: most look-ups walk through memory in a line.
 
 use hashbrown::HashTable;
 use parking_lot::Mutex;
@@ -56,128 +60,112 @@ fn mix(a: u64, b: u64) -> u64 {
 
 /// Bytes an entry takes, table overhead included.
 const ENTRY_BYTES: usize = 32;
-const SHARDS: usize = 16;
 
 /// Handles by key, bounded in bytes.
 pub struct SeriesCache {
-    shards: Vec<Mutex<Generations>>,
+    generations: Mutex<Generations>,
     entries_max: usize,
 }
 
 #[derive(Default)]
 struct Generations {
-    young: HashTable<(SeriesKey, SeriesHandle)>,
-    old: HashTable<(SeriesKey, SeriesHandle)>,
+    young: Generation,
+    old: Generation,
 }
+
+#[derive(Default)]
+struct Generation {
+    /// In the order in which they came.
+    entries: Vec<(SeriesKey, SeriesHandle)>,
+    /// Where the entry of a key stands.
+    places: HashTable<u32>,
+}
+
+impl Generation {
+    /// Where a key stands: at the place where it is expected, or wherever.
+    fn find(&self, expected: usize, key: SeriesKey) -> Option<usize> {
+        match self.entries.get(expected) {
+            Some((have, _)) if *have == key => Some(expected),
+            _ => {
+                let place = self.places.find(key.low, |&at| self.entries[at as usize].0 == key);
+                place.map(|&at| at as usize)
+            }
+        }
+    }
+
+    fn push(&mut self, key: SeriesKey, handle: SeriesHandle) {
+        let Generation { entries, places } = self;
+        let at = u32::try_from(entries.len()).expect("a generation has fewer than 2^32 entries");
+        entries.push((key, handle));
+        places.insert_unique(key.low, at, |&at| entries[at as usize].0.low);
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<(SeriesKey, SeriesHandle)>() + self.places.capacity() * 6
+    }
+}
+
+/// Where nothing is expected to stand.
+const NOWHERE: usize = usize::MAX;
 
 impl SeriesCache {
     /// A cache of at most about `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> SeriesCache {
-        let entries_max = (bytes_max / ENTRY_BYTES / SHARDS / 2).max(16);
-        SeriesCache { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), entries_max }
+        let entries_max = (bytes_max / ENTRY_BYTES / 2).clamp(16, u32::MAX as usize);
+        SeriesCache { generations: Mutex::default(), entries_max }
     }
 
     /// The handle of a key, if it is known.
     pub fn get(&self, key: SeriesKey) -> Option<SeriesHandle> {
-        let mut shard = self.shard(key).lock();
-        if let Some((_, handle)) = shard.young.find(key.low, |(have, _)| *have == key) {
-            return Some(*handle);
-        }
-        let handle = shard.old.find(key.low, |(have, _)| *have == key)?.1;
-        self.insert_young(&mut shard, key, handle);
-        Some(handle)
+        let mut handles = Vec::new();
+        self.get_all(&[key], &mut handles);
+        handles[0]
     }
 
     /// The handles of many keys, in their order; `handles` is cleared first.
-    ///
-    /// Keys are looked up part of the table by part, so that the processor waits
-    /// for many of them at once and not for one after the other.
     pub fn get_all(&self, keys: &[SeriesKey], handles: &mut Vec<Option<SeriesHandle>>) {
         handles.clear();
-        handles.resize(keys.len(), None);
-        let mut ends = [0usize; SHARDS];
-        for key in keys {
-            ends[shard_of(*key)] += 1;
-        }
-        let mut sum = 0;
-        let mut starts = ends.map(|count| {
-            sum += count;
-            sum - count
-        });
-        let mut order = vec![0u32; keys.len()];
-        for (i, key) in keys.iter().enumerate() {
-            let place = &mut starts[shard_of(*key)];
-            order[*place] = i as u32;
-            *place += 1;
-        }
-        // Each start has moved to the end of its part.
-        let mut from = 0;
-        for (shard, &to) in self.shards.iter().zip(&starts) {
-            if from == to {
-                continue;
+        let mut generations = self.generations.lock();
+        let (mut young, mut old) = (NOWHERE, NOWHERE);
+        handles.extend(keys.iter().map(|&key| {
+            if let Some(at) = generations.young.find(young, key) {
+                young = at + 1;
+                return Some(generations.young.entries[at].1);
             }
-            let mut shard = shard.lock();
-            for &i in &order[from..to] {
-                let key = keys[i as usize];
-                let found = shard.young.find(key.low, |(have, _)| *have == key);
-                handles[i as usize] = found.map(|(_, handle)| *handle);
-            }
-            for &i in &order[from..to] {
-                let key = keys[i as usize];
-                if handles[i as usize].is_none()
-                    && let Some(handle) = shard.old.find(key.low, |(have, _)| *have == key).map(|it| it.1)
-                {
-                    self.insert_young(&mut shard, key, handle);
-                    handles[i as usize] = Some(handle);
-                }
-            }
-            from = to;
-        }
+            let at = generations.old.find(old, key)?;
+            old = at + 1;
+            let handle = generations.old.entries[at].1;
+            self.remember(&mut generations, key, handle);
+            Some(handle)
+        }));
     }
 
     /// Remembers the handle of a key in place of an earlier one.
     pub fn insert(&self, key: SeriesKey, handle: SeriesHandle) {
-        let mut shard = self.shard(key).lock();
-        if let Some(entry) = shard.young.find_mut(key.low, |(have, _)| *have == key) {
-            entry.1 = handle;
-            return;
+        let mut generations = self.generations.lock();
+        match generations.young.find(NOWHERE, key) {
+            Some(at) => generations.young.entries[at].1 = handle,
+            None => self.remember(&mut generations, key, handle),
         }
-        self.insert_young(&mut shard, key, handle);
     }
 
     /// Forgets everything and gives its memory back.
     pub fn clear(&self) {
-        for shard in &self.shards {
-            *shard.lock() = Generations::default();
-        }
+        *self.generations.lock() = Generations::default();
     }
 
     /// Bytes the cache holds now, near enough.
     pub fn heap_bytes(&self) -> usize {
-        self.shards
-            .iter()
-            .map(|shard| {
-                let shard = shard.lock();
-                (shard.young.capacity() + shard.old.capacity()) * (ENTRY_BYTES - 8)
-            })
-            .sum()
+        let generations = self.generations.lock();
+        generations.young.heap_bytes() + generations.old.heap_bytes()
     }
 
-    fn shard(&self, key: SeriesKey) -> &Mutex<Generations> {
-        &self.shards[shard_of(key)]
-    }
-
-    fn insert_young(&self, shard: &mut Generations, key: SeriesKey, handle: SeriesHandle) {
-        if shard.young.len() >= self.entries_max {
-            shard.old = std::mem::take(&mut shard.young);
+    fn remember(&self, generations: &mut Generations, key: SeriesKey, handle: SeriesHandle) {
+        if generations.young.entries.len() >= self.entries_max {
+            generations.old = std::mem::take(&mut generations.young);
         }
-        shard.young.insert_unique(key.low, (key, handle), |(key, _)| key.low);
+        generations.young.push(key, handle);
     }
-}
-
-/// The part of the table that a key belongs to.
-fn shard_of(key: SeriesKey) -> usize {
-    (key.high >> 60) as usize % SHARDS
 }
 
 #[cfg(test)]
@@ -190,7 +178,7 @@ mod tests {
 
     #[test]
     fn what_is_used_stays_and_what_is_not_goes() {
-        let cache = SeriesCache::new(SHARDS * 2 * ENTRY_BYTES * 64);
+        let cache = SeriesCache::new(2 * ENTRY_BYTES * 1024);
         let keys: Vec<SeriesKey> = (0u32..20_000).map(|i| SeriesKey::of(&i.to_le_bytes())).collect();
         for (i, &key) in keys.iter().enumerate() {
             cache.insert(key, handle(i as u32));
@@ -203,7 +191,7 @@ mod tests {
 
     #[test]
     fn many_keys_at_once_find_what_each_alone_finds() {
-        let cache = SeriesCache::new(SHARDS * 2 * ENTRY_BYTES * 64);
+        let cache = SeriesCache::new(2 * ENTRY_BYTES * 1024);
         let keys: Vec<SeriesKey> = (0u32..3000).map(|i| SeriesKey::of(&i.to_le_bytes())).collect();
         for (i, &key) in keys.iter().enumerate() {
             cache.insert(key, handle(i as u32));
@@ -217,6 +205,23 @@ mod tests {
         }
         cache.get_all(&[], &mut handles);
         assert!(handles.is_empty());
+    }
+
+    #[test]
+    fn keys_are_found_in_any_order() {
+        let cache = SeriesCache::new(1 << 20);
+        let keys: Vec<SeriesKey> = (0u32..1000).map(|i| SeriesKey::of(&i.to_le_bytes())).collect();
+        for (i, &key) in keys.iter().enumerate() {
+            cache.insert(key, handle(i as u32));
+        }
+        // As they came, some left out, backwards, some twice, unknown ones between.
+        let mut asked: Vec<u32> = (0..1000).chain((0..1000).step_by(3)).chain((0..1000).rev()).collect();
+        asked.extend([5, 5, 5000, 6, 7, 6000, 8]);
+        let asked_keys: Vec<SeriesKey> = asked.iter().map(|i| SeriesKey::of(&i.to_le_bytes())).collect();
+        let mut handles = Vec::new();
+        cache.get_all(&asked_keys, &mut handles);
+        let wanted: Vec<_> = asked.iter().map(|&i| (i < 1000).then(|| handle(i))).collect();
+        assert_eq!(handles, wanted);
     }
 
     #[test]

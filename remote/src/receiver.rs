@@ -156,11 +156,11 @@ impl Receiver {
             clock,
             invalid_labels: registry.counter(
                 "prometheus_api_remote_write_invalid_labels_samples_total",
-                "Total number of received remote write samples and histogram samples which contains invalid labels.",
+                "The total number of received remote write samples and histogram samples which were rejected due to invalid labels.",
             ),
             without_metadata: registry.counter(
                 "prometheus_api_remote_write_without_metadata_appended_samples_total",
-                "Total number of received remote write samples (and histogram samples) which were ingested without corresponding metadata.",
+                "The total number of received remote write samples (and histogram samples) which were ingested without corresponding metadata.",
             ),
         }
     }

@@ -9,7 +9,7 @@ use crate::batch::{FUTURE_MS_MAX, Pending, TOO_FAR_AHEAD};
 use crate::histogram;
 use crate::receiver::{Stats, WriteError, Written};
 use crate::series::{Known, LabelFault, labels};
-use crate::wire::{Reader, WireError};
+use crate::wire::{Reader, WireError, double_and_varint};
 
 /// Decodes a `WriteRequest` into the batch. The caller commits, or rolls back
 /// where this fails.
@@ -57,6 +57,8 @@ const SERIES_AT_ONCE: usize = 4096;
 
 /// The tag of a label: field 1, with a length.
 const LABEL_TAG: u8 = 1 << 3 | 2;
+/// The tag of a sample: field 2, with a length.
+const SAMPLE_TAG: u8 = 2 << 3 | 2;
 
 struct Request<'a, 'c> {
     known: Known<'c>,
@@ -106,6 +108,7 @@ impl<'a> Request<'a, '_> {
         reader.skip_run(LABEL_TAG)?;
         let end = reader.position();
         let mut together = end > 0;
+        reader.skip_run(SAMPLE_TAG)?;
         while let Some(field) = reader.next_field()? {
             together &= field.number != 1;
         }
@@ -147,16 +150,13 @@ impl<'a> Request<'a, '_> {
         appender: &mut dyn Appender,
     ) -> Result<(), WriteError> {
         let mut reader = Reader::new(message);
+        // Almost always there is nothing else.
+        while let Some(message) = reader.next_of(SAMPLE_TAG)? {
+            self.float(message, owner, handle, appender)?;
+        }
         while let Some(field) = reader.next_field()? {
             match field.number {
-                2 => {
-                    let (timestamp_ms, value) = sample(field.bytes()?)?;
-                    self.check_time(timestamp_ms)?;
-                    if self.pending.is_full_for_float(handle) {
-                        self.flush(appender)?;
-                    }
-                    self.pending.push_float(owner, handle, timestamp_ms, 0, value);
-                }
+                2 => self.float(field.bytes()?, owner, handle, appender)?,
                 3 => self.exemplar(field.bytes()?, owner, handle, appender)?,
                 4 => {
                     let message = field.bytes()?;
@@ -171,6 +171,23 @@ impl<'a> Request<'a, '_> {
                 _ => {}
             }
         }
+        Ok(())
+    }
+
+    #[inline]
+    fn float(
+        &mut self,
+        message: &[u8],
+        owner: u32,
+        handle: SeriesHandle,
+        appender: &mut dyn Appender,
+    ) -> Result<(), WriteError> {
+        let (timestamp_ms, value) = sample(message)?;
+        self.check_time(timestamp_ms)?;
+        if self.pending.is_full_for_float(handle) {
+            self.flush(appender)?;
+        }
+        self.pending.push_float(owner, handle, timestamp_ms, 0, value);
         Ok(())
     }
 
@@ -284,7 +301,11 @@ fn pairs(message: &[u8]) -> Result<Vec<(&[u8], &[u8])>, WireError> {
     Ok(pairs)
 }
 
+#[inline]
 fn sample(message: &[u8]) -> Result<(i64, f64), WireError> {
+    if let Some((value, timestamp)) = double_and_varint(message) {
+        return Ok((timestamp as i64, value));
+    }
     let mut reader = Reader::new(message);
     let (mut timestamp_ms, mut value) = (0, 0.0);
     while let Some(field) = reader.next_field()? {

@@ -12,7 +12,7 @@ use crate::faults::Faults;
 use crate::histogram;
 use crate::receiver::{Stats, WriteError, Written};
 use crate::series::{Known, LABEL_BYTES_MAX, LabelFault, labels};
-use crate::wire::{Reader, WireError};
+use crate::wire::{Reader, WireError, double_and_varint};
 
 /// How to treat what comes with samples.
 #[derive(Clone, Copy, Debug, Default)]
@@ -531,7 +531,11 @@ struct FloatSample {
 }
 
 impl FloatSample {
+    #[inline]
     fn decode(message: &[u8]) -> Result<FloatSample, WireError> {
+        if let Some((value, timestamp)) = double_and_varint(message) {
+            return Ok(FloatSample { value, timestamp_ms: timestamp as i64, start_ms: 0 });
+        }
         let mut reader = Reader::new(message);
         let mut sample = FloatSample { value: 0.0, timestamp_ms: 0, start_ms: 0 };
         while let Some(field) = reader.next_field()? {

@@ -122,6 +122,22 @@ impl<'a> Field<'a> {
     }
 }
 
+/// A double in field 1 and a varint in field 2, as samples are written: the two
+/// and nothing else. `None` where the message is of another shape.
+#[inline]
+pub fn double_and_varint(message: &[u8]) -> Option<(f64, u64)> {
+    const DOUBLE_TAG: u8 = 1 << 3 | 1;
+    const VARINT_TAG: u8 = 2 << 3;
+    let (head, rest) = message.split_first_chunk::<10>()?;
+    if head[0] != DOUBLE_TAG || head[9] != VARINT_TAG {
+        return None;
+    }
+    let mut reader = Reader::new(rest);
+    let number = reader.varint().ok()?;
+    let bits: [u8; 8] = head[1..9].try_into().expect("eight of ten bytes");
+    reader.is_at_end().then(|| (f64::from_le_bytes(bits), number))
+}
+
 /// The number that a zig-zag integer stands for.
 pub fn zigzag(n: u64) -> i64 {
     (n >> 1) as i64 ^ -((n & 1) as i64)
@@ -189,20 +205,24 @@ impl<'a> Reader<'a> {
     /// One of them reaches beyond the message.
     #[inline]
     pub fn skip_run(&mut self, tag: u8) -> Result<(), WireError> {
-        while self.bytes.get(self.at) == Some(&tag) {
-            let start = self.at;
-            self.at += 1;
-            let len = match self.bytes.get(self.at) {
-                // Almost all are shorter than 128 bytes.
-                Some(&len) if len < 0x80 => {
-                    self.at += 1;
-                    usize::from(len)
-                }
-                _ => usize::try_from(self.varint()?).map_err(|_| WireError::Truncated(start))?,
-            };
-            self.take(len)?;
-        }
+        while self.next_of(tag)?.is_some() {}
         Ok(())
+    }
+
+    /// The bytes of the next field if it has this tag, which has a length and fits
+    /// one byte; else nothing is read.
+    ///
+    /// # Errors
+    /// It reaches beyond the message.
+    #[inline]
+    pub fn next_of(&mut self, tag: u8) -> Result<Option<&'a [u8]>, WireError> {
+        if self.bytes.get(self.at) != Some(&tag) {
+            return Ok(None);
+        }
+        let start = self.at;
+        self.at += 1;
+        let len = usize::try_from(self.varint()?).map_err(|_| WireError::Truncated(start))?;
+        self.take(len).map(Some)
     }
 
     fn take(&mut self, len: usize) -> Result<&'a [u8], WireError> {
@@ -272,6 +292,21 @@ mod tests {
         assert_eq!(reader.next_field().unwrap().unwrap().number, 2);
         assert!(Reader::new(&[0x0a, 0x05, 1]).skip_run(0x0a).is_err());
         assert!(Reader::new(&[0x0a]).skip_run(0x0a).is_err());
+    }
+
+    #[test]
+    fn a_sample_of_the_usual_shape_is_read_at_once() {
+        let sample = [&[0x09][..], &1.5f64.to_le_bytes(), &[0x10, 0x96, 0x01]].concat();
+        assert_eq!(double_and_varint(&sample), Some((1.5, 150)));
+        let longer = [&sample[..], &[0x18, 0x01]].concat();
+        for other in [&sample[..10], &sample[9..], &longer, &[][..]] {
+            assert_eq!(double_and_varint(other), None, "{other:?}");
+        }
+        let mut reader = Reader::new(&[0x12, 0x01, 7, 0x0a, 0x00]);
+        assert_eq!(reader.next_of(0x12).unwrap(), Some(&[7][..]));
+        assert_eq!(reader.next_of(0x12).unwrap(), None);
+        assert_eq!(reader.position(), 3);
+        assert!(Reader::new(&[0x12, 0x05, 7]).next_of(0x12).is_err());
     }
 
     #[test]
