@@ -9,6 +9,7 @@
 
 mod body;
 mod gate;
+mod listener;
 pub(crate) mod san;
 mod target;
 mod tls;
@@ -33,15 +34,16 @@ use hyper_util::server::graceful::GracefulShutdown;
 use model::Clock;
 use model::metrics::Counter;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::LazyConfigAcceptor;
 use tower::{Service, ServiceExt};
 
 use gate::{Gate, Verdict};
+use listener::Stream;
 use target::Lenient;
 
 pub use body::{BodyError, RequestBody};
+pub use listener::Listener;
 pub use web_file::{WebConfigError, WebConfigSource};
 
 /// How connections are served.
@@ -91,7 +93,7 @@ impl std::fmt::Debug for ServeOptions {
 /// Who sent a request; found among its extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// The other end of the connection.
+    /// The other end of the connection; `0.0.0.0:0` where it came in by a file.
     pub address: SocketAddr,
     /// Whether the connection speaks TLS.
     pub is_tls: bool,
@@ -119,14 +121,15 @@ struct Shared<S> {
 ///
 /// # Errors
 /// The web configuration file is faulty at the start.
-pub async fn serve<S, B>(
-    listeners: Vec<TcpListener>,
+pub async fn serve<L, S, B>(
+    listeners: Vec<L>,
     source: WebConfigSource,
     service: S,
     options: ServeOptions,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), WebConfigError>
 where
+    L: Into<Listener>,
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
         + Clone
         + Send
@@ -149,7 +152,7 @@ where
     let graceful = Arc::new(GracefulShutdown::new());
     let mut loops = tokio::task::JoinSet::new();
     for listener in listeners {
-        loops.spawn(accept_loop(listener, Arc::clone(&shared), Arc::clone(&graceful)));
+        loops.spawn(accept_loop(listener.into(), Arc::clone(&shared), Arc::clone(&graceful)));
     }
     shutdown.await;
     loops.abort_all();
@@ -164,7 +167,7 @@ where
     Ok(())
 }
 
-async fn accept_loop<S, B>(listener: TcpListener, shared: Arc<Shared<S>>, graceful: Arc<GracefulShutdown>)
+async fn accept_loop<S, B>(listener: Listener, shared: Arc<Shared<S>>, graceful: Arc<GracefulShutdown>)
 where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
         + Clone
@@ -185,7 +188,6 @@ where
                 continue;
             }
         };
-        let _ = stream.set_nodelay(true);
         let watcher = graceful.watcher();
         shared.connections.accepted.inc();
         let (serving, closing) = (Arc::clone(&shared), Closing(shared.connections.closed.clone()));
@@ -206,7 +208,7 @@ impl Drop for Closing {
 }
 
 async fn connection<S, B>(
-    stream: TcpStream,
+    stream: Stream,
     address: SocketAddr,
     shared: Arc<Shared<S>>,
     watcher: hyper_util::server::graceful::Watcher,
@@ -249,11 +251,10 @@ async fn connection<S, B>(
 }
 
 async fn handshake(
-    mut stream: TcpStream,
+    mut stream: Stream,
     tls: &tls::ServerTls,
-) -> io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
-    let mut first = [0u8; 1];
-    if stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase() {
+) -> io::Result<tokio_rustls::server::TlsStream<Stream>> {
+    if stream.first_byte().await?.is_some_and(|first| first.is_ascii_uppercase()) {
         // A method's first letter; a handshake begins with 22.
         let _ = stream.write_all(PLAIN_ON_TLS).await;
         let _ = stream.shutdown().await;

@@ -2,6 +2,9 @@
 //! machine's name and memory. Everything else is handed these as values.
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -192,12 +195,21 @@ pub fn operational_information() -> [(&'static str, String); 4] {
     ]
 }
 
+/// A socket that was handed over.
+#[derive(Debug)]
+pub enum HandedSocket {
+    /// Of the network.
+    Tcp(TcpListener),
+    /// A file.
+    Unix(UnixListener),
+}
+
 /// Sockets that a service manager opened and hands over (systemd's protocol:
 /// descriptors from 3 on, meant for the process that `LISTEN_PID` names).
 ///
 /// # Errors
 /// A descriptor cannot be taken.
-pub fn handed_sockets(environment: &Environment) -> std::io::Result<Vec<std::net::TcpListener>> {
+pub fn handed_sockets(environment: &Environment) -> std::io::Result<Vec<HandedSocket>> {
     let number = |name: &str| environment.variables.get(name).and_then(|text| text.parse::<i32>().ok());
     let me = rustix::process::getpid();
     let (Some(pid), Some(count)) = (number("LISTEN_PID"), number("LISTEN_FDS")) else {
@@ -212,10 +224,16 @@ pub fn handed_sockets(environment: &Environment) -> std::io::Result<Vec<std::net
         .map(|number| {
             let flags = rustix::process::PidfdGetfdFlags::empty();
             let socket = rustix::process::pidfd_getfd(&process, number, flags)?;
-            let listener = std::net::TcpListener::from(socket);
+            let listener = TcpListener::from(socket);
+            if listener.local_addr().is_ok() {
+                listener.set_nonblocking(true)?;
+                return Ok(HandedSocket::Tcp(listener));
+            }
+            let listener = UnixListener::from(OwnedFd::from(listener));
+            // An error where it is no socket of either kind.
             listener.local_addr()?;
             listener.set_nonblocking(true)?;
-            Ok(listener)
+            Ok(HandedSocket::Unix(listener))
         })
         .collect()
 }

@@ -146,7 +146,7 @@ pub fn check(flags: &Flags) -> Result<(), SettingsError> {
         return Err(fatal(1, "--storage.agent.checkpoint-batch-size must be greater than 0."));
     }
     let origin = flags.text("web.cors.origin");
-    if let Err(error) = model::Matcher::new(model::MatchOp::Regex, "origin", origin) {
+    if let Err(error) = model::matcher::GoRegex::anchored(origin) {
         let origin = model::labels::go_quote(origin).into_owned();
         return Err(fatal(2, format!("could not compile CORS regex string {origin}: {error}")));
     }

@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -207,7 +208,11 @@ fn starts_that_cannot_be_end_with_their_code_and_say_why() {
         (&["--auto-gomemlimit.ratio=1.1"], 1, "--auto-gomemlimit.ratio must be greater than 0"),
         (&["--web.search.max-limit=-1"], 1, "--web.search.max-limit must be non-negative; got -1"),
         (&["--web.external-url=%zz"], 2, "parse external URL \"%zz\": parse \"%zz\": invalid URL escape"),
-        (&["--web.cors.origin=("], 2, "could not compile CORS regex string \"(\""),
+        (
+            &["--web.cors.origin=("],
+            2,
+            "could not compile CORS regex string \"(\": error parsing regexp: missing closing ): `^(?s:()$`",
+        ),
         (&["--config.file=missing.yml"], 2, "Error loading config (--config.file=missing.yml)"),
         (&["--config.file=bad.yml"], 2, "field nope not found in type config.plain"),
         (&["--config.file=/"], 2, "err=\"read /: is a directory\""),
@@ -271,24 +276,50 @@ fn every_address_serves_under_the_prefix() {
     }
 }
 
-#[test]
-fn a_socket_of_the_service_manager_is_used() {
-    let dir = tempfile::tempdir().unwrap();
-    write(dir.path(), GOOD);
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = socket.local_addr().unwrap().port();
+/// Starts the server with a socket in the place where a service manager puts it.
+fn handed(dir: &Path, socket: std::os::fd::OwnedFd) -> Server {
     let command = format!(
         "exec 3<&0; export LISTEN_PID=$$ LISTEN_FDS=1; exec '{}' --config.file=prometheus.yml --log.level=error",
         env!("CARGO_BIN_EXE_narthex")
     );
     let child = Command::new("sh")
         .args(["-c", &command])
-        .current_dir(dir.path())
-        .stdin(Stdio::from(std::os::fd::OwnedFd::from(socket)))
+        .current_dir(dir)
+        .stdin(Stdio::from(socket))
         .spawn()
         .unwrap();
-    let _server = Server(child);
+    Server(child)
+}
+
+#[test]
+fn a_socket_of_the_service_manager_is_used() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), GOOD);
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let _server = handed(dir.path(), socket.into());
     Server::until("the handed socket is served", || matches!(http::get(port, "/-/ready"), Ok((200, _))));
+}
+
+#[test]
+fn a_file_of_the_service_manager_is_listened_on() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), GOOD);
+    let path = dir.path().join("narthex.sock");
+    let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let _server = handed(dir.path(), socket.into());
+    let ask = |target: &str| {
+        let mut stream = std::os::unix::net::UnixStream::connect(&path)?;
+        write!(stream, "GET {target} HTTP/1.1\r\nHost: narthex\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        std::io::Result::Ok(answer)
+    };
+    Server::until("the file is served", || {
+        ask("/-/ready").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 OK"))
+    });
+    let answer = ask("/api/v1/query?query=1%2B1").unwrap();
+    assert!(answer.contains(r#""resultType":"scalar""#), "{answer}");
 }
 
 /// Every secret is this word and a number, so that none can be overlooked.

@@ -1,11 +1,10 @@
 //! The sockets that the server listens on.
 
-use std::net::SocketAddr;
-
-use tokio::net::TcpListener;
+use net::server::Listener;
+use tokio::net::{TcpListener, UnixListener};
 
 use super::Server;
-use crate::environment;
+use crate::environment::{self, HandedSocket};
 
 /// An address that cannot be listened on, in Go's words.
 #[derive(Debug, thiserror::Error)]
@@ -21,8 +20,8 @@ pub(super) enum ListenError {
     Handed(std::io::Error),
 }
 
-/// An error of the system without its number.
-fn told(error: &std::io::Error) -> String {
+/// An error of the system as Go words it: without its number, in small letters.
+pub(super) fn told(error: &std::io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     text.chars()
@@ -33,7 +32,7 @@ fn told(error: &std::io::Error) -> String {
 impl Server {
     /// The service manager's sockets where it hands some over, else one for each
     /// address that is named.
-    pub(super) async fn listen(&self) -> Result<Vec<(TcpListener, SocketAddr)>, ListenError> {
+    pub(super) async fn listen(&self) -> Result<Vec<(Listener, String)>, ListenError> {
         let handed = environment::handed_sockets(&self.environment).map_err(ListenError::Handed)?;
         if !handed.is_empty() {
             tracing::info!(
@@ -42,8 +41,11 @@ impl Server {
                 "Listening on sockets of the service manager"
             );
             let taken = handed.into_iter().map(|socket| {
-                let listener = TcpListener::from_std(socket)?;
-                let address = listener.local_addr()?;
+                let listener = match socket {
+                    HandedSocket::Tcp(socket) => Listener::from(TcpListener::from_std(socket)?),
+                    HandedSocket::Unix(socket) => Listener::from(UnixListener::from_std(socket)?),
+                };
+                let address = listener.address()?;
                 Ok((listener, address))
             });
             return taken.collect::<std::io::Result<_>>().map_err(ListenError::Handed);
@@ -56,7 +58,7 @@ impl Server {
     }
 }
 
-async fn bind(given: &str) -> Result<(TcpListener, SocketAddr), ListenError> {
+async fn bind(given: &str) -> Result<(Listener, String), ListenError> {
     let Some((host, port)) = given.rsplit_once(':') else {
         return Err(ListenError::Address(format!("address {given}: missing port in address")));
     };
@@ -74,8 +76,8 @@ async fn bind(given: &str) -> Result<(TcpListener, SocketAddr), ListenError> {
         bound => bound,
     };
     let unable = |source| ListenError::Bind { address: given.to_owned(), source };
-    let listener = bound.map_err(unable)?;
-    let address = listener.local_addr().map_err(unable)?;
+    let listener = Listener::from(bound.map_err(unable)?);
+    let address = listener.address().map_err(unable)?;
     Ok((listener, address))
 }
 
@@ -89,7 +91,7 @@ mod tests {
         for (given, message) in [
             ("127.0.0.1:99999".to_owned(), "listen tcp: address 99999: invalid port".to_owned()),
             ("127.0.0.1:web".to_owned(), "listen tcp: address web: unknown port".to_owned()),
-            (taken.to_string(), format!("listen tcp {taken}: bind: address already in use")),
+            (taken.clone(), format!("listen tcp {taken}: bind: address already in use")),
         ] {
             assert_eq!(bind(&given).await.unwrap_err().to_string(), message);
         }

@@ -1,10 +1,9 @@
 //! From flags and configuration to the options of each part.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use net::server::Listener;
 
 use super::{Failure, Server, failure, user_agent};
 use crate::config_file::LoadedConfig;
@@ -142,10 +141,10 @@ impl Server {
         &self,
         external_url: String,
         route_prefix: String,
-        listeners: &[(TcpListener, SocketAddr)],
+        listeners: &[(Listener, String)],
     ) -> web::WebOptions {
         let flags = &self.flags;
-        let listen_address = listeners.first().map(|(_, address)| address.to_string()).unwrap_or_default();
+        let listen_address = listeners.first().map(|(_, address)| address.clone()).unwrap_or_default();
         let count = |name| usize::try_from(flags.integer(name)).unwrap_or(0);
         web::WebOptions {
             external_url,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use model::admin::TsdbAdmin as _;
 
+use super::listen::told;
 use super::{Failure, Parts, Server, failure};
 use crate::config_file::LoadedConfig;
 use crate::settings;
@@ -97,7 +98,8 @@ impl Server {
         parts.web.external_labels.store(Arc::new(external_labels));
         timings.web_handler = lap();
         if let Err(error) = parts.observer.set_log(&loaded.config.global.query_log_file) {
-            faults.push(format!("open {}: {error}", loaded.config.global.query_log_file));
+            let path = &loaded.config.global.query_log_file;
+            faults.push(format!("can't create json log file: open {path}: {}", told(&error)));
         }
         timings.query_engine = lap();
         if let Err(error) = apply_jobs(&parts.scrape, loaded).await {
