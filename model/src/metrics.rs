@@ -68,6 +68,9 @@ pub enum MetricValue {
 pub trait Collect: Send + Sync {
     /// Adds its families.
     fn collect(&self, families: &mut Vec<Family>);
+
+    /// See [`Registry::age`].
+    fn age(&self) {}
 }
 
 /// The instruments of a process. Clones share them.
@@ -195,6 +198,13 @@ impl Registry {
         vector
     }
 
+    /// Makes all summaries older by one of the [`SUMMARY_AGES`] after which they
+    /// forget: to be called every two minutes, as upstream's turn over.
+    pub fn age(&self) {
+        let collectors = self.collectors.lock().clone();
+        collectors.iter().for_each(|collector| collector.age());
+    }
+
     /// All families, sorted by name; families of the same name are joined.
     pub fn gather(&self) -> Vec<Family> {
         let collectors = self.collectors.lock().clone();
@@ -223,6 +233,9 @@ impl Registry {
 pub trait Instrument: Clone + Send + Sync + 'static {
     /// Its value now.
     fn value(&self) -> MetricValue;
+
+    /// See [`Registry::age`].
+    fn age(&self) {}
 }
 
 /// Instruments of one name, told apart by the values of their labels.
@@ -280,6 +293,10 @@ impl<I: Instrument> Collect for VectorShared<I> {
                 })
                 .collect(),
         });
+    }
+
+    fn age(&self) {
+        self.metrics.lock().values().for_each(I::age);
     }
 }
 
@@ -496,6 +513,8 @@ fn native_form(state: &HistogramState) -> FloatHistogram {
 
 /// A summary's quantiles are those of so many of the newest observations.
 const SUMMARY_WINDOW: usize = 512;
+/// An observation counts until a summary has aged so often since then.
+pub const SUMMARY_AGES: u32 = 5;
 
 /// Observations as quantiles.
 #[derive(Clone)]
@@ -505,7 +524,9 @@ pub struct Summary {
 
 struct SummaryState {
     quantiles: Vec<f64>,
-    window: Vec<f64>,
+    /// Values, and how old the summary was when they came.
+    window: Vec<(f64, u32)>,
+    age: u32,
     next: usize,
     count: u64,
     sum: f64,
@@ -513,7 +534,7 @@ struct SummaryState {
 
 impl Summary {
     fn new(quantiles: Vec<f64>) -> Summary {
-        let state = SummaryState { quantiles, window: Vec::new(), next: 0, count: 0, sum: 0.0 };
+        let state = SummaryState { quantiles, window: Vec::new(), age: 0, next: 0, count: 0, sum: 0.0 };
         Summary { state: Arc::new(Mutex::new(state)) }
     }
 
@@ -525,11 +546,11 @@ impl Summary {
         if state.quantiles.is_empty() {
             return;
         }
-        let next = state.next;
+        let (next, one) = (state.next, (value, state.age));
         if next < state.window.len() {
-            state.window[next] = value;
+            state.window[next] = one;
         } else {
-            state.window.push(value);
+            state.window.push(one);
         }
         state.next = (next + 1) % SUMMARY_WINDOW;
     }
@@ -538,7 +559,8 @@ impl Summary {
 impl Instrument for Summary {
     fn value(&self) -> MetricValue {
         let state = self.state.lock();
-        let mut sorted = state.window.clone();
+        let is_young = |&&(_, age): &&(f64, u32)| state.age - age < SUMMARY_AGES;
+        let mut sorted: Vec<f64> = state.window.iter().filter(is_young).map(|&(value, _)| value).collect();
         sorted.sort_by(f64::total_cmp);
         let quantiles = state
             .quantiles
@@ -549,6 +571,11 @@ impl Instrument for Summary {
             })
             .collect();
         MetricValue::Summary { count: state.count, sum: state.sum, quantiles }
+    }
+
+    fn age(&self) {
+        let mut state = self.state.lock();
+        state.age = state.age.saturating_add(1);
     }
 }
 
@@ -574,6 +601,25 @@ mod tests {
             })
             .collect();
         assert_eq!(values, [("200", 4.0), ("500", 1.0)]);
+    }
+
+    #[test]
+    fn a_summary_forgets_what_is_old_but_for_its_sum() {
+        let registry = Registry::new();
+        let summary = registry.summary("seconds", "Seconds.", &[0.5]);
+        summary.observe(4.0);
+        let shown = || match summary.value() {
+            MetricValue::Summary { count, sum, quantiles } => (count, sum, quantiles[0].1),
+            other => panic!("{other:?}"),
+        };
+        (1..SUMMARY_AGES).for_each(|_| registry.age());
+        assert_eq!(shown(), (1, 4.0, 4.0));
+        summary.observe(9.0);
+        registry.age();
+        assert_eq!(shown(), (2, 13.0, 9.0));
+        (0..SUMMARY_AGES).for_each(|_| registry.age());
+        assert!(shown().2.is_nan(), "nothing was observed lately");
+        assert_eq!((shown().0, shown().1), (2, 13.0));
     }
 
     #[test]

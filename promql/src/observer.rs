@@ -41,8 +41,10 @@ pub struct QueryRecord<'a> {
     pub step_ms: i64,
     /// Where it came from.
     pub origin: &'a Origin,
-    /// What it cost; `None` where it failed.
-    pub stats: Option<&'a QueryStats>,
+    /// What it cost, also where it failed.
+    pub stats: &'a QueryStats,
+    /// Whether its result was sorted.
+    pub sorted: bool,
     /// Why it failed.
     pub error: Option<&'a QueryError>,
 }
@@ -53,10 +55,13 @@ pub trait QueryObserver: Send + Sync {
     /// dropped when it ends, however it ends.
     fn arrived(&self) -> Box<dyn Any + Send>;
 
+    /// A query has waited so many seconds for its place, whether it got one or not.
+    fn waited(&self, seconds: f64);
+
     /// A query starts to run. What is returned is dropped when it ends, however
     /// it ends.
     fn begin(&self, text: &str) -> Box<dyn Any + Send>;
 
-    /// A query has ended.
+    /// A query that was run has ended.
     fn ended(&self, record: &QueryRecord<'_>);
 }

@@ -80,6 +80,12 @@ impl EngineMetrics {
         }
         metrics
     }
+
+    /// Notes how long a part of a query took.
+    fn observe(&self, slice: &str, seconds: f64) {
+        self.duration.with(&[slice]).observe(seconds);
+        self.duration_histogram.with(&[slice]).observe(seconds);
+    }
 }
 
 /// Takes one off the gauge when the query ends.
@@ -155,9 +161,7 @@ impl Observer {
         if let Some(error) = record.error {
             fields.push(("error", text(&error.to_string())));
         }
-        if let Some(stats) = record.stats {
-            fields.push(("stats", shown_stats(stats)));
-        }
+        fields.push(("stats", shown_stats(record.stats)));
         // There are no traces yet: what upstream writes without one.
         fields.push(("spanID", text("0000000000000000")));
         fields.push(("traceID", text("00000000000000000000000000000000")));
@@ -213,20 +217,21 @@ impl QueryObserver for Observer {
         Box::new(self.active.as_ref().map(|active| active.begin(text)))
     }
 
+    fn waited(&self, seconds: f64) {
+        self.metrics.observe("queue_time", seconds);
+    }
+
     fn ended(&self, record: &QueryRecord<'_>) {
-        if let Some(stats) = record.stats {
-            self.metrics.samples.add(stats.total_queryable_samples);
-            self.metrics.samples_read.add(stats.samples_read);
-            let timings = &stats.timings;
-            for (slice, seconds) in [
-                ("queue_time", timings.exec_queue),
-                ("prepare_time", timings.query_preparation),
-                ("inner_eval", timings.inner_eval),
-                ("result_sort", timings.result_sort),
-            ] {
-                self.metrics.duration.with(&[slice]).observe(seconds);
-                self.metrics.duration_histogram.with(&[slice]).observe(seconds);
-            }
+        let QueryStats { total_queryable_samples, samples_read, timings, .. } = record.stats;
+        self.metrics.samples.add(*total_queryable_samples);
+        self.metrics.samples_read.add(*samples_read);
+        // Upstream waits for a place twice, to read the text and to run it; here
+        // one place is for both, so that the second wait takes no time.
+        self.metrics.observe("queue_time", 0.0);
+        self.metrics.observe("prepare_time", timings.query_preparation);
+        self.metrics.observe("inner_eval", timings.inner_eval);
+        if record.sorted {
+            self.metrics.observe("result_sort", timings.result_sort);
         }
         self.write_log(record);
     }
@@ -234,6 +239,8 @@ impl QueryObserver for Observer {
 
 #[cfg(test)]
 mod tests {
+    use model::metrics::{Instrument, MetricValue};
+
     use super::*;
 
     #[test]
@@ -254,7 +261,8 @@ mod tests {
             end_ms: 1000,
             step_ms: 0,
             origin: &origin,
-            stats: Some(&stats),
+            stats: &stats,
+            sorted: false,
             error: None,
         };
         observer.ended(&record);
@@ -278,9 +286,15 @@ mod tests {
         let line: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(line["httpRequest"]["path"], "/api/v1/query");
         assert_eq!(line["stats"]["samples"]["totalQueryableSamples"], 7);
+        let error = promql::QueryError::Execution("no".to_owned());
+        observer.ended(&QueryRecord { error: Some(&error), ..record });
+        let text = std::fs::read_to_string(&path).unwrap();
+        let failed: Value = serde_json::from_str(text.lines().nth(1).unwrap()).unwrap();
+        assert_eq!(failed["error"], "no");
+        assert_eq!(failed["stats"]["samples"]["totalQueryableSamples"], 7, "what it cost is there, too");
         observer.set_log("").unwrap();
         observer.ended(&record);
-        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 2);
     }
 
     #[test]
@@ -293,5 +307,34 @@ mod tests {
         assert_eq!(observer.metrics.running.get(), 1.0);
         drop(arrived);
         assert_eq!(observer.metrics.running.get(), 0.0);
+    }
+
+    #[test]
+    fn parts_of_a_query_are_timed_also_where_it_fails() {
+        let observer = Observer::new(&Registry::new(), 20, Arc::new(testkit::TestClock::new(0)), None);
+        let origin = Origin::RuleGroup { file: "f".to_owned(), name: "g".to_owned() };
+        let timings = promql::stats::Timings { inner_eval: 2.0, ..Default::default() };
+        let stats = QueryStats { total_queryable_samples: 7, timings, ..QueryStats::default() };
+        let error = promql::QueryError::Execution("no".to_owned());
+        let record = QueryRecord {
+            text: "up",
+            start_ms: 0,
+            end_ms: 0,
+            step_ms: 0,
+            origin: &origin,
+            stats: &stats,
+            sorted: false,
+            error: Some(&error),
+        };
+        observer.waited(0.5);
+        observer.ended(&record);
+        observer.waited(0.5);
+        observer.ended(&QueryRecord { sorted: true, error: None, ..record });
+        let count = |slice: &str| match observer.metrics.duration.with(&[slice]).value() {
+            MetricValue::Summary { count, .. } => count,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(SLICES.map(count), [4, 2, 2, 1]);
+        assert_eq!(observer.metrics.samples.get(), 14.0);
     }
 }

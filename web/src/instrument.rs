@@ -27,7 +27,7 @@ pub struct HttpMetrics {
 
 impl HttpMetrics {
     /// Registers the instruments; every route shows its successes from the start.
-    pub fn new(registry: &Registry, clock: Arc<dyn Clock>) -> HttpMetrics {
+    pub fn new(registry: &Registry, clock: Arc<dyn Clock>, has_user_assets: bool) -> HttpMetrics {
         let seconds = [0.1, 0.2, 0.4, 1.0, 3.0, 8.0, 20.0, 60.0, 120.0];
         let bytes = [100.0, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
         let metrics = HttpMetrics {
@@ -59,7 +59,8 @@ impl HttpMetrics {
                 "Current number of scrapes being served.",
             ),
         };
-        for pattern in crate::router::PATTERNS {
+        let is_route = |pattern: &&&str| has_user_assets || **pattern != crate::router::USER_ASSETS;
+        for pattern in crate::router::PATTERNS.iter().filter(is_route) {
             metrics.requests.with(&[&handler_name(pattern, ""), "200"]);
         }
         for code in ["200", "500", "503"] {
@@ -83,9 +84,11 @@ impl HttpMetrics {
 /// Counts a request under the pattern of its route, when its answer has left.
 pub async fn count(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response<Body> {
     let pattern = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    // Below the API every path has this method, which a route of its own answers;
+    // elsewhere it is another by now.
     let handler = match pattern {
+        _ if request.method() == Method::OPTIONS => "/api/v1/*path".to_owned(),
         Some(pattern) => handler_name(&pattern, &web.options.route_prefix),
-        None if request.method() == Method::OPTIONS => "/api/v1/*path".to_owned(),
         None => return next.run(request).await,
     };
     let started = web.http.clock.monotonic();

@@ -148,9 +148,6 @@ pub async fn user_asset(
     headers: HeaderMap,
 ) -> Response<Body> {
     let folder = web.options.flag("web.user-assets");
-    if folder.is_empty() {
-        return not_found();
-    }
     files::serve(Path::new(folder), &rooted(path), query.as_deref(), &headers).await
 }
 

@@ -39,7 +39,7 @@ pub const PATTERNS: &[&str] = &[
     "/favicon.svg",
     "/favicon.ico",
     "/manifest.json",
-    "/user/{*filepath}",
+    USER_ASSETS,
     "/consoles/{*filepath}",
     "/debug/{*subpath}",
     "/federate",
@@ -92,6 +92,9 @@ pub const PATTERNS: &[&str] = &[
     "/api/v1/otlp/v1/metrics",
     "/api/v1/openapi.yaml",
 ];
+
+/// Files of `--web.user-assets`: no route without the flag.
+pub const USER_ASSETS: &str = "/user/{*filepath}";
 
 /// All routes below the route prefix.
 pub fn router(web: Arc<Web>) -> Router {
@@ -208,11 +211,13 @@ fn page_routes(web: &Arc<Web>) -> Router<Arc<Web>> {
         .route("/favicon.svg", get(pages::icon))
         .route("/favicon.ico", get(pages::icon))
         .route("/manifest.json", get(pages::manifest))
-        .route("/user/", get(pages::user_asset))
-        .route("/user/{*filepath}", get(pages::user_asset))
         .route("/consoles/", console())
         .route("/consoles/{*filepath}", console())
         .route("/debug/{*subpath}", get(profiles::debug).post(profiles::debug));
+    if web.options.has_user_assets() {
+        let asset = || get(pages::user_asset);
+        routes = routes.route("/user/", asset()).route(USER_ASSETS, asset());
+    }
     for page in pages::PAGES {
         routes = routes.route(page, get(pages::index));
     }
@@ -225,7 +230,7 @@ async fn not_found(State(web): State<Arc<Web>>, method: Method, uri: Uri) -> Res
     let path = uri.path();
     let is_folder = match path {
         "/consoles" | "/debug" => true,
-        "/user" => !web.options.flag("web.user-assets").is_empty(),
+        "/user" => web.options.has_user_assets(),
         _ => false,
     };
     let target = match path.strip_suffix('/') {
