@@ -87,6 +87,8 @@ struct Shared {
     /// By what was refused, as [`REFUSABLE`] has it.
     refused: [AtomicU64; 4],
     owners: Mutex<Vec<(&'static str, Arc<AtomicU64>)>>,
+    /// What the leases hold whose holders can be told to stop.
+    stoppable: Mutex<Vec<Arc<AtomicU64>>>,
 }
 
 impl Accountant {
@@ -99,6 +101,7 @@ impl Accountant {
                 leased: AtomicU64::new(0),
                 refused: Default::default(),
                 owners: Mutex::new(Vec::new()),
+                stoppable: Mutex::new(Vec::new()),
             }),
         }
     }
@@ -179,13 +182,7 @@ impl Accountant {
     /// `refuse_from` is the pressure at which growing is refused: anything but
     /// none at all.
     pub fn lease(&self, by: &str, budget: u64, refuse_from: Pressure) -> Lease {
-        Lease {
-            accountant: self.clone(),
-            by: by.to_owned(),
-            budget,
-            refuse_from,
-            reserved: AtomicU64::new(0),
-        }
+        Lease { accountant: self.clone(), by: by.to_owned(), budget, refuse_from, reserved: Arc::default() }
     }
 
     fn refusal(&self, by: &str, kind: Pressure, wanted: u64, used: u64, limit: u64) -> MemoryRefused {
@@ -239,33 +236,67 @@ pub struct Lease {
     by: String,
     budget: u64,
     refuse_from: Pressure,
-    reserved: AtomicU64,
+    reserved: Arc<AtomicU64>,
 }
 
 impl Lease {
+    /// The same lease of a holder that asks [`Lease::check`] again and again, and
+    /// stops where it is told to.
+    pub fn stoppable(self) -> Lease {
+        self.accountant.shared.stoppable.lock().push(self.reserved.clone());
+        self
+    }
+
+    /// Its holder cannot be stopped any more, as when an answer is sent.
+    pub fn unstoppable(&self) {
+        self.accountant.shared.stoppable.lock().retain(|one| !Arc::ptr_eq(one, &self.reserved));
+    }
+
+    /// Whether none of those that can be stopped holds more.
+    fn is_largest(&self) -> bool {
+        let stoppable = self.accountant.shared.stoppable.lock();
+        // Of equals the first.
+        let mut largest: Option<(u64, &Arc<AtomicU64>)> = None;
+        for one in stoppable.iter() {
+            let bytes = one.load(Ordering::Relaxed);
+            if largest.is_none_or(|(most, _)| bytes > most) {
+                largest = Some((bytes, one));
+            }
+        }
+        largest.is_none_or(|(_, one)| Arc::ptr_eq(one, &self.reserved))
+    }
+
     /// Makes sure that at least `bytes` are reserved in all.
     ///
     /// # Errors
     /// The lease's own budget or the process' ceiling would be passed.
     pub fn grow_to(&self, bytes: u64) -> Result<(), MemoryRefused> {
-        let have = self.reserved.load(Ordering::Relaxed);
-        if bytes <= have {
-            return Ok(());
+        let shared = &self.accountant.shared;
+        let mut have = self.reserved.load(Ordering::Relaxed);
+        while bytes > have {
+            if bytes > self.budget {
+                let kind = self.refuse_from;
+                return Err(self.accountant.refusal(&self.by, kind, bytes - have, have, self.budget));
+            }
+            let target = bytes.next_multiple_of(LEASE_STEP_BYTES).min(self.budget);
+            let more = target - have;
+            let used = shared.leased.fetch_add(more, Ordering::Relaxed)
+                + shared.owned.load(Ordering::Relaxed)
+                + more;
+            let limit = self.accountant.limit();
+            if passes(used, limit, self.refuse_from) {
+                shared.leased.fetch_sub(more, Ordering::Relaxed);
+                return Err(self.accountant.refusal(&self.by, self.refuse_from, more, used - more, limit));
+            }
+            // Another thread of the same holder may have been faster.
+            match self.reserved.compare_exchange(have, target, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(now) => {
+                    shared.leased.fetch_sub(more, Ordering::Relaxed);
+                    have = now;
+                }
+            }
         }
-        if bytes > self.budget {
-            return Err(self.accountant.refusal(&self.by, self.refuse_from, bytes - have, have, self.budget));
-        }
-        let target = bytes.next_multiple_of(LEASE_STEP_BYTES).min(self.budget);
-        let more = target - have;
-        let used = self.accountant.shared.leased.fetch_add(more, Ordering::Relaxed)
-            + self.accountant.shared.owned.load(Ordering::Relaxed)
-            + more;
-        let limit = self.accountant.limit();
-        if passes(used, limit, self.refuse_from) {
-            self.accountant.shared.leased.fetch_sub(more, Ordering::Relaxed);
-            return Err(self.accountant.refusal(&self.by, self.refuse_from, more, used - more, limit));
-        }
-        self.reserved.store(target, Ordering::Relaxed);
         Ok(())
     }
 
@@ -277,14 +308,19 @@ impl Lease {
     }
 
     /// Whether its holder may go on: an error once the process is as near its
-    /// ceiling as `stop_from`, unless it holds no more than a few steps, as what
-    /// alerting rules ask does. For holders that grow beyond what they reserve.
+    /// ceiling as `stop_from` and no other holder that can be stopped has more.
+    /// Where even writes are refused all stop, but for those that hold no more
+    /// than a few steps, as what alerting rules ask does. For holders that grow
+    /// beyond what they reserve.
     ///
     /// # Errors
     /// The holder shall stop, so that others can go on.
     pub fn check(&self, stop_from: Pressure) -> Result<(), MemoryRefused> {
         let (used, limit) = (self.accountant.used(), self.accountant.limit());
-        if passes(used, limit, stop_from) && self.reserved() > SPARED_BYTES {
+        if !passes(used, limit, stop_from) || self.reserved() <= SPARED_BYTES {
+            return Ok(());
+        }
+        if passes(used, limit, Pressure::RefuseWrites) || self.is_largest() {
             return Err(self.accountant.refusal(&self.by, self.refuse_from, LEASE_STEP_BYTES, used, limit));
         }
         Ok(())
@@ -298,6 +334,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        self.unstoppable();
         self.accountant.shared.leased.fetch_sub(self.reserved(), Ordering::Relaxed);
     }
 }
@@ -336,21 +373,52 @@ mod tests {
     }
 
     #[test]
-    fn large_holders_stop_where_others_used_the_room_up() {
+    fn threads_of_one_holder_reserve_what_the_largest_needs() {
+        let accountant = Accountant::new(1 << 40);
+        let lease = accountant.lease("query", u64::MAX, Pressure::RefuseQueries);
+        std::thread::scope(|scope| {
+            for thread in 1..=4u64 {
+                let lease = &lease;
+                scope.spawn(move || (1..=2000).for_each(|n| lease.grow_to(n * thread * 10_000).unwrap()));
+            }
+        });
+        assert_eq!(lease.reserved(), (2000u64 * 4 * 10_000).next_multiple_of(LEASE_STEP_BYTES));
+        assert_eq!(accountant.used(), lease.reserved());
+        drop(lease);
+        assert_eq!(accountant.used(), 0, "nothing is left on the account");
+    }
+
+    #[test]
+    fn the_largest_holder_stops_first_where_room_is_used_up() {
         let accountant = Accountant::new(100 << 20);
-        let (large, small) = (
-            accountant.lease("large", u64::MAX, Pressure::RefuseQueries),
-            accountant.lease("small", u64::MAX, Pressure::RefuseQueries),
-        );
-        large.grow_to(8 << 20).unwrap();
-        small.grow_to(100).unwrap();
+        let lease = |by: &str, bytes: u64| {
+            let lease = accountant.lease(by, u64::MAX, Pressure::RefuseQueries).stoppable();
+            lease.grow_to(bytes).unwrap();
+            lease
+        };
+        let (middle, large, small) = (lease("middle", 4 << 20), lease("large", 8 << 20), lease("small", 100));
+        let body = accountant.lease("a body, which nobody can stop", u64::MAX, Pressure::RefuseWrites);
+        body.grow_to(20 << 20).unwrap();
         let rest = accountant.owner("rest");
-        rest.set(80 << 20);
-        assert!(large.check(Pressure::RefuseSeries).is_ok());
-        rest.set(88 << 20);
+        let stops = |lease: &Lease| lease.check(Pressure::RefuseSeries).is_err();
+        rest.set(60 << 20);
+        assert!(!stops(&large));
+        rest.set(64 << 20);
         let refused = large.check(Pressure::RefuseSeries).unwrap_err();
         assert_eq!((refused.by.as_str(), refused.limit), ("large", 100 << 20));
-        assert!(small.check(Pressure::RefuseSeries).is_ok(), "what a rule asks goes on");
+        assert!(!stops(&middle), "the largest is on its way out");
+        assert!(!stops(&small), "what a rule asks goes on");
+        rest.set(67 << 20);
+        assert!(stops(&middle) && stops(&large), "where even writes are refused nobody is waited for");
+        assert!(!stops(&small));
+        large.unstoppable();
+        rest.set(64 << 20);
+        assert!(stops(&middle), "an answer on its way is waited for by nobody");
+        drop(large);
+        rest.set(72 << 20);
+        assert!(stops(&middle), "the next is the largest");
+        drop((middle, small));
+        assert!(accountant.shared.stoppable.lock().is_empty());
     }
 
     #[test]

@@ -15,7 +15,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use hashbrown::HashTable;
 use parking_lot::{RwLock, RwLockReadGuard};
@@ -42,20 +42,38 @@ impl SymbolId {
 /// Ids compare for equality only; order is that of the text.
 pub struct Dictionary {
     inner: RwLock<DictionaryInner>,
+    /// What it holds, to be read without its lock.
+    bytes: AtomicUsize,
 }
 
+/// Text comes in pages of so many bytes, so that growing moves nothing; the first
+/// page is smaller while it suffices, a longer string has a page of its own.
+const PAGE_BYTES: usize = 256 * 1024;
+
 struct DictionaryInner {
-    text: String,
-    /// End of each string in `text`; string `i` starts where `i - 1` ends.
-    ends: Vec<usize>,
+    pages: Vec<String>,
+    /// Page and end of each string; it starts where the one before ends, or at
+    /// the start of its page.
+    ends: Vec<(u32, u32)>,
+    /// Bytes of all pages but the last.
+    full_bytes: usize,
     table: HashTable<u32>,
+}
+
+/// String `id` of so many pages.
+fn text_of<'p>(pages: &'p [String], ends: &[(u32, u32)], id: u32) -> &'p str {
+    let id = id as usize;
+    let (page, end) = ends[id];
+    let start = match id.checked_sub(1).map(|before| ends[before]) {
+        Some((same, start)) if same == page => start,
+        _ => 0,
+    };
+    &pages[page as usize][start as usize..end as usize]
 }
 
 impl DictionaryInner {
     fn get(&self, id: u32) -> &str {
-        let id = id as usize;
-        let start = if id == 0 { 0 } else { self.ends[id - 1] };
-        &self.text[start..self.ends[id]]
+        text_of(&self.pages, &self.ends, id)
     }
 
     fn find(&self, hash: u64, text: &str) -> Option<u32> {
@@ -64,15 +82,25 @@ impl DictionaryInner {
 
     fn insert(&mut self, hash: u64, text: &str) -> u32 {
         let id = u32::try_from(self.ends.len()).expect("a query names fewer than 2^32 strings");
-        self.text.push_str(text);
-        self.ends.push(self.text.len());
-        let DictionaryInner { text, ends, table } = self;
-        table.insert_unique(hash, id, |&id| {
-            let id = id as usize;
-            let start = if id == 0 { 0 } else { ends[id - 1] };
-            text_hash(&text[start..ends[id]])
-        });
+        let last = self.pages.last().map_or(0, String::len);
+        if self.pages.is_empty() || (last > 0 && last + text.len() > PAGE_BYTES) {
+            let bytes = if self.pages.is_empty() { 0 } else { PAGE_BYTES.max(text.len()) };
+            self.full_bytes += self.pages.last().map_or(0, String::capacity);
+            self.pages.push(String::with_capacity(bytes));
+        }
+        let at = self.pages.len() - 1;
+        let page = &mut self.pages[at];
+        page.push_str(text);
+        let end = u32::try_from(page.len()).expect("stores and functions bound strings far below 4 GiB");
+        self.ends.push((at as u32, end));
+        let DictionaryInner { pages, ends, table, .. } = self;
+        table.insert_unique(hash, id, |&id| text_hash(text_of(pages, ends, id)));
         id
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let last = self.pages.last().map_or(0, String::capacity);
+        self.full_bytes + last + self.ends.capacity() * 8 + self.table.capacity() * 5
     }
 }
 
@@ -89,11 +117,13 @@ impl Default for Dictionary {
 impl Dictionary {
     /// A dictionary that knows the empty string and `__name__`.
     pub fn new() -> Dictionary {
-        let mut inner = DictionaryInner { text: String::new(), ends: Vec::new(), table: HashTable::new() };
+        let mut inner =
+            DictionaryInner { pages: Vec::new(), ends: Vec::new(), full_bytes: 0, table: HashTable::new() };
         for text in ["", crate::METRIC_NAME] {
             inner.insert(text_hash(text), text);
         }
-        Dictionary { inner: RwLock::new(inner) }
+        let bytes = AtomicUsize::new(inner.heap_bytes());
+        Dictionary { inner: RwLock::new(inner), bytes }
     }
 
     /// The id of a string, which is added where it is new.
@@ -112,7 +142,7 @@ impl Dictionary {
 
     /// Adds many strings under one lock.
     pub fn write(&self) -> DictionaryWriter<'_> {
-        DictionaryWriter { inner: self.inner.write() }
+        DictionaryWriter { inner: self.inner.write(), bytes: &self.bytes }
     }
 
     /// Reads many strings under one lock. Do not intern while holding it.
@@ -125,16 +155,16 @@ impl Dictionary {
         self.read().labels(row)
     }
 
-    /// Bytes the dictionary holds.
+    /// Bytes the dictionary holds; asking takes no lock.
     pub fn heap_bytes(&self) -> usize {
-        let inner = self.inner.read();
-        inner.text.capacity() + inner.ends.capacity() * 8 + inner.table.capacity() * 5
+        self.bytes.load(Ordering::Relaxed)
     }
 }
 
 /// Adds strings to a [`Dictionary`] under one lock.
 pub struct DictionaryWriter<'a> {
     inner: parking_lot::RwLockWriteGuard<'a, DictionaryInner>,
+    bytes: &'a AtomicUsize,
 }
 
 impl DictionaryWriter<'_> {
@@ -146,7 +176,11 @@ impl DictionaryWriter<'_> {
     fn intern_hashed(&mut self, hash: u64, text: &str) -> SymbolId {
         match self.inner.find(hash, text) {
             Some(id) => SymbolId(id),
-            None => SymbolId(self.inner.insert(hash, text)),
+            None => {
+                let id = self.inner.insert(hash, text);
+                self.bytes.store(self.inner.heap_bytes(), Ordering::Relaxed);
+                SymbolId(id)
+            }
         }
     }
 }
@@ -721,4 +755,30 @@ pub trait ChunkQueryable: Send + Sync {
         request: &SelectRequest,
         each: &mut dyn FnMut(&Labels, Vec<RawChunk>) -> bool,
     ) -> Result<(), StorageError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_are_found_again_on_every_page() {
+        let dictionary = Dictionary::new();
+        assert_eq!(dictionary.intern(""), SymbolId::EMPTY);
+        assert_eq!(dictionary.intern("__name__"), SymbolId::METRIC_NAME);
+        let long = "x".repeat(3 * PAGE_BYTES);
+        let mut texts: Vec<String> = (0..50_000).map(|n| format!("value-{n}")).collect();
+        texts.insert(20_000, long);
+        let ids: Vec<SymbolId> = texts.iter().map(|text| dictionary.intern(text)).collect();
+        for (text, &id) in texts.iter().zip(&ids) {
+            assert_eq!(dictionary.read().text(id), text);
+            assert_eq!(dictionary.lookup(text), Some(id));
+        }
+        assert_eq!(dictionary.read().text(SymbolId::METRIC_NAME), "__name__");
+        let text_bytes: usize = texts.iter().map(String::len).sum();
+        let held = dictionary.heap_bytes();
+        assert!(held > text_bytes && held < text_bytes * 3, "{held} bytes for {text_bytes}");
+        dictionary.write().intern("value-7");
+        assert_eq!(dictionary.heap_bytes(), held, "nothing came to it");
+    }
 }

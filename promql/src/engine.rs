@@ -168,6 +168,31 @@ pub struct Output {
     pub memory: Arc<Lease>,
 }
 
+/// A query that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Failure {
+    /// Why.
+    #[source]
+    pub error: QueryError,
+    /// What it had cost by then; `None` where it was no query at all.
+    pub stats: Option<Box<QueryStats>>,
+}
+
+impl Failure {
+    /// Of a query that was not evaluated yet.
+    fn early(error: QueryError) -> Failure {
+        let was_run = !matches!(error, QueryError::Parse(_));
+        Failure { error, stats: was_run.then(Box::default) }
+    }
+}
+
+impl From<Failure> for QueryError {
+    fn from(failure: Failure) -> QueryError {
+        failure.error
+    }
+}
+
 /// Evaluates queries.
 pub struct Engine {
     options: EngineOptions,
@@ -208,7 +233,7 @@ impl Engine {
     /// See [`QueryError`].
     pub fn instant(&self, store: &dyn Queryable, query: &Query) -> Result<Output, QueryError> {
         let expr = self.parse(query)?;
-        self.run(store, query, &expr, true)
+        Ok(self.run(store, query, &expr, true)?)
     }
 
     /// Evaluates a query at all its times.
@@ -216,6 +241,22 @@ impl Engine {
     /// # Errors
     /// See [`QueryError`]; the expression's type must be scalar or instant vector.
     pub fn range(&self, store: &dyn Queryable, query: &Query) -> Result<Output, QueryError> {
+        let expr = self.parse_for_range(query)?;
+        Ok(self.run(store, query, &expr, false)?)
+    }
+
+    /// Evaluates an instant query, or with a step one of a range; a failure tells
+    /// what the query had cost.
+    ///
+    /// # Errors
+    /// As of [`Engine::instant`] and [`Engine::range`].
+    pub fn evaluate(&self, store: &dyn Queryable, query: &Query) -> Result<Output, Failure> {
+        let instant = query.step_ms <= 0;
+        let expr = if instant { self.parse(query) } else { self.parse_for_range(query) };
+        self.run(store, query, &expr.map_err(Failure::early)?, instant)
+    }
+
+    fn parse_for_range(&self, query: &Query) -> Result<Expr, QueryError> {
         let expr = self.parse(query)?;
         let value_type = expr.value_type();
         if !matches!(value_type, ValueType::Scalar | ValueType::Vector) {
@@ -224,7 +265,7 @@ impl Engine {
                 value_type.documented()
             )));
         }
-        self.run(store, query, &expr, false)
+        Ok(expr)
     }
 
     fn parse(&self, query: &Query) -> Result<Expr, QueryError> {
@@ -239,12 +280,12 @@ impl Engine {
         query: &Query,
         expr: &Expr,
         instant: bool,
-    ) -> Result<Output, QueryError> {
+    ) -> Result<Output, Failure> {
         let depth = depth(expr);
         if depth > DEPTH_MAX {
-            return Err(QueryError::execution(format!(
+            return Err(Failure::early(QueryError::execution(format!(
                 "expression is nested too deeply to be evaluated: {depth} levels, at most {DEPTH_MAX}"
-            )));
+            ))));
         }
         if depth <= DEPTH_SHALLOW {
             return self.run_here(store, query, expr, instant, self.pool.clone());
@@ -258,7 +299,9 @@ impl Engine {
             match thread.map(std::thread::ScopedJoinHandle::join) {
                 Ok(Ok(result)) => result,
                 Ok(Err(panic)) => std::panic::resume_unwind(panic),
-                Err(error) => Err(QueryError::execution(format!("no thread for a deep query: {error}"))),
+                Err(error) => {
+                    Err(Failure::early(QueryError::execution(format!("no thread for a deep query: {error}"))))
+                }
             }
         })
     }
@@ -270,12 +313,12 @@ impl Engine {
         expr: &Expr,
         instant: bool,
         pool: Option<Arc<rayon::ThreadPool>>,
-    ) -> Result<Output, QueryError> {
+    ) -> Result<Output, Failure> {
         let watch = Watch::start(query.clock.clone());
         let step_ms = if instant { 0 } else { query.step_ms.max(1) };
         let end_ms = if instant { query.start_ms } else { query.end_ms };
         let times = QueryTimes { start_ms: query.start_ms, end_ms, step_ms };
-        let mut plan = plan::lower(expr, &times)?;
+        let mut plan = plan::lower(expr, &times).map_err(Failure::early)?;
         if self.options.share_parts {
             plan::share(&mut plan);
         }
@@ -294,7 +337,7 @@ impl Engine {
         let context = Arc::new(QueryContext {
             names: Names::new(&dictionary),
             dictionary,
-            querier: store.querier(range).map_err(QueryError::reading)?,
+            querier: store.querier(range).map_err(|error| Failure::early(QueryError::reading(error)))?,
             lookback_ms,
             delayed_name_removal: self.options.delayed_name_removal,
             use_start_timestamps: self.options.use_start_timestamps,
@@ -323,33 +366,50 @@ impl Engine {
             remarks: Arc::default(),
             parts: Arc::default(),
         };
-        let _room = eval.check_steps().map_err(|error| error.in_operator("steps"))?;
         let prepared = watch.elapsed();
-        let collect::Collected { value, explain, sort, memory, account } =
-            collect::value(&eval, &plan, instant, &watch).map_err(|error| error.in_operator("the result"))?;
-        let held = account.map(|account| account.settle()).unwrap_or_default();
-        context.check_samples(held.checked)?;
-        let evaluated = watch.elapsed();
-        context.check()?;
-        let (mut warnings, infos) = eval.remarks.taken().print(&query.text);
-        warnings.append(&mut context.storage_warnings.lock());
+        let evaluated = evaluate(&eval, &plan, instant, &watch);
+        let sort = evaluated.as_ref().map_or(0.0, |(collected, _)| collected.sort);
+        let eval_total = watch.elapsed();
         let timings = Timings {
-            eval_total: evaluated,
+            eval_total,
             result_sort: sort,
             query_preparation: prepared,
-            inner_eval: evaluated - prepared - sort,
+            inner_eval: eval_total - prepared - sort,
             exec_queue: 0.0,
-            exec_total: watch.elapsed(),
+            exec_total: eval_total,
         };
         let stats = QueryStats {
-            peak_samples: held.peak,
+            peak_samples: evaluated.as_ref().map_or(0, |(_, peak_samples)| *peak_samples),
             peak_memory_bytes: context.memory.peak(),
             timings,
             ..stats(&eval.counters.totals(), steps, per_step)
         };
+        let collect::Collected { value, explain, memory, .. } = match evaluated {
+            Ok((collected, _)) => collected,
+            Err(error) => return Err(Failure { error, stats: Some(Box::new(stats)) }),
+        };
+        let (mut warnings, infos) = eval.remarks.taken().print(&query.text);
+        warnings.append(&mut context.storage_warnings.lock());
         let memory = context.memory.of_answer(memory.map_or(0, |held| held.bytes()));
         Ok(Output { value, warnings, infos, stats, explain, memory })
     }
+}
+
+/// Evaluates a plan within what the query may take; the number is the most samples
+/// that upstream would have held.
+fn evaluate(
+    eval: &EvalContext,
+    plan: &plan::Plan,
+    instant: bool,
+    watch: &Watch,
+) -> Result<(collect::Collected, u64), QueryError> {
+    let _room = eval.check_steps().map_err(|error| error.in_operator("steps"))?;
+    let collected =
+        collect::value(eval, plan, instant, watch).map_err(|error| error.in_operator("the result"))?;
+    let held = collected.account.as_ref().map(|account| account.settle()).unwrap_or_default();
+    eval.query.check_samples(held.checked)?;
+    eval.query.check()?;
+    Ok((collected, held.peak))
 }
 
 /// Levels that fit any thread's stack.

@@ -26,7 +26,7 @@ pub mod visit;
 
 pub use ast::{Expr, PositionRange, ValueType};
 pub use ast_json::to_json;
-pub use engine::{Engine, EngineOptions, Output, Query, QueryError};
+pub use engine::{Engine, EngineOptions, Failure, Output, Query, QueryError};
 pub use function_table::{FUNCTIONS, function};
 pub use parser::{Features, NESTING_MAX, ParseError, ParseErrors, parse, parse_bytes, parse_selector};
 pub use pretty::{MAX_CHARACTERS_PER_LINE, prettify};

@@ -13,7 +13,6 @@ mod options;
 mod reload;
 mod signals;
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +22,7 @@ use model::Clock;
 use model::append::Appendable;
 use model::memory::{Accountant, Owner};
 use model::metrics::{Counter, Gauge, Registry, Vector};
-use net::server::{RequestBody, ServeOptions, WebConfigError, WebConfigSource};
-use tokio::net::TcpListener;
+use net::server::{Listener, RequestBody, ServeOptions, WebConfigError, WebConfigSource};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +43,8 @@ use signals::{Signal, Signals};
 
 /// How long open requests may take to end once the server stops.
 const DRAIN: Duration = Duration::from_secs(10);
+/// Summaries turn over so often.
+const SUMMARY_TURN: Duration = Duration::from_secs(120);
 
 /// Why the server ended, or did not start.
 #[derive(Debug)]
@@ -375,7 +375,7 @@ impl Server {
     /// Serves the API on all listeners, as the web configuration file says.
     fn serve_http(
         &self,
-        listeners: Vec<(TcpListener, SocketAddr)>,
+        listeners: Vec<(Listener, String)>,
         source: WebConfigSource,
         web: &Arc<Web>,
         stop: CancellationToken,
@@ -489,7 +489,21 @@ impl Server {
                 receiver.forget_series();
             }
         };
+        tokio::spawn(age_summaries(self.registry.clone(), stop.clone()));
         tokio::spawn(governor.run(move || db.refresh_accounts(), shrink, stop))
+    }
+}
+
+/// Lets summaries of own metrics forget as upstream's do.
+async fn age_summaries(registry: Registry, stop: CancellationToken) {
+    let mut turns = tokio::time::interval(SUMMARY_TURN);
+    // The first comes at once.
+    turns.tick().await;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = turns.tick() => registry.age(),
+        }
     }
 }
 

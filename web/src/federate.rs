@@ -9,6 +9,7 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Response, StatusCode, header};
+use model::memory::Lease;
 use model::metrics::{Counter, Registry};
 use model::query::{Dictionary, LatestColumns, LatestValue};
 use model::{FloatHistogram, Labels, Matcher, SelectRequest, StorageError, TimeRange, is_stale_nan};
@@ -56,6 +57,20 @@ enum Value {
     Histogram(FloatHistogram),
 }
 
+impl Value {
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Value::Float(_) => 0,
+            Value::Histogram(histogram) => {
+                (histogram.positive_buckets.len() + histogram.negative_buckets.len()) * 8
+            }
+        }
+    }
+}
+
+/// What a sample takes beside its labels' text.
+const SAMPLE_BYTES: usize = size_of::<(Labels, Sample)>() + 16;
+
 /// Answers the samples in the format that the reader accepts best.
 pub async fn federate(State(web): State<Arc<Web>>, request: Request<Body>) -> Response<Body> {
     let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
@@ -76,10 +91,14 @@ pub async fn federate(State(web): State<Arc<Web>>, request: Request<Body>) -> Re
         Err(error) => return failed(&web, StatusCode::SERVICE_UNAVAILABLE, error.message),
     };
     let (at_ms, lookback_ms) = (web.clock.now_ms(), web.options.lookback_delta_ms);
-    let found = tokio::task::spawn_blocking(move || newest(&storage, &sets, at_ms, lookback_ms)).await;
+    let asked = web.clone();
+    let found = tokio::task::spawn_blocking(move || {
+        newest(&storage, &sets, at_ms, lookback_ms, asked.room("federation request")?)
+    })
+    .await;
     let found = match found {
         Ok(Ok(found)) => found,
-        Ok(Err(error @ StorageError::NotReady)) => {
+        Ok(Err(error @ (StorageError::NotReady | StorageError::Memory(_)))) => {
             return failed(&web, StatusCode::SERVICE_UNAVAILABLE, error.to_string());
         }
         Ok(Err(error)) => return failed(&web, StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
@@ -93,6 +112,7 @@ pub async fn federate(State(web): State<Arc<Web>>, request: Request<Body>) -> Re
         last: None,
         family: encode::Family::default(),
         ended: false,
+        _room: found.room,
     };
     let mut response = Response::new(crate::body::from_iterator(families));
     if let Ok(kind) = HeaderValue::from_str(&accepted.content_type()) {
@@ -118,6 +138,7 @@ struct Found {
     /// By metric name, then in label order.
     samples: Vec<(Labels, Sample)>,
     warnings: u64,
+    room: Lease,
 }
 
 fn newest(
@@ -125,11 +146,13 @@ fn newest(
     sets: &[Vec<Matcher>],
     at_ms: i64,
     lookback_ms: i64,
+    room: Lease,
 ) -> Result<Found, StorageError> {
     let range = TimeRange::new(at_ms.saturating_sub(lookback_ms).saturating_add(1), at_ms);
     let querier = storage.queryable.querier(range)?;
     let dictionary = Dictionary::new();
-    let mut found = Found { samples: Vec::new(), warnings: 0 };
+    let mut found = Found { samples: Vec::new(), warnings: 0, room };
+    let mut samples_bytes = 0;
     let mut latest = LatestColumns::default();
     // A selector without matchers selects nothing.
     for matchers in sets.iter().filter(|matchers| !matchers.is_empty()) {
@@ -148,8 +171,11 @@ fn newest(
                     LatestValue::Histogram(at) => Value::Histogram(latest.histograms[at].clone()),
                 };
                 let labels = names.labels(selected.labels.row(row));
+                samples_bytes += labels.as_bytes().len() + value.heap_bytes() + SAMPLE_BYTES;
                 found.samples.push((labels, Sample { timestamp_ms: sample.timestamp_ms, value }));
             }
+            let held = samples_bytes + selected.labels.heap_bytes() + dictionary.heap_bytes();
+            found.room.grow_to(held as u64)?;
         }
     }
     if sets.len() > 1 {
@@ -175,6 +201,8 @@ struct Families {
     last: Option<FamilyKey>,
     family: encode::Family,
     ended: bool,
+    /// Given back when all are sent.
+    _room: Lease,
 }
 
 impl Iterator for Families {

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use model::admin::{ReplayProgress, TsdbAdmin, TsdbStatus};
+use model::memory::{Lease, Pressure};
 use model::metrics::Registry;
 use model::query::{ChunkQueryable, ExemplarQueryable, LabelQueryable};
-use model::{Appendable, Clock, Labels, Queryable};
+use model::{Appendable, Clock, Labels, Queryable, StorageError};
 use remote::{Message, Receiver, ReceiverOptions, V2Options};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -97,6 +98,11 @@ impl WebOptions {
         self.flags.get(name).map_or("", String::as_str)
     }
 
+    /// Whether files of a folder are served below `/user/`.
+    pub fn has_user_assets(&self) -> bool {
+        !self.flag("web.user-assets").is_empty()
+    }
+
     /// Whether a feature is switched on.
     pub fn has_feature(&self, name: &str) -> bool {
         self.features.iter().any(|have| have == name)
@@ -183,7 +189,7 @@ impl Web {
         quit: mpsc::Sender<()>,
         replay_progress: ReplayProgressFn,
     ) -> Arc<Web> {
-        let http = HttpMetrics::new(&registry, clock.clone());
+        let http = HttpMetrics::new(&registry, clock.clone(), options.has_user_assets());
         let slots = Arc::new(Semaphore::new(options.query_concurrency.max(1)));
         let subscribers_max = options.flag("web.max-notifications-subscribers").parse().unwrap_or(16);
         let notifications = Notifications::new(subscribers_max, clock.clone(), &registry);
@@ -249,6 +255,17 @@ impl Web {
     /// The receiver of remote write, where it is switched on and the store is open.
     pub fn receiver(&self) -> Option<Arc<Receiver>> {
         self.receiver.load_full()
+    }
+
+    /// Room in memory for a request that gathers what it answers: as of queries, it
+    /// is refused where memory runs short.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn room(&self, by: &str) -> Result<Lease, StorageError> {
+        let lease = self.engine.options().memory.lease(by, u64::MAX, Pressure::RefuseQueries);
+        lease.grow_to(1)?;
+        Ok(lease)
     }
 
     /// The store.

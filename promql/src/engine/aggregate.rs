@@ -38,7 +38,9 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate, param: Option<Column>) -
     if let (AggregateOp::Quantile, Some(q), Some(param)) = (e.op, &param, &e.param) {
         quantile_remarks(q, e.place.at(param.pos), &mut annotations);
     }
-    let groups = Groups::new(&input.rows, &filter(ctx, e));
+    let mut room = Reservation::new(&ctx.query, 0)?;
+    let follow = |row, bytes| room.follow(row, || bytes);
+    let groups = Groups::new(&input.rows, &filter(ctx, e), follow)?;
     let steps = ctx.steps.count;
     let cells = groups.keys.len() * steps;
     let mut memory = Reservation::new(&ctx.query, (cells * 24) as u64)?;

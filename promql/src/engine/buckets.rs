@@ -16,7 +16,7 @@ use super::error::{QueryError, Result};
 use super::labels::merged;
 use super::node::{Node, Vectors, Worker, explain};
 use super::repeat::held_again;
-use super::rows::{HashMap, Pairs, Rows, set_label, value_of};
+use super::rows::{HashMap, PAIRS_BYTES, Pairs, Rows, set_label, value_of};
 use crate::annotations::{Annotation, Annotations, ForcedMonotonicity, Place};
 use crate::functions::histogram as hist;
 use crate::stats::ExplainNode;
@@ -62,6 +62,8 @@ struct Histograms {
     labels: Vec<Vec<u32>>,
     /// `le`.
     bound_label: SymbolId,
+    /// What units and outputs take.
+    _memory: Reservation,
 }
 
 /// Applies a histogram function; `pos` is where the vector argument stands.
@@ -73,7 +75,9 @@ pub(crate) fn vectors(
     account: Arc<Account>,
 ) -> Result<Vectors> {
     let query = &ctx.query;
-    let (units, keys) = units(ctx, &input.rows);
+    let mut memory = Reservation::new(&ctx.query, 0)?;
+    let (units, keys) = units(ctx, &input.rows, &mut memory)?;
+    let units_bytes = memory.bytes();
     quantile_remarks(ctx, &ask);
     let mut label_texts = vec![String::new()];
     let mut labels = Vec::new();
@@ -108,13 +112,16 @@ pub(crate) fn vectors(
                 }
                 outputs.push(Output { unit: u as u32, native, label: l as u32 });
                 rows.push(row, true);
+                memory.follow(rows.len(), || {
+                    units_bytes + rows.heap_bytes() + (outputs.capacity() * size_of::<Output>()) as u64
+                })
             };
             if !unit.buckets.is_empty() || !unit.malformed.is_empty() {
-                push(false, key.iter().copied().filter(|(n, _)| *n != SymbolId::METRIC_NAME).collect());
+                push(false, key.iter().copied().filter(|(n, _)| *n != SymbolId::METRIC_NAME).collect())?;
             }
             if unit.native.is_some() {
                 let keep = |name| query.delayed_name_removal || !query.names.is_metadata(name);
-                push(true, key.iter().copied().filter(|(name, _)| keep(*name)).collect());
+                push(true, key.iter().copied().filter(|(name, _)| keep(*name)).collect())?;
             }
         }
     }
@@ -129,7 +136,21 @@ pub(crate) fn vectors(
         shown.sort_by_key(|&row| place(&outputs[row as usize]));
     }
     let bound_label = query.dictionary.intern(model::labels::BUCKET_LABEL);
-    let node = Histograms { ctx: ctx.clone(), input, ask, pos, units, outputs, labels, bound_label };
+    // The keys are gone, and the rows are reserved anew.
+    drop((keys, memory));
+    let outputs_bytes = (outputs.capacity() * size_of::<Output>()) as u64;
+    let memory = Reservation::new(query, units_bytes + outputs_bytes)?;
+    let node = Histograms {
+        ctx: ctx.clone(),
+        input,
+        ask,
+        pos,
+        units,
+        outputs,
+        labels,
+        bound_label,
+        _memory: memory,
+    };
     let vectors = Vectors::new(ctx, rows, node, account)?;
     let vectors = if shown.is_sorted() { vectors } else { in_order(ctx, vectors, &shown)? };
     merged(ctx, vectors)
@@ -153,7 +174,8 @@ fn in_order(ctx: &EvalContext, vectors: Vectors, order: &[u32]) -> Result<Vector
 }
 
 /// Sorts rows into units; the key of a unit is its labels without `le`.
-fn units(ctx: &EvalContext, rows: &Rows) -> (Vec<Unit>, Vec<Pairs>) {
+/// `memory` is what they take.
+fn units(ctx: &EvalContext, rows: &Rows, memory: &mut Reservation) -> Result<(Vec<Unit>, Vec<Pairs>)> {
     let dictionary = &ctx.query.dictionary;
     let le = dictionary.intern(model::labels::BUCKET_LABEL);
     let reader = dictionary.read();
@@ -181,8 +203,12 @@ fn units(ctx: &EvalContext, rows: &Rows) -> (Vec<Unit>, Vec<Pairs>) {
             None if value == SymbolId::EMPTY => unit.native = Some(i as u32),
             None => unit.malformed.push(i as u32),
         }
+        memory.follow(i, || {
+            let entries = ids.capacity() * (PAIRS_BYTES + 8) + keys.capacity() * PAIRS_BYTES;
+            (entries + units.capacity() * size_of::<Unit>() + i * 16) as u64
+        })?;
     }
-    (units, keys)
+    Ok((units, keys))
 }
 
 fn quantile_remarks(ctx: &EvalContext, ask: &Ask) {

@@ -56,21 +56,46 @@ pub(crate) struct QueryMemory {
     lease: Arc<Lease>,
     bytes: AtomicU64,
     peak: AtomicU64,
+    /// How much of the dictionary is in `bytes`.
+    dictionary: AtomicU64,
 }
 
 impl QueryMemory {
     pub(crate) fn new(lease: Lease) -> QueryMemory {
-        QueryMemory { lease: Arc::new(lease), bytes: AtomicU64::new(0), peak: AtomicU64::new(0) }
+        QueryMemory {
+            lease: Arc::new(lease.stoppable()),
+            bytes: AtomicU64::new(0),
+            peak: AtomicU64::new(0),
+            dictionary: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn peak(&self) -> u64 {
         self.peak.load(Ordering::Relaxed)
     }
 
-    /// What only the query needed is given back: an answer of so many bytes is left.
+    /// What only the query needed is given back: an answer of so many bytes is left,
+    /// and the dictionary, in which its labels are.
     pub(crate) fn of_answer(&self, bytes: u64) -> Arc<Lease> {
-        self.lease.shrink_to(bytes);
+        self.lease.shrink_to(bytes + self.dictionary.load(Ordering::Relaxed));
+        self.lease.unstoppable();
         self.lease.clone()
+    }
+
+    /// Takes room for what the dictionary has grown by.
+    fn hold_dictionary(&self, dictionary: &Dictionary) -> Result<()> {
+        let bytes = dictionary.heap_bytes() as u64;
+        let before = self.dictionary.load(Ordering::Relaxed);
+        if bytes <= before {
+            return Ok(());
+        }
+        match self.dictionary.compare_exchange(before, bytes, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => self.grow(bytes - before).inspect_err(|_| {
+                self.dictionary.fetch_sub(bytes - before, Ordering::Relaxed);
+            }),
+            // Another thread does it.
+            Err(_) => Ok(()),
+        }
     }
 
     fn grow(&self, bytes: u64) -> Result<()> {
@@ -82,6 +107,9 @@ impl QueryMemory {
         })
     }
 }
+
+/// After so many rows [`Reservation::follow`] looks.
+const FOLLOWED_ROWS: usize = 1024;
 
 /// Bytes that an operator holds; given back when dropped.
 pub(crate) struct Reservation {
@@ -107,6 +135,16 @@ impl Reservation {
             self.bytes = bytes;
         }
         Ok(())
+    }
+
+    /// For loops that fill something row by row: every so often asks whether the
+    /// query may go on, and takes room for what is filled.
+    pub(crate) fn follow(&mut self, row: usize, filled: impl FnOnce() -> u64) -> Result<()> {
+        if row % FOLLOWED_ROWS != FOLLOWED_ROWS - 1 {
+            return Ok(());
+        }
+        self.query.check()?;
+        self.grow_to(filled())
     }
 }
 
@@ -154,17 +192,24 @@ impl QueryContext {
     }
 
     /// The same without a look at the clock: for loops that turn fast. Where the
-    /// process nears its ceiling of memory, queries that hold much of it end.
+    /// process nears its ceiling of memory, queries that hold much of it end, the
+    /// largest first.
     pub(crate) fn check_canceled(&self) -> Result<()> {
         if let Some(reason) = self.cancel.reason() {
             return Err(QueryError::stopped(reason));
         }
+        self.hold_dictionary()?;
         self.memory.lease.check(Pressure::RefuseSeries).map_err(QueryError::Memory)
     }
 
     /// Refuses what holds too many samples, as upstream counts them.
     pub(crate) fn check_samples(&self, samples: u64) -> Result<()> {
         if samples > self.max_samples { Err(QueryError::TooManySamples(EXECUTION)) } else { Ok(()) }
+    }
+
+    /// Takes room for strings that came to the dictionary.
+    pub(crate) fn hold_dictionary(&self) -> Result<()> {
+        self.memory.hold_dictionary(&self.dictionary)
     }
 
     /// Checks, and answers the clock's reading.

@@ -32,8 +32,6 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate) -> Result<Vectors> {
     let mut ids: HashMap<Pairs, usize> = HashMap::default();
     let mut rows = Rows::default();
     let mut counts: Vec<u32> = Vec::new();
-    // Texts of values come to the query's dictionary.
-    let texts_before = dictionary.heap_bytes();
     let mut memory = Reservation::new(&ctx.query, 0)?;
     input.for_each(None, |block, batch| {
         for (i, &row) in block.iter().enumerate() {
@@ -65,9 +63,8 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate) -> Result<Vectors> {
                 counts[group * steps + step] += 1;
             }
         }
-        let by_value = rows.heap_bytes() + counts.capacity() as u64 * 4 + ids.capacity() as u64 * 128;
-        let texts = dictionary.heap_bytes() - texts_before;
-        memory.grow_to(texts as u64 + by_value)
+        ctx.query.hold_dictionary()?;
+        memory.grow_to(rows.heap_bytes() + counts.capacity() as u64 * 4 + ids.capacity() as u64 * 128)
     })?;
     memory.grow_to(memory.bytes() + cell_bytes(rows.len().saturating_mul(steps)))?;
     let mut batch = Batch::default();

@@ -18,7 +18,7 @@ use super::context::{EvalContext, QueryContext, Reservation};
 use super::error::{QueryError, Result};
 use super::labels::merged;
 use super::node::{Node, Vectors, Worker, explain};
-use super::rows::{HashMap, HashSet, LabelFilter, Pair, Pairs, Rows, set_label, value_of};
+use super::rows::{HashMap, HashSet, LabelFilter, PAIRS_BYTES, Pair, Pairs, Rows, set_label, value_of};
 use crate::annotations::{Annotation, Annotations, Place, StepOf};
 use crate::ast::{Cardinality, VectorMatching};
 use crate::functions::window::Answer;
@@ -70,14 +70,21 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Binary, pos: Place) -> Result<Vecto
         pos,
         e: e.clone(),
     };
-    let groups = joining.groups(&many.rows, &one.rows);
-    joining.build(ctx, (many, one), groups, account)
+    let mut room = Reservation::new(&ctx.query, 0)?;
+    let groups = joining.groups(&many.rows, &one.rows, &mut room)?;
+    joining.build(ctx, (many, one), groups, room, account)
 }
 
 impl Joining {
-    fn groups(&self, many: &Rows, one: &Rows) -> Vec<Group> {
+    fn groups(&self, many: &Rows, one: &Rows, room: &mut Reservation) -> Result<Vec<Group>> {
         let mut ids: HashMap<Pairs, u32> = HashMap::default();
         let mut groups: Vec<Group> = Vec::new();
+        // A list of few rows takes as much as an entry of the heap does at least.
+        let bytes = |ids: &HashMap<Pairs, u32>, groups: &Vec<Group>, listed: usize| {
+            let entries = ids.capacity() * (PAIRS_BYTES + 8) + groups.capacity() * size_of::<Group>();
+            (entries + groups.len() * 16 + listed * 8) as u64
+        };
+        let mut listed = 0;
         for (rows, is_many) in [(many, true), (one, false)] {
             for i in 0..rows.len() {
                 let next = groups.len() as u32;
@@ -86,10 +93,16 @@ impl Joining {
                     groups.push(Group::default());
                 }
                 let group = &mut groups[id as usize];
-                if is_many { group.many.push(i as u32) } else { group.one.push(i as u32) }
+                if is_many {
+                    group.many.push(i as u32)
+                } else {
+                    group.one.push(i as u32)
+                }
+                room.follow(listed, || bytes(&ids, &groups, listed))?;
+                listed += 1;
             }
         }
-        groups
+        Ok(groups)
     }
 
     /// Labels of a result. Source: Prometheus `promql/engine.go`, `resultMetric`.
@@ -131,13 +144,16 @@ impl Joining {
         }
     }
 
+    /// `room` is what the groups take.
     fn build(
         self,
         ctx: &EvalContext,
         (many, one): (Vectors, Vectors),
         groups: Vec<Group>,
+        mut room: Reservation,
         account: Arc<Account>,
     ) -> Result<Vectors> {
+        let groups_bytes = room.bytes();
         let fill = self.e.matching.fill_left.is_some() || self.e.matching.fill_right.is_some();
         let mut plain: Vec<(u32, u32)> = Vec::new();
         let mut rows = Rows::default();
@@ -150,6 +166,8 @@ impl Joining {
                 continue;
             } else if group.one.len() == 1 {
                 let one_row = group.one[0];
+                let names_bytes = (group.many.len() * (PAIRS_BYTES + 24)) as u64;
+                room.grow_to(groups_bytes + rows.heap_bytes() + names_bytes)?;
                 let names: Vec<Pairs> = group
                     .many
                     .iter()
@@ -167,6 +185,8 @@ impl Joining {
                 for (&m, name) in group.many.iter().zip(names) {
                     plain.push((m, one_row));
                     rows.push(name, self.e.return_bool);
+                    let made = || rows.heap_bytes() + (plain.capacity() * 8) as u64;
+                    room.follow(rows.len(), || groups_bytes + made())?;
                 }
             }
         }
@@ -186,6 +206,8 @@ impl Joining {
                 shown = Some(places);
             }
         }
+        // The groups are gone but for the whole ones; the rows are reserved anew.
+        drop(room);
         let mut needed = (vec![false; many.len()], vec![false; one.len()]);
         for &(m, o) in &plain {
             (needed.0[m as usize], needed.1[o as usize]) = (true, true);
@@ -279,7 +301,9 @@ impl Joining {
             memory.grow_to(bytes + inputs_bytes)?;
             let mut names: HashMap<Pairs, usize> = HashMap::default();
             for step in 0..steps {
-                memory.grow_to(bytes + inputs_bytes)?;
+                let labels_bytes = rows.heap_bytes() + (names.capacity() * (PAIRS_BYTES + 8)) as u64;
+                memory.grow_to(bytes + inputs_bytes + labels_bytes)?;
+                ctx.query.check_canceled()?;
                 let mut add = |name: Pairs, answer: Answer, place: u64| {
                     let slot = *names.entry(name).or_insert_with_key(|name| {
                         rows.push(name.iter().copied(), self.e.return_bool);

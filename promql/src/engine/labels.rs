@@ -5,7 +5,7 @@ use model::matcher::GoRegex;
 use model::{Label, MatchOp, SymbolId};
 
 use super::batch::Batch;
-use super::context::{EvalContext, QueryContext};
+use super::context::{EvalContext, QueryContext, Reservation};
 use super::error::{QueryError, Result};
 use super::node::{Node, Vectors, Worker, explain};
 use super::repeat::kept;
@@ -179,15 +179,17 @@ pub(crate) fn replace(
     let input = input()?;
     let dictionary = ctx.query.dictionary.clone();
     let (dst_id, src_id) = (dictionary.intern(&dst.value), dictionary.intern(&src.value));
+    let references = replacement.matches('$').count();
     let rows = relabel(
         &input.rows,
         dst_id,
         |row| {
             let text = dictionary.read().text(value_of(row, src_id)).to_owned();
-            regex.captures(&text).map(|groups| groups.expand(replacement))
+            let _room = room_for_text(ctx, replacement.len() + references.saturating_mul(text.len()))?;
+            Ok(regex.captures(&text).map(|groups| groups.expand(replacement)))
         },
         ctx,
-    );
+    )?;
     relabelled(ctx, input, rows, "label_replace")
 }
 
@@ -213,10 +215,12 @@ pub(crate) fn join(
         |row| {
             let reader = dictionary.read();
             let parts: Vec<&str> = ids.iter().map(|&id| reader.text(value_of(row, id))).collect();
-            Some(parts.join(separator))
+            let bytes: usize = parts.iter().map(|part| part.len() + separator.len()).sum();
+            let _room = room_for_text(ctx, bytes)?;
+            Ok(Some(parts.join(separator)))
         },
         ctx,
-    );
+    )?;
     relabelled(ctx, input, rows, "label_join")
 }
 
@@ -233,27 +237,45 @@ fn check_label_name(name: &StringLiteral, which: &str, function: &str) -> Result
     Err(QueryError::execution(format!("invalid {which} label name in {function}(): {text}")))
 }
 
+/// Texts of labels up to so many bytes are made without further ado.
+const TEXT_BYTES_FREE: usize = 64 * 1024;
+/// Longer ones than this are not made at all: functions of functions can ask for
+/// labels that no memory holds.
+const TEXT_BYTES_MAX: usize = 1 << 30;
+
+/// Takes room for a text of a label that is to be made, until it is in the dictionary.
+fn room_for_text(ctx: &EvalContext, bytes: usize) -> Result<Option<Reservation>> {
+    if bytes > TEXT_BYTES_MAX {
+        let fault = format!("a label of {bytes} bytes is longer than the {TEXT_BYTES_MAX} that are allowed");
+        return Err(QueryError::execution(fault));
+    }
+    (bytes > TEXT_BYTES_FREE).then(|| Reservation::new(&ctx.query, bytes as u64)).transpose()
+}
+
 /// Sets a label of each row for which `value` has one.
 fn relabel(
     rows: &Rows,
     dst: SymbolId,
-    mut value: impl FnMut(&[(SymbolId, SymbolId)]) -> Option<String>,
+    mut value: impl FnMut(&[(SymbolId, SymbolId)]) -> Result<Option<String>>,
     ctx: &EvalContext,
-) -> Rows {
+) -> Result<Rows> {
     let dictionary = &ctx.query.dictionary;
     let mut out = Rows::default();
+    let mut memory = Reservation::new(&ctx.query, 0)?;
     for i in 0..rows.len() {
         let mut drop_name = rows.drop_name[i];
         let mut row: Pairs = rows.row(i).iter().copied().collect();
-        if let Some(text) = value(&row) {
+        if let Some(text) = value(&row)? {
             let id = dictionary.intern(&text);
             set_label(&mut row, dictionary, dst, id);
             // A name that was set on purpose stays.
             drop_name &= dst != SymbolId::METRIC_NAME;
+            ctx.query.hold_dictionary()?;
         }
         out.push(row, drop_name);
+        memory.follow(i, || out.heap_bytes())?;
     }
-    out
+    Ok(out)
 }
 
 /// The labels of `absent(…)`: those that the selector names once, with `=`.

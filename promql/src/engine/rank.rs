@@ -51,7 +51,9 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate, param: Column) -> Result
     if max >= i64::MAX as f64 {
         return Err(QueryError::execution(format!("Scalar value {} overflows int64", format_g(max))));
     }
-    let groups = Groups::new(&input.rows, &super::aggregate::filter(ctx, e));
+    let mut room = Reservation::new(&ctx.query, 0)?;
+    let follow = |row, bytes| room.follow(row, || bytes);
+    let groups = Groups::new(&input.rows, &super::aggregate::filter(ctx, e), follow)?;
     let steps = ctx.steps.count;
     let mut heaps: Vec<Vec<Chosen>> = vec![Vec::new(); groups.keys.len() * steps];
     let mut memory = Reservation::new(&ctx.query, (heaps.len() * 24) as u64)?;
@@ -325,7 +327,9 @@ fn limit_ratio_at_once(
     input: Vectors,
     account: Arc<Account>,
 ) -> Result<Vectors> {
-    let groups = Groups::new(&input.rows, &super::aggregate::filter(ctx, e));
+    let mut room = Reservation::new(&ctx.query, 0)?;
+    let follow = |row, bytes| room.follow(row, || bytes);
+    let groups = Groups::new(&input.rows, &super::aggregate::filter(ctx, e), follow)?;
     let mut heaps: Vec<Vec<Chosen>> = vec![Vec::new(); groups.keys.len()];
     let mut order: Vec<usize> = Vec::new();
     let mut met = vec![false; groups.keys.len()];

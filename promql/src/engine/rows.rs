@@ -9,6 +9,8 @@ use model::query::DictionaryReader;
 use model::{Dictionary, LabelTable, SymbolId};
 use smallvec::SmallVec;
 
+use super::error::Result;
+
 /// Maps of ids; nothing depends on the order of their entries.
 pub(crate) type HashMap<K, V> = hashbrown::HashMap<K, V, rapidhash::fast::RandomState>;
 /// Sets of ids.
@@ -16,6 +18,9 @@ pub(crate) type HashSet<K> = hashbrown::HashSet<K, rapidhash::fast::RandomState>
 
 /// A row of (name, value) ids in order of the names' text.
 pub(crate) type Pairs = SmallVec<[(SymbolId, SymbolId); 12]>;
+
+/// Bytes of a row of its own, as they lie in lists and tables.
+pub(crate) const PAIRS_BYTES: usize = size_of::<Pairs>();
 
 /// A pair of ids.
 pub(crate) type Pair = (SymbolId, SymbolId);
@@ -97,23 +102,34 @@ impl Rows {
 
     /// Row numbers by equal labels, in order of first sight; `None` where all differ.
     pub(crate) fn duplicates(&self) -> Option<Vec<Vec<u32>>> {
+        if self.all_differ() {
+            return None;
+        }
         let mut first: HashMap<&[Pair], u32> =
             HashMap::with_capacity_and_hasher(self.len(), Default::default());
         let mut groups: Vec<Vec<u32>> = Vec::new();
-        let mut any = false;
         for i in 0..self.len() {
             match first.get(self.row(i)) {
-                Some(&group) => {
-                    groups[group as usize].push(i as u32);
-                    any = true;
-                }
+                Some(&group) => groups[group as usize].push(i as u32),
                 None => {
                     first.insert(self.row(i), groups.len() as u32);
                     groups.push(vec![i as u32]);
                 }
             }
         }
-        any.then_some(groups)
+        Some(groups)
+    }
+
+    /// Whether no two rows are equal; looks at them without making anything of them.
+    fn all_differ(&self) -> bool {
+        let hash = |i: u32| hash_pairs(self.row(i as usize).iter());
+        let mut seen: HashTable<u32> = HashTable::with_capacity(self.len());
+        (0..self.len() as u32).all(|i| {
+            let is_new =
+                seen.find(hash(i), |&have| self.row(have as usize) == self.row(i as usize)).is_none();
+            seen.insert_unique(hash(i), i, |&have| hash(have));
+            is_new
+        })
     }
 }
 
@@ -191,7 +207,12 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    pub(crate) fn new(rows: &Rows, filter: &LabelFilter) -> Groups {
+    /// `follow` is told at each row how many bytes are held, and can end it.
+    pub(crate) fn new(
+        rows: &Rows,
+        filter: &LabelFilter,
+        mut follow: impl FnMut(usize, u64) -> Result<()>,
+    ) -> Result<Groups> {
         // Keys are built for groups, not for rows.
         let mut ids: HashTable<u32> = HashTable::new();
         let mut keys: Vec<Pairs> = Vec::new();
@@ -210,8 +231,9 @@ impl Groups {
                 }
             };
             of_row.push(group);
+            follow(i, (of_row.capacity() * 4 + keys.capacity() * PAIRS_BYTES + ids.capacity() * 5) as u64)?;
         }
-        Groups { keys, of_row }
+        Ok(Groups { keys, of_row })
     }
 }
 
@@ -310,9 +332,11 @@ mod tests {
         for (job, pod) in [("b", "1"), ("a", "2"), ("b", "3")] {
             rows.push(row(&dictionary, &[("__name__", "m"), ("job", job), ("pod", pod)]), false);
         }
-        let by_job = Groups::new(&rows, &LabelFilter::only(&dictionary, &["job".to_owned()]));
+        let filter = LabelFilter::only(&dictionary, &["job".to_owned()]);
+        let by_job = Groups::new(&rows, &filter, |_, _| Ok(())).unwrap();
         assert_eq!(by_job.of_row, [0, 1, 0]);
-        let without = Groups::new(&rows, &LabelFilter::without(&dictionary, &["pod".to_owned()]));
+        let filter = LabelFilter::without(&dictionary, &["pod".to_owned()]);
+        let without = Groups::new(&rows, &filter, |_, _| Ok(())).unwrap();
         assert_eq!(without.keys, by_job.keys);
     }
 }

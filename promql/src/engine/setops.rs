@@ -11,7 +11,7 @@ use super::join::signature_filter;
 use super::labels::merged;
 use super::node::{Node, Vectors, Worker, explain};
 use super::repeat::kept;
-use super::rows::{HashMap, LabelFilter, Pairs, Rows};
+use super::rows::{HashMap, LabelFilter, PAIRS_BYTES, Pairs, Rows};
 use crate::ast::BinaryOp;
 use crate::plan::Binary;
 use crate::stats::ExplainNode;
@@ -31,18 +31,20 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Binary) -> Result<Vectors> {
 /// Numbers the groups of one side; `find` those of the other.
 struct Signatures {
     ids: HashMap<Pairs, u32>,
+    _memory: Reservation,
 }
 
 impl Signatures {
-    fn of(rows: &Rows, filter: &LabelFilter) -> (Signatures, Vec<u32>) {
+    fn of(ctx: &EvalContext, rows: &Rows, filter: &LabelFilter) -> Result<(Signatures, Vec<u32>)> {
         let mut ids: HashMap<Pairs, u32> = HashMap::default();
-        let of_row = (0..rows.len())
-            .map(|i| {
-                let next = ids.len() as u32;
-                *ids.entry(filter.apply(rows.row(i))).or_insert(next)
-            })
-            .collect();
-        (Signatures { ids }, of_row)
+        let mut memory = Reservation::new(&ctx.query, 0)?;
+        let mut of_row = Vec::with_capacity(rows.len());
+        for i in 0..rows.len() {
+            let next = ids.len() as u32;
+            of_row.push(*ids.entry(filter.apply(rows.row(i))).or_insert(next));
+            memory.follow(i, || (ids.capacity() * (PAIRS_BYTES + 8) + of_row.capacity() * 4) as u64)?;
+        }
+        Ok((Signatures { ids, _memory: memory }, of_row))
     }
 
     fn find(&self, rows: &Rows, filter: &LabelFilter) -> Vec<Option<u32>> {
@@ -55,12 +57,15 @@ struct Presence {
     steps: usize,
     bits: Vec<u64>,
     words: usize,
+    _memory: Reservation,
 }
 
 impl Presence {
-    fn new(groups: usize, steps: usize) -> Presence {
+    fn new(ctx: &EvalContext, groups: usize) -> Result<Presence> {
+        let steps = ctx.steps.count;
         let words = steps.div_ceil(64);
-        Presence { steps, bits: vec![0; groups * words], words }
+        let memory = Reservation::new(&ctx.query, (groups * words) as u64 * 8)?;
+        Ok(Presence { steps, bits: vec![0; groups * words], words, _memory: memory })
     }
 
     fn note(&mut self, group: u32, batch: &Batch, row: usize) {
@@ -117,10 +122,9 @@ fn filtered(
     and: bool,
     account: Arc<Account>,
 ) -> Result<Vectors> {
-    let (signatures, of_left) = Signatures::of(&lhs.rows, filter);
+    let (signatures, of_left) = Signatures::of(ctx, &lhs.rows, filter)?;
     let of_right = signatures.find(&rhs.rows, filter);
-    let mut presence = Presence::new(signatures.ids.len(), ctx.steps.count);
-    let memory = Reservation::new(&ctx.query, presence.bits.len() as u64 * 8)?;
+    let mut presence = Presence::new(ctx, signatures.ids.len())?;
     let mut on_right = vec![false; signatures.ids.len()];
     let relevant: Vec<u32> = (0..rhs.len() as u32).filter(|&row| of_right[row as usize].is_some()).collect();
     for group in of_right.iter().flatten() {
@@ -138,16 +142,19 @@ fn filtered(
     lhs.before(rhs.drain(|row| of_right[row as usize].is_some()))?;
     lhs.drain(|row| !and || on_right[of_left[row as usize] as usize])?;
     ctx.query.aside.lock().push(rhs.explain());
-    drop(rhs);
-    drop(memory);
+    drop((rhs, signatures));
     let mut out_rows = Rows::default();
     let mut kept = Vec::new();
+    let mut memory = Reservation::new(&ctx.query, 0)?;
     for (row, &group) in of_left.iter().enumerate() {
         if !and || on_right[group as usize] {
             kept.push((row as u32, Some(group)));
             out_rows.push(lhs.rows.row(row).iter().copied(), lhs.rows.drop_name[row]);
         }
+        memory.follow(row, || out_rows.heap_bytes() + (kept.capacity() * 12) as u64)?;
     }
+    // The rows are reserved anew.
+    drop(memory);
     let name = if and { "and" } else { "unless" };
     let node = Masked { input: lhs, rows: kept, presence, keep_present: and, name };
     Vectors::new(ctx, out_rows, node, account)
@@ -161,9 +168,9 @@ fn or(
     filter: &LabelFilter,
     account: Arc<Account>,
 ) -> Result<Vectors> {
-    let (signatures, of_right) = Signatures::of(&rhs.rows, filter);
+    let (signatures, of_right) = Signatures::of(ctx, &rhs.rows, filter)?;
     let of_left = signatures.find(&lhs.rows, filter);
-    let mut presence = Presence::new(signatures.ids.len(), ctx.steps.count);
+    let mut presence = Presence::new(ctx, signatures.ids.len())?;
     let lhs = if of_left.iter().any(Option::is_some) {
         // The left is needed twice: to know where it is, and as output. It is kept.
         kept(ctx, lhs, |all| {
@@ -177,9 +184,12 @@ fn or(
         lhs
     };
     let mut rows = lhs.rows.clone();
+    let mut memory = Reservation::new(&ctx.query, 0)?;
     for row in 0..rhs.len() {
         rows.push(rhs.rows.row(row).iter().copied(), rhs.rows.drop_name[row]);
+        memory.follow(row, || rows.heap_bytes())?;
     }
+    drop((memory, signatures));
     let unmatched = (0..rhs.len()).map(|row| (row as u32, Some(of_right[row]))).collect();
     let (right_rows, right_account) = (rhs.rows.clone(), rhs.account());
     let masked = Masked { input: rhs, rows: unmatched, presence, keep_present: false, name: "unmatched" };

@@ -26,7 +26,11 @@ pub async fn query(State(web): State<Arc<Web>>, request: Request<Body>) -> Answe
         return Ok(no_content());
     }
     let storage = web.storage()?;
-    blocking(move || Ok(answer(storage.exemplars.exemplars(range, &sets)?))).await
+    blocking(move || {
+        let _room = web.room("exemplars request")?;
+        Ok(answer(storage.exemplars.exemplars(range, &sets)?))
+    })
+    .await
 }
 
 fn answer(found: Vec<SeriesExemplars>) -> axum::http::Response<Body> {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
+use model::StorageError;
 use model::labels::go_quote;
+use model::memory::Lease;
 use model::names::{EscapingScheme, ValidationScheme};
 use model::query::LabelList;
 
@@ -20,7 +22,11 @@ pub async fn names(State(web): State<Arc<Web>>, request: Request<Body>) -> Answe
     let (limit, range) = (params.limit()?, params.range()?);
     let sets = matcher_sets(&params)?;
     let storage = web.storage()?;
-    answer(blocking(move || Ok(storage.labels.label_names(range, &sets, limit)?)).await?)
+    blocking(move || {
+        let room = web.room("labels request")?;
+        answer(storage.labels.label_names(range, &sets, limit)?, room)
+    })
+    .await
 }
 
 /// `/label/<name>/values`: the values of one label in matching series, sorted.
@@ -37,7 +43,11 @@ pub async fn values(State(web): State<Arc<Web>>, request: Request<Body>) -> Answ
     let (limit, range) = (params.limit()?, params.range()?);
     let sets = matcher_sets(&params)?;
     let storage = web.storage()?;
-    answer(blocking(move || Ok(storage.labels.label_values(&name, range, &sets, limit)?)).await?)
+    blocking(move || {
+        let room = web.room("label values request")?;
+        answer(storage.labels.label_values(&name, range, &sets, limit)?, room)
+    })
+    .await
 }
 
 /// The name in `…/label/<name>/values`, escapes taken away.
@@ -54,10 +64,16 @@ fn label_name(path: &str) -> Result<String, ApiError> {
     })
 }
 
-fn answer(found: LabelList) -> Answer {
+/// `room` is held until the answer is sent.
+fn answer(found: LabelList, room: Lease) -> Answer {
     let LabelList { values, truncated, mut warnings } = found;
+    let bytes: usize = values.iter().map(|value| value.capacity() + size_of::<String>()).sum();
+    room.grow_to(bytes as u64).map_err(StorageError::from)?;
     if truncated {
         add_warning(&mut warnings, TRUNCATED);
     }
-    Ok(list(values.len(), &warnings, move |out, i| json::write_string(out, &values[i])))
+    Ok(list(values.len(), &warnings, move |out, i| {
+        let _ = &room;
+        json::write_string(out, &values[i]);
+    }))
 }

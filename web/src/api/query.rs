@@ -153,29 +153,34 @@ fn observed(
 ) -> Result<Output, QueryError> {
     let observer = web.observer.get();
     let running = observer.map(|observer| observer.begin(&query.text));
-    let mut outcome = match query.step_ms > 0 {
-        true => web.engine.range(store, query),
-        false => web.engine.instant(store, query),
-    };
+    let mut outcome = web.engine.evaluate(store, query);
     drop(running);
-    if let Ok(output) = &mut outcome {
-        output.stats.timings.exec_queue = queued;
-        output.stats.timings.exec_total += queued;
+    let timed = match &mut outcome {
+        Ok(output) => Some(&mut output.stats),
+        Err(failure) => failure.stats.as_deref_mut(),
+    };
+    if let Some(stats) = timed {
+        stats.timings.exec_queue = queued;
+        stats.timings.exec_total += queued;
     }
+    let (stats, sorted, error) = match &outcome {
+        Ok(output) => (Some(&output.stats), matches!(output.value, Value::Matrix(_)), None),
+        Err(failure) => (failure.stats.as_deref(), false, Some(&failure.error)),
+    };
     // What is no expression was never run.
-    let was_run = !matches!(&outcome, Err(QueryError::Parse(_)));
-    if let Some(observer) = observer.filter(|_| was_run) {
+    if let (Some(observer), Some(stats)) = (observer, stats) {
         observer.ended(&QueryRecord {
             text: &query.text,
             start_ms: query.start_ms,
             end_ms: query.end_ms,
             step_ms: query.step_ms,
             origin,
-            stats: outcome.as_ref().ok().map(|output| &output.stats),
-            error: outcome.as_ref().err(),
+            stats,
+            sorted,
+            error,
         });
     }
-    outcome
+    outcome.map_err(QueryError::from)
 }
 
 /// Evaluates a query within the time that the request allows it.
@@ -209,11 +214,14 @@ pub(crate) async fn run(
             return Err(ApiError::new(ErrorKind::Canceled, "query was canceled in query queue"));
         }
     };
+    let queued = web.clock.monotonic().saturating_sub(queued_at).as_secs_f64();
+    if let Some(observer) = web.observer.get() {
+        observer.waited(queued);
+    }
     let Ok(permit) = waited else {
         return Err(ApiError::new(ErrorKind::Timeout, "query timed out in expression evaluation"));
     };
     listed.runs();
-    let queued = web.clock.monotonic().saturating_sub(queued_at).as_secs_f64();
     if timeout.is_zero() {
         cancel.cancel(CancelReason::TimedOut);
     }

@@ -17,7 +17,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Response, header};
 use model::query::LabelList;
-use model::{METRIC_NAME, Metadata};
+use model::{METRIC_NAME, Metadata, StorageError};
 use parking_lot::Mutex;
 use serde::Serialize;
 
@@ -159,12 +159,15 @@ async fn search(web: Arc<Web>, wanted: SearchParams, subject: Subject) -> Answer
     let deadline =
         web.clock.monotonic() + Duration::from_millis(web.options.query_timeout_ms.max(0).unsigned_abs());
     let lines = blocking(move || {
+        let room = web.room("search request")?;
         let sets = &wanted.matcher_sets;
         let list: LabelList = match &subject {
             Subject::MetricNames { .. } => storage.labels.label_values(METRIC_NAME, wanted.range, sets, 0)?,
             Subject::LabelNames => storage.labels.label_names(wanted.range, sets, 0)?,
             Subject::LabelValues(label) => storage.labels.label_values(label, wanted.range, sets, 0)?,
         };
+        let bytes: usize = list.values.iter().map(|value| value.capacity() + size_of::<String>()).sum();
+        room.grow_to(bytes as u64).map_err(StorageError::from)?;
         let mut found = Vec::new();
         for (i, value) in list.values.into_iter().enumerate() {
             if i % NAMES_BETWEEN_CHECKS == 0 && web.clock.monotonic() > deadline {

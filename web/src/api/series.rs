@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
+use model::memory::Lease;
 use model::query::{Dictionary, SelectHints, SelectRequest};
-use model::{LabelTable, Labels, Matcher, Querier, SelectedSeries, TimeRange};
+use model::{LabelTable, Labels, Matcher, Querier, SelectedSeries, StorageError, TimeRange};
 
 use super::{Answer, TRUNCATED, add_warning, blocking, list, named_matcher_sets};
 use crate::error::ApiError;
@@ -25,9 +26,10 @@ pub async fn series(State(web): State<Arc<Web>>, request: Request<Body>) -> Answ
     let sets = named_matcher_sets(&params)?;
     let storage = web.storage()?;
     blocking(move || {
+        let room = web.room("series request")?;
         let found = match <[Vec<Matcher>; 1]>::try_from(sets) {
-            Ok([matchers]) => one(&storage, range, matchers, limit)?,
-            Err(sets) => any(&storage, range, sets, limit)?,
+            Ok([matchers]) => one(&storage, range, matchers, limit, room)?,
+            Err(sets) => any(&storage, range, sets, limit, room)?,
         };
         let shown = if limit > 0 { found.len().min(limit) } else { found.len() };
         let mut warnings = found.warnings.clone();
@@ -39,11 +41,16 @@ pub async fn series(State(web): State<Arc<Web>>, request: Request<Body>) -> Answ
     .await
 }
 
+/// What a label set of its own takes beside its text, in a list or a tree.
+const LABELS_BYTES: usize = 64;
+
 /// Series, once each.
 struct Found {
     dictionary: Arc<Dictionary>,
     series: Rows,
     warnings: Vec<String>,
+    /// Given back when they are sent.
+    _room: Lease,
 }
 
 enum Rows {
@@ -83,11 +90,19 @@ fn select(
     Ok(querier.select(&request, dictionary)?)
 }
 
-fn one(storage: &Storage, range: TimeRange, matchers: Vec<Matcher>, limit: usize) -> Result<Found, ApiError> {
+fn one(
+    storage: &Storage,
+    range: TimeRange,
+    matchers: Vec<Matcher>,
+    limit: usize,
+    room: Lease,
+) -> Result<Found, ApiError> {
     let querier = storage.queryable.querier(range)?;
     let dictionary = Arc::new(Dictionary::new());
     let selected = select(&*querier, &dictionary, range, matchers, limit)?;
-    Ok(Found { dictionary, series: Rows::Table(selected.labels), warnings: selected.warnings })
+    room.grow_to((selected.labels.heap_bytes() + dictionary.heap_bytes()) as u64)
+        .map_err(StorageError::from)?;
+    Ok(Found { dictionary, series: Rows::Table(selected.labels), warnings: selected.warnings, _room: room })
 }
 
 fn any(
@@ -95,16 +110,25 @@ fn any(
     range: TimeRange,
     sets: Vec<Vec<Matcher>>,
     limit: usize,
+    room: Lease,
 ) -> Result<Found, ApiError> {
     let querier = storage.queryable.querier(range)?;
     let dictionary = Arc::new(Dictionary::new());
     let mut merged: BTreeSet<Labels> = BTreeSet::new();
     let mut warnings = Vec::new();
+    let mut merged_bytes = 0;
     for matchers in sets {
         let selected = select(&*querier, &dictionary, range, matchers, limit)?;
         selected.warnings.iter().for_each(|warning| add_warning(&mut warnings, warning));
         let reader = dictionary.read();
-        merged.extend(selected.labels.iter().map(|row| reader.labels(row)));
+        for row in selected.labels.iter() {
+            let labels = reader.labels(row);
+            let bytes = labels.as_bytes().len() + LABELS_BYTES;
+            merged_bytes += if merged.insert(labels) { bytes } else { 0 };
+            let held = merged_bytes + selected.labels.heap_bytes() + dictionary.heap_bytes();
+            room.grow_to(held as u64).map_err(StorageError::from)?;
+        }
     }
-    Ok(Found { dictionary, series: Rows::Merged(merged.into_iter().collect()), warnings })
+    let series = Rows::Merged(merged.into_iter().collect());
+    Ok(Found { dictionary, series, warnings, _room: room })
 }

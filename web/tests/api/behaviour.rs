@@ -67,17 +67,23 @@ async fn requests_are_counted_by_route_when_their_answer_has_left() {
     server.get("/api/v1/label/path/values").await;
     server.get("/api/v1/query").await;
     server.get("/nothing").await;
+    // No route without its flag.
+    server.get("/user/x").await;
+    let asked = Request::builder().method("OPTIONS").uri("/api/v1/query").body(Body::empty()).unwrap();
+    assert_eq!(server.send(asked).await.status, StatusCode::NO_CONTENT);
     let page = server.get("/metrics").await.text();
     for line in [
         r#"prometheus_http_requests_total{code="200",handler="/api/v1/label/:name/values"} 2"#,
         r#"prometheus_http_requests_total{code="400",handler="/api/v1/query"} 1"#,
         r#"prometheus_http_requests_total{code="200",handler="/api/v1/query"} 0"#,
+        r#"prometheus_http_requests_total{code="204",handler="/api/v1/*path"} 1"#,
         r#"prometheus_http_request_duration_seconds_count{handler="/api/v1/query"} 1"#,
         r#"promhttp_metric_handler_requests_in_flight 1"#,
     ] {
         assert!(page.contains(line), "{line}\n{page}");
     }
     assert!(!page.contains("nothing"), "a path is no label");
+    assert!(!page.contains("/user/"), "and what is no route is not counted");
 }
 
 #[tokio::test]
@@ -118,13 +124,23 @@ async fn a_query_is_listed_until_it_ends_and_may_be_stopped() {
     drop(place);
     assert_eq!(server.get("/api/v1/query?query=sum(up)").await.status, StatusCode::OK);
     assert_eq!((seen.arrived.load(Relaxed), seen.begun.load(Relaxed)), (2, 1));
+    assert_eq!(server.get("/api/v1/query?query=sum(").await.status, StatusCode::BAD_REQUEST);
+    let failing = "/api/v1/query?query=label_replace(up,%22x%22,%22%22,%22%22,%22(%22)";
+    assert_eq!(server.get(failing).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let range = "/api/v1/query_range?query=up&start=0&end=60&step=15";
+    assert_eq!(server.get(range).await.status, StatusCode::OK);
+    let ended = seen.ended.lock().clone();
+    assert_eq!(ended, ["sum(up)", "label_replace(up,\"x\",\"\",\"\",\"(\") failed", "up sorted"]);
+    assert_eq!(seen.waited.load(Relaxed), 4, "for what is no expression, too");
 }
 
 /// Counts what it is told of.
 #[derive(Default)]
 struct Seen {
     arrived: AtomicUsize,
+    waited: AtomicUsize,
     begun: AtomicUsize,
+    ended: parking_lot::Mutex<Vec<String>>,
 }
 
 impl promql::observer::QueryObserver for Seen {
@@ -138,7 +154,42 @@ impl promql::observer::QueryObserver for Seen {
         Box::new(())
     }
 
-    fn ended(&self, _record: &promql::observer::QueryRecord<'_>) {}
+    fn waited(&self, _seconds: f64) {
+        self.waited.fetch_add(1, Relaxed);
+    }
+
+    fn ended(&self, record: &promql::observer::QueryRecord<'_>) {
+        let failed = if record.error.is_some() { " failed" } else { "" };
+        let sorted = if record.sorted { " sorted" } else { "" };
+        self.ended.lock().push(format!("{}{failed}{sorted}", record.text));
+    }
+}
+
+#[tokio::test]
+async fn what_gathers_much_is_refused_where_memory_runs_short() {
+    let server = Server::new(all_on());
+    let paths = [
+        "/api/v1/series?match%5B%5D=up",
+        "/api/v1/series?match%5B%5D=up&match%5B%5D=latency",
+        "/api/v1/labels",
+        "/api/v1/label/job/values",
+        "/api/v1/search/metric_names",
+        "/api/v1/query_exemplars?query=up",
+        "/api/v1/query?query=up",
+        "/federate?match%5B%5D=up",
+    ];
+    for path in paths {
+        assert_eq!(server.get(path).await.status, StatusCode::OK, "{path}");
+    }
+    let memory = &server.web.engine.options().memory;
+    assert_eq!(memory.used(), 0, "what was sent holds nothing");
+    memory.set_limit(1000);
+    for path in paths {
+        let reply = server.get(path).await;
+        let wanted = if path.starts_with("/federate") { 503 } else { 422 };
+        assert_eq!(reply.status.as_u16(), wanted, "{path}");
+        assert!(reply.text().contains("of 1000 are in use"), "{path}: {}", reply.text());
+    }
 }
 
 /// A body that never comes.
