@@ -62,7 +62,7 @@ impl Number {
         let is_split = |(at, c): &(usize, char)| {
             matches!(c, '+' | '-') && *at > 0 && !body[..*at].ends_with(['e', 'E', 'p', 'P'])
         };
-        let (split, _) = body.char_indices().filter(is_split).next_back().ok_or(NumberError::Complex)?;
+        let (split, _) = body.char_indices().rfind(is_split).ok_or(NumberError::Complex)?;
         let part = |text: &str| float::parse(text).map_err(|_| NumberError::Complex);
         let mut number = Number::none(literal);
         number.set_complex(part(&body[..split])?, part(&body[split..])?);
