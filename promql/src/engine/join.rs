@@ -20,7 +20,7 @@ use super::labels::merged;
 use super::node::{Node, Vectors, Worker, explain};
 use super::rows::{HashMap, HashSet, LabelFilter, PAIRS_BYTES, Pair, Pairs, Rows, set_label, value_of};
 use crate::annotations::{Annotation, Annotations, Place, StepOf};
-use crate::ast::{Cardinality, VectorMatching};
+use crate::ast::{BinaryOp, Cardinality, VectorMatching};
 use crate::functions::window::Answer;
 use crate::plan::Binary;
 use crate::stats::ExplainNode;
@@ -35,9 +35,16 @@ pub(crate) fn signature_filter(ctx: &EvalContext, matching: &VectorMatching) -> 
     }
 }
 
+/// The operator without its operands: a chain of many would be copied at each link.
+struct Operator {
+    op: BinaryOp,
+    matching: VectorMatching,
+    return_bool: bool,
+}
+
 /// How pairs are computed and named.
 struct Joining {
-    e: Binary,
+    e: Operator,
     pos: Place,
     /// Labels kept (`on`) or deleted (`ignoring`) of one-to-one results.
     listed: Vec<SymbolId>,
@@ -68,7 +75,7 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Binary, pos: Place) -> Result<Vecto
         swapped,
         signature: signature_filter(ctx, &e.matching),
         pos,
-        e: e.clone(),
+        e: Operator { op: e.op, matching: e.matching.clone(), return_bool: e.return_bool },
     };
     let mut room = Reservation::new(&ctx.query, 0)?;
     let groups = joining.groups(&many.rows, &one.rows, &mut room)?;
