@@ -68,5 +68,5 @@ targets! {
     chunk_floats_in wal_record wal_segment wal_compression snapshot_record index index_sealed block_chunks
     tombstones meta_json head_chunks data_directory promql_parse promql_eval promql_series promql_script
     matcher exposition_text exposition_openmetrics exposition_protobuf remote_write_v1 remote_write_v2
-    remote_body config
+    remote_body template_text template_page config
 }
