@@ -116,6 +116,7 @@ impl Store {
             deletions_from: self.deletions_needed_from(mint),
             compressor: Compressor::new(self.options.wal_compression),
             metadata: BTreeMap::new(),
+            metadata_met: 0,
             written: HashSet::default(),
         };
         let mut from = first;
@@ -167,8 +168,11 @@ struct Copier<'a> {
     /// Deletions that end before this are in no need of a record.
     deletions_from: i64,
     compressor: Compressor,
-    /// The newest metadata of each series.
-    metadata: BTreeMap<u64, Metadata>,
+    /// The newest metadata of each series, and where it stood among all others: one
+    /// series may have been told under two numbers, and what comes last counts.
+    metadata: BTreeMap<u64, (u64, Metadata)>,
+    /// How much metadata was met.
+    metadata_met: u64,
     /// Series whose record is in the checkpoint.
     written: HashSet<u64, rapidhash::fast::RandomState>,
 }
@@ -218,7 +222,9 @@ impl Copier<'_> {
             return Ok(());
         }
         let mut records = Records::default();
-        let all = metadata.iter().map(|(&series_ref, metadata)| (SeriesRef(series_ref), metadata));
+        let mut all: Vec<_> = metadata.iter().collect();
+        all.sort_unstable_by_key(|(_, (place, _))| *place);
+        let all = all.into_iter().map(|(&series_ref, (_, metadata))| (SeriesRef(series_ref), metadata));
         records.add(|out| record::put_metadata(out, all));
         self.flush(&mut records, writer)
     }
@@ -299,7 +305,8 @@ impl Copier<'_> {
                 let _ = record::decode_metadata(bytes, &mut all);
                 for entry in all {
                     if keep(entry.series) {
-                        self.metadata.insert(entry.series.0, entry.metadata);
+                        self.metadata_met += 1;
+                        self.metadata.insert(entry.series.0, (self.metadata_met, entry.metadata));
                     }
                 }
             }
