@@ -222,6 +222,13 @@ mod tests {
     fn what_other_threads_freed_is_given_back() {
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         keep_free_memory_shortly();
+        let started = std::time::Instant::now();
+        // What other tests freed goes first.
+        while resident_kib() > 50_000 {
+            assert!(started.elapsed().as_secs() < 20, "{}", resident_kib());
+            give_back();
+            std::thread::yield_now();
+        }
         let before = resident_kib();
         let blocks: Vec<Vec<u8>> = std::thread::scope(|scope| {
             scope.spawn(|| (0..2000).map(|_| vec![1; 64 << 10]).collect()).join().unwrap()

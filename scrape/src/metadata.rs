@@ -190,7 +190,7 @@ mod tests {
         cache.note("b", Said::Help("plain"));
         cache.note("b", Said::Type(MetricType::Gauge));
         assert_eq!(cache.note_known(b"b", KnownWords::Help(b"plain")), Some(true), "new in this scrape");
-        for _ in 0..KEPT_SCRAPES {
+        for _ in 0..=KEPT_SCRAPES {
             cache.end_scrape(true);
         }
         assert_eq!(cache.note_known(b"b", KnownWords::Help(b"plain")), Some(false));

@@ -177,8 +177,15 @@ impl<'p> Reader<'p> {
 
     /// A template called from some place: where it ends, and what it is called there.
     fn template(&mut self, c: Context, from: &CallSite<'_>, name: &[u8]) -> (Context, Name) {
-        // Behind a fault nothing is learned, and reading on would double with each call.
+        let refuse = |what: String| match (from.tree, from.at) {
+            (Some(tree), Some(at)) => fault_at(tree, at, from.line, what),
+            _ => Context::bad(what),
+        };
+        // Behind a fault nothing is learned but of calls that lead nowhere, of which
+        // the last is told; reading on would double with each call.
         if c.state == State::Error {
+            let is_there = self.find(name).is_some();
+            let c = if is_there { c } else { refuse(format!("no such template {}", text::quote(name))) };
             return (c, name.into());
         }
         let mangled: Name = c.mangled(name).into();
@@ -186,10 +193,6 @@ impl<'p> Reader<'p> {
         if let Some(end) = self.output.get(&mangled) {
             return (end.clone(), mangled);
         }
-        let refuse = |what: String| match (from.tree, from.at) {
-            (Some(tree), Some(at)) => fault_at(tree, at, from.line, what),
-            _ => Context::bad(what),
-        };
         let Some(tree) = self.find(name) else {
             return (refuse(format!("no such template {}", text::quote(name))), mangled);
         };
