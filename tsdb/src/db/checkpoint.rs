@@ -146,7 +146,7 @@ impl Store {
     }
 
     /// The numbers of all series in memory.
-    fn alive(&self) -> RoaringTreemap {
+    pub(super) fn alive(&self) -> RoaringTreemap {
         let mut alive = RoaringTreemap::new();
         for (_, page) in self.head.slots.pages() {
             let page = page.lock();

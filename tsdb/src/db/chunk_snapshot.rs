@@ -152,6 +152,13 @@ impl Store {
                 deleted.add(series_ref, TimeRange::new(min, max));
             }
         });
+        // The highest number that was given out goes with a series that may be gone,
+        // while the log before this place still names it: nobody may get it again. A
+        // deletion of nothing tells of it, as readers pass over unknown series there.
+        let last_ref = self.head.last_ref();
+        if last_ref > 0 && !self.alive().contains(last_ref) {
+            deleted.add(last_ref, TimeRange::new(i64::MIN, i64::MIN));
+        }
         records.add(|out| put_tombstones(out, &deleted));
         let exemplars: Vec<RefExemplar> = self.exemplars.in_order();
         for run in exemplars.chunks(EXEMPLARS_PER_RECORD) {

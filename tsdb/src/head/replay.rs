@@ -336,6 +336,7 @@ impl<'a> Replay<'a> {
 
     fn deleted(&mut self, tombstones: &Tombstones) {
         for (series_ref, intervals) in tombstones.iter() {
+            self.store.head.raise_last_ref(series_ref);
             // Upstream keeps those of series that are gone for a while.
             let Some(slot) = self.refs.get(series_ref) else { continue };
             for interval in intervals {
