@@ -240,8 +240,10 @@ impl<'a> Replay<'a> {
             if chunk.min_ms <= newest {
                 // A series that had another number before the last start has older
                 // chunks under that one; they come after its newer ones.
+                // A snapshot's open chunk may be all that it has under its own.
                 let full = &page.cold[i].full;
-                if full.first().is_some_and(|first| max < first.min_ms) {
+                let oldest = full.first().map(|first| first.min_ms).or_else(|| page.open_min(i));
+                if oldest.is_some_and(|oldest| max < oldest) {
                     let all = std::iter::once(chunk).chain(full.iter()).collect();
                     page.cold[i].full = all;
                     head.times.extend(chunk.min_ms.max(self.min_valid), max);
