@@ -378,6 +378,23 @@ pub fn go_quote(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The character at the start of `bytes` and its width, as Go reads strings: what is
+/// no UTF-8 reads as the replacement character, one byte wide. `None` at the end.
+pub fn decode_char(bytes: &[u8]) -> Option<(char, usize)> {
+    let first = *bytes.first()?;
+    if first < 0x80 {
+        return Some((char::from(first), 1));
+    }
+    let width = match first {
+        0xc2..=0xdf => 2,
+        0xe0..=0xef => 3,
+        0xf0..=0xf4 => 4,
+        _ => return Some((char::REPLACEMENT_CHARACTER, 1)),
+    };
+    let decoded = bytes.get(..width).and_then(|b| std::str::from_utf8(b).ok()).and_then(|s| s.chars().next());
+    Some(decoded.map_or((char::REPLACEMENT_CHARACTER, 1), |c| (c, width)))
+}
+
 /// Collects labels in any order and yields a sorted set.
 ///
 /// Setting an empty value deletes the label, as upstream's builder does.

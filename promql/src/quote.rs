@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+pub(crate) use model::labels::decode_char as decode;
 use model::labels::go_quote;
 
 /// A character in single quotes, escaped; the end of the text shows as the
@@ -28,23 +29,6 @@ pub(crate) fn unicode_name(c: char) -> String {
         let _ = write!(name, " '{c}'");
     }
     name
-}
-
-/// The character at the start of `bytes` and its width. What is no UTF-8 reads
-/// as the replacement character, one byte wide.
-pub(crate) fn decode(bytes: &[u8]) -> Option<(char, usize)> {
-    let first = *bytes.first()?;
-    if first < 0x80 {
-        return Some((char::from(first), 1));
-    }
-    let width = match first {
-        0xc2..=0xdf => 2,
-        0xe0..=0xef => 3,
-        0xf0..=0xf4 => 4,
-        _ => return Some((char::REPLACEMENT_CHARACTER, 1)),
-    };
-    let decoded = bytes.get(..width).and_then(|b| std::str::from_utf8(b).ok()).and_then(|s| s.chars().next());
-    Some(decoded.map_or((char::REPLACEMENT_CHARACTER, 1), |c| (c, width)))
 }
 
 /// Bytes in double quotes, escaped as Go's `strconv.Quote` does: what is no

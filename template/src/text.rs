@@ -6,24 +6,9 @@
 
 use std::fmt::Write;
 
+pub(crate) use model::labels::decode_char as decode;
 use model::labels::go_quote;
 pub(crate) use model::matcher::{is_digit, is_letter, is_print};
-
-/// The character at the start of `bytes` and its width.
-pub(crate) fn decode(bytes: &[u8]) -> Option<(char, usize)> {
-    let first = *bytes.first()?;
-    if first < 0x80 {
-        return Some((char::from(first), 1));
-    }
-    let width = match first {
-        0xc2..=0xdf => 2,
-        0xe0..=0xef => 3,
-        0xf0..=0xf4 => 4,
-        _ => return Some((char::REPLACEMENT_CHARACTER, 1)),
-    };
-    let decoded = bytes.get(..width).and_then(|b| std::str::from_utf8(b).ok()).and_then(|s| s.chars().next());
-    Some(decoded.map_or((char::REPLACEMENT_CHARACTER, 1), |c| (c, width)))
-}
 
 /// The characters with their positions.
 pub(crate) fn chars(bytes: &[u8]) -> impl Iterator<Item = (usize, char, usize)> + '_ {

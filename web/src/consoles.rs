@@ -123,17 +123,7 @@ fn origin(path: &str, request: &Request<Body>) -> Origin {
 
 /// A path without dotted parts: two dots lead up, not above the folder.
 fn cleaned(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
+    crate::router::plain_parts(path).join("/")
 }
 
 /// What Go says where a part of a path is a file and should be a folder.

@@ -271,11 +271,9 @@ async fn method_not_allowed() -> Response<Body> {
     ops::error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
 }
 
-/// A path without empty and dotted parts; `None` where it has none.
-fn clean(path: &str) -> Option<String> {
-    if !path.contains("//") && !path.contains("/.") {
-        return None;
-    }
+/// The parts of a path without empty and dotted ones: two dots lead up, not above
+/// the root.
+pub(crate) fn plain_parts(path: &str) -> Vec<&str> {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {
@@ -286,6 +284,15 @@ fn clean(path: &str) -> Option<String> {
             part => parts.push(part),
         }
     }
+    parts
+}
+
+/// A path without empty and dotted parts; `None` where it has none.
+fn clean(path: &str) -> Option<String> {
+    if !path.contains("//") && !path.contains("/.") {
+        return None;
+    }
+    let parts = plain_parts(path);
     let slash = if path.ends_with('/') && !parts.is_empty() { "/" } else { "" };
     let cleaned = format!("/{}{slash}", parts.join("/"));
     (cleaned != path).then_some(cleaned)
