@@ -348,6 +348,41 @@ fn a_series_known_by_two_numbers_survives_a_snapshot() {
     assert_eq!((errors, samples(&db)), (0.0, want), "from the snapshot");
 }
 
+#[test]
+fn a_snapshot_that_a_checkpoint_overtook_gives_no_numbers_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let mut options = all_kinds(dir);
+    options.memory_snapshot_on_shutdown = true;
+    let db = open(options.clone());
+    let series = labels("m", &[]);
+    append(&db, &series, 1_000_000, 1.0);
+    db.close().unwrap();
+    drop(db);
+    let taken = snapshots(dir)[0].clone();
+    let kept = dir.join("kept");
+    copy(&taken, &kept);
+    // The head is cut until the series falls and the checkpoint leaves it out; it
+    // comes back with another number.
+    let db = open(options.clone());
+    for n in 1..=10 {
+        append(&db, &labels("other", &[]), n * 9_000_000, 1.0);
+        db.maintain().unwrap();
+    }
+    assert!(!taken.exists(), "the checkpoint says all that the snapshot did");
+    append(&db, &series, 90_000_000, 2.0);
+    drop(db);
+    // As if it could not be removed, or as another program leaves it.
+    copy(&kept, &taken);
+    let (db, errors) = open_counting(options.clone());
+    assert_eq!((errors, snapshots(dir).len()), (0.0, 0));
+    append(&db, &series, 90_015_000, 3.0);
+    let want = samples(&db);
+    drop(db);
+    options.memory_snapshot_on_shutdown = false;
+    assert_eq!(samples(&open(options)), want, "what came after is the log's");
+}
+
 /// Opens a database; meanwhile `early` may append.
 fn open_early(options: DbOptions, mut early: impl FnMut(Arc<dyn Appendable>)) -> Arc<Db> {
     let clock = Arc::new(TestClock::new(0));

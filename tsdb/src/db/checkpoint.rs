@@ -135,6 +135,7 @@ impl Store {
         writer.finish()?;
         // From here on the checkpoint counts; what it replaces may go.
         wal.lock().truncate(covers + 1)?;
+        self.remove_snapshots_until(covers);
         let needed = self.needed.forget(covers, mint);
         self.aliases.lock().retain(|(alias, _)| needed.contains(*alias));
         if let Err(error) = remove_checkpoints_before(&**fs, &dir, covers) {

@@ -15,17 +15,23 @@ use crate::snapshot_format::{
     put_series, put_tombstones, snapshot_name,
 };
 use crate::tombstones::Tombstones;
+use crate::wal::checkpoint::last_checkpoint;
 use crate::wal::record::RefExemplar;
 use crate::wal::{LogWriter, LogWriterOptions};
 
 impl Store {
     /// The newest snapshot, unless the log ends before it: then something else
-    /// wrote the log meanwhile, and no snapshot says anything.
+    /// wrote the log meanwhile, and no snapshot says anything; or a checkpoint reaches
+    /// as far.
     /// `log_end`: the newest segment that was there; without any, a snapshot is all
     /// there is.
     pub(super) fn usable_snapshot(&self, log_end: Option<u64>) -> Result<Option<SnapshotDir>, StorageError> {
         let fs = &*self.env.fs;
-        let snapshots = list_snapshots(fs, &self.options.dir)?;
+        let mut snapshots = list_snapshots(fs, &self.options.dir)?;
+        if let Some(checkpoint) = last_checkpoint(fs, &self.options.dir.join("wal"))? {
+            self.remove_snapshots_until(checkpoint.covers);
+            snapshots.retain(|snapshot| snapshot.reaches.segment > checkpoint.covers);
+        }
         let Some(newest) = snapshots.last() else { return Ok(None) };
         if log_end.is_none_or(|end| end >= newest.reaches.segment) {
             return Ok(Some(newest.clone()));
@@ -35,6 +41,20 @@ impl Store {
             self.remove_snapshot(snapshot);
         }
         Ok(None)
+    }
+
+    /// Removes the snapshots of segments that a checkpoint covers. The checkpoint left
+    /// out series that were gone by then; a start that took one from the snapshot would
+    /// go on with its number there, of which no record of the log tells any more.
+    pub(super) fn remove_snapshots_until(&self, covers: u64) {
+        match list_snapshots(&*self.env.fs, &self.options.dir) {
+            Ok(snapshots) => {
+                let covered = snapshots.iter().filter(|snapshot| snapshot.reaches.segment <= covers);
+                covered.for_each(|snapshot| self.remove_snapshot(snapshot));
+            }
+            // The next start does it.
+            Err(error) => tracing::warn!(%error, "chunk snapshots cannot be listed"),
+        }
     }
 
     /// One that stays takes room and is passed over for a newer one.
