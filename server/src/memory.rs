@@ -94,7 +94,7 @@ impl Governor {
             if let Some(resident) = process_metrics::anonymous_bytes() {
                 let accounted = self.memory.used().saturating_sub(rest.get() + allocators.get());
                 let more = resident.saturating_sub(accounted);
-                let asked_for = allocator::figures().requested.saturating_sub(accounted).min(more);
+                let asked_for = allocator::requested().saturating_sub(accounted).min(more);
                 rest.set(asked_for);
                 allocators.set(more - asked_for);
             }
@@ -182,12 +182,12 @@ pub fn register(memory: &Accountant, registry: &Registry) {
     registry.gauge_fn(
         "narthex_memory_requested_bytes",
         "Memory that the program asked its allocator for and did not give back.",
-        || allocator::figures().requested as f64,
+        || allocator::requested() as f64,
     );
     registry.gauge_fn(
-        "narthex_memory_committed_bytes",
-        "Memory that the allocator took from the system and did not give back.",
-        || allocator::figures().committed as f64,
+        "narthex_memory_allocator_resident_bytes",
+        "Memory in the allocator's hands that is resident: what was asked for, and its own.",
+        || allocator::figures().resident as f64,
     );
     let account = memory.clone();
     registry.register_fn(move |families| {

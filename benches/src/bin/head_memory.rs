@@ -65,11 +65,10 @@ fn main() {
     let anon = (status_kb("RssAnon") - own_kb) * 1024;
     let now = allocator::figures();
     let requested = now.requested.saturating_sub(empty.requested + own_kb * 1024);
-    // What was committed before opening is used since.
     let explained = sum + now.own();
     println!("{:20} {:8.1} B/series", "accounted", per_series(sum));
     println!("{:20} {:8.1} B/series, of all that was asked for", "requested", per_series(requested));
-    println!("{:20} {:8.1} B/series, committed and not asked for", "allocator's own", per_series(now.own()));
+    println!("{:20} {:8.1} B/series, resident and not asked for", "allocator's own", per_series(now.own()));
     println!("{:20} {:8.1} B/series", "RssAnon", per_series(anon - empty_kb * 1024));
     println!("{:20} {:8.1} B/series, told apart", "RssFile", per_series(status_kb("RssFile") * 1024));
     let percent = |part: u64, of: u64| (part as f64 - of as f64) / of as f64 * 100.0;
