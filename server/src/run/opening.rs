@@ -42,10 +42,12 @@ fn look(dir: &Path) -> Found {
     for log in ["wal", "wbl"] {
         for entry in std::fs::read_dir(dir.join(log)).into_iter().flatten().flatten() {
             let name = entry.file_name();
-            if name.as_encoded_bytes().iter().all(u8::is_ascii_digit) {
+            let is_number = |text: &[u8]| text.iter().all(u8::is_ascii_digit);
+            if is_number(name.as_encoded_bytes()) {
                 found.segments += usize::from(log == "wal");
                 found.log_bytes += entry.metadata().map_or(0, |meta| meta.len());
-            } else if name.as_encoded_bytes().starts_with(b"checkpoint.") {
+            } else if name.as_encoded_bytes().strip_prefix(b"checkpoint.").is_some_and(is_number) {
+                // One that was never finished has `.tmp` behind its number.
                 found.has_checkpoint = true;
                 let inside = std::fs::read_dir(entry.path()).into_iter().flatten().flatten();
                 found.log_bytes += inside.filter_map(|file| Some(file.metadata().ok()?.len())).sum::<u64>();
@@ -138,6 +140,8 @@ mod tests {
     #[test]
     fn what_lies_in_a_data_folder_is_counted() {
         let dir = tempfile::tempdir().unwrap();
+        assert_eq!(look(dir.path()), Found::default());
+        std::fs::create_dir_all(dir.path().join("wal/checkpoint.00000002.tmp")).unwrap();
         assert_eq!(look(dir.path()), Found::default());
         for folder in ["wal/checkpoint.00000001", "wbl", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "chunks_head"] {
             std::fs::create_dir_all(dir.path().join(folder)).unwrap();
