@@ -17,7 +17,6 @@ use model::{Appendable, Clock, Labels, MetricType};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::COMPONENT;
@@ -33,6 +32,8 @@ use crate::target::fnv64a;
 
 /// Discovered targets are taken over so often at most.
 const UPDATE_INTERVAL: Duration = Duration::from_secs(5);
+/// The first pause between two such rounds is this part of it.
+const FIRST_PAUSE_PART: u32 = 64;
 /// Equal distances between samples compress better.
 const TIMESTAMP_TOLERANCE: Duration = Duration::from_millis(2);
 
@@ -225,18 +226,18 @@ impl ScrapeManager {
         self.inner.updated.notify_one();
     }
 
-    /// Takes discovered targets over, at most once an interval, until cancelled.
+    /// Takes discovered targets over, at most once an interval, until cancelled. The
+    /// first come soon after the start, with pauses that grow to the interval: a
+    /// restart shall leave no gap but its own.
     pub async fn run(&self, cancel: CancellationToken) {
-        let mut ticker = tokio::time::interval_at(
-            Instant::now() + self.inner.update_interval,
-            self.inner.update_interval.max(Duration::from_millis(1)),
-        );
-        ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let rounds = async {
+            let most = self.inner.update_interval.max(Duration::from_millis(1));
+            let mut pause = most / FIRST_PAUSE_PART;
             loop {
-                ticker.tick().await;
                 self.inner.updated.notified().await;
                 self.sync().await;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(most);
             }
         };
         tokio::select! {

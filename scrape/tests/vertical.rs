@@ -264,6 +264,33 @@ async fn a_removed_target_ends_after_two_ticks() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_first_targets_are_taken_over_at_once_and_later_ones_once_an_interval() {
+    let world = World::new(job(|_| {}), AppendOptions::default()).await;
+    let active = || world.manager.targets().first().map_or(0, |job| job.active.len());
+    let until = async |n: usize| {
+        let mut waited_ms = 0;
+        while active() != n {
+            assert!(waited_ms < 60_000);
+            world.pass(10).await;
+            waited_ms += 10;
+        }
+        waited_ms
+    };
+    let addresses: Vec<String> = (1..=20).map(|n| format!("t:{n}")).collect();
+    let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    let mut waits = Vec::new();
+    for n in 1..=addresses.len() {
+        world.manager.update_groups("j", group(&addresses[..n]));
+        waits.push(until(n).await);
+    }
+    assert!(waits[0] <= 20 && waits[1] <= 100 && waits[..4].iter().sum::<u64>() <= 1_000, "{waits:?}");
+    assert!(waits[10..].iter().all(|&wait| (4_980..=5_020).contains(&wait)), "{waits:?}");
+    world.pass(30_000).await;
+    world.manager.update_groups("j", Vec::new());
+    assert!(until(0).await <= 20, "after a quiet time");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_target_that_comes_back_does_not_end() {
     let world = World::scraping("a 1\n", |_| {}).await;
     world.manager.update_groups("j", vec![]);
