@@ -181,7 +181,9 @@ impl Fs for RealFs {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Box::new(LockGuard { _file: file })),
-            Err(fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(fs::TryLockError::WouldBlock) => {
+                Err(io::Error::new(io::ErrorKind::WouldBlock, "resource temporarily unavailable"))
+            }
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
     }
@@ -236,6 +238,7 @@ mod tests {
         let held = fs.lock(&path).expect("nobody holds it");
         let second = fs.lock(&path).err().expect("it is held");
         assert_eq!(second.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(second.to_string(), "resource temporarily unavailable");
         drop(held);
         fs.lock(&path).expect("nobody holds it");
     }
