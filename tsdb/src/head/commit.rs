@@ -10,12 +10,9 @@ use std::sync::atomic::Ordering;
 use super::append::{Batch, PendingFloat, PendingHistogram, PendingRun};
 use super::ooo::{OooSample, OooValue};
 use super::open::{ChunkRules, ClosedChunk};
-use super::page::{PageData, flag};
+use super::page::{PageData, TOUCHED_AT_ONCE, flag};
 use super::slots::place;
 use super::{Head, HeadRules};
-
-/// So many series are fetched from memory at once.
-const TOUCHED_AT_ONCE: usize = 16;
 
 /// Figures of one applied batch.
 #[derive(Default)]

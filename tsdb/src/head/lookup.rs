@@ -49,6 +49,17 @@ impl Lookup {
         shard.iter_hash(spread(short)).filter(|entry| entry.hash == short).map(|entry| entry.slot).collect()
     }
 
+    /// Reads where some hashes have their places, all at once: the memory of a few
+    /// is waited for together, not one after the other.
+    pub(crate) fn touch(&self, hashes: impl Iterator<Item = u64>) {
+        let mut seen = 0;
+        for hash in hashes {
+            let shard = self.shard(hash).read();
+            seen ^= shard.find(spread(hash as u32), |_| true).map_or(0, |entry| entry.slot);
+        }
+        std::hint::black_box(seen);
+    }
+
     /// Adds a slot.
     pub(crate) fn insert(&self, hash: u64, slot: u32) {
         let entry = Entry { hash: hash as u32, slot };

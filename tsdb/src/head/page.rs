@@ -25,6 +25,9 @@ pub(crate) const PAGE_SLOTS: usize = 4096;
 /// The series has no sample yet.
 pub(crate) const NO_TIME: i64 = i64::MIN;
 
+/// So many series are fetched from memory at once, see [`PageData::touch`].
+pub(crate) const TOUCHED_AT_ONCE: usize = 16;
+
 /// What an append touches of a series: one cache line.
 pub(crate) struct Hot {
     /// The series' number on disk; 0 marks a vacant slot.

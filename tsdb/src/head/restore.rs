@@ -14,7 +14,7 @@ use super::labels::{self, Pairs};
 use super::lookup::labels_hash;
 use super::open::{ChunkRules, OpenFloats, buffer_size, estimate_end, first_t, range_end, span};
 use super::open_histogram::OpenHistogram;
-use super::page::{PageData, flag, generation};
+use super::page::{PageData, TOUCHED_AT_ONCE, flag, generation};
 use super::postings::PostingsBuilder;
 use super::series::{Creation, Found};
 use super::symbols::{SymbolTable, Tables};
@@ -121,19 +121,24 @@ impl Head {
     ) -> Vec<Option<Found>> {
         let mut creation = self.creation.lock();
         let mut tables = self.symbols.write();
-        entries
-            .map(|(labels, series_ref)| {
+        let entries: Vec<(&Labels, u64, u64)> =
+            entries.map(|(labels, series_ref)| (labels, series_ref, labels_hash(labels))).collect();
+        let mut all = Vec::with_capacity(entries.len());
+        for group in entries.chunks(TOUCHED_AT_ONCE) {
+            self.lookup.touch(group.iter().map(|&(.., hash)| hash));
+            for &(labels, series_ref, hash) in group {
                 if labels.is_empty() || series_ref == 0 {
-                    return None;
+                    all.push(None);
+                    continue;
                 }
                 creation.last_ref = creation.last_ref.max(series_ref);
-                let hash = labels_hash(labels);
-                if let Some(found) = self.find_in(&tables, labels, hash) {
-                    return Some(found);
-                }
-                self.restore(restorer, &mut creation, &mut tables, labels, hash, series_ref)
-            })
-            .collect()
+                let found = self.find_in(&tables, labels, hash);
+                all.push(found.or_else(|| {
+                    self.restore(restorer, &mut creation, &mut tables, labels, hash, series_ref)
+                }));
+            }
+        }
+        all
     }
 
     fn restore(

@@ -16,7 +16,7 @@ use crate::db::Store;
 use crate::head::commit::LateSample;
 use crate::head::ooo::{OooSample, OooValue};
 use crate::head::open::ChunkRules;
-use crate::head::page::{PAGE_SLOTS, PageData};
+use crate::head::page::{PAGE_SLOTS, PageData, TOUCHED_AT_ONCE};
 use crate::head::slots::place;
 
 /// Samples that are handed over at once.
@@ -256,19 +256,23 @@ impl Worker<'_> {
             let (page_number, _) = place(samples[n].slot);
             let (page, _) = self.store.head.slots.of(samples[n].slot);
             let mut page = page.lock();
-            while n < samples.len() && place(samples[n].slot).0 == page_number {
-                let LaneFloat { slot, t, v } = samples[n];
-                let start = floats.starts.get(n).copied().unwrap_or(0);
-                n += 1;
-                let (_, i) = place(slot);
-                if t < self.min_valid || t <= page.last_t(i) {
-                    page.refine_newest(i, t, v);
-                    self.pass_over(&page, slot, t, || OooSample { t, start, value: OooValue::Float(v) });
-                    continue;
-                }
-                (min, max) = (min.min(t), max.max(t));
-                if let Some(closed) = page.push_float(i, t, v, start, &self.rules) {
-                    self.close(&mut page, slot, closed);
+            let elsewhere = samples[n..].iter().position(|sample| place(sample.slot).0 != page_number);
+            let end = elsewhere.map_or(samples.len(), |len| n + len);
+            for group in samples[n..end].chunks(TOUCHED_AT_ONCE) {
+                page.touch(group.iter().map(|sample| place(sample.slot).1));
+                for &LaneFloat { slot, t, v } in group {
+                    let start = floats.starts.get(n).copied().unwrap_or(0);
+                    n += 1;
+                    let (_, i) = place(slot);
+                    if t < self.min_valid || t <= page.last_t(i) {
+                        page.refine_newest(i, t, v);
+                        self.pass_over(&page, slot, t, || OooSample { t, start, value: OooValue::Float(v) });
+                        continue;
+                    }
+                    (min, max) = (min.min(t), max.max(t));
+                    if let Some(closed) = page.push_float(i, t, v, start, &self.rules) {
+                        self.close(&mut page, slot, closed);
+                    }
                 }
             }
         }
