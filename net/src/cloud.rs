@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use config::HttpClientConfig;
 use config::http_client::ProxyConfig;
-use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 
 use crate::client::{ClientOptions, HttpClient};
@@ -53,6 +53,7 @@ pub enum CloudError {
 /// An answer, all of it.
 struct Answer {
     status: StatusCode,
+    headers: HeaderMap,
     body: Bytes,
 }
 
@@ -111,10 +112,10 @@ async fn ask(
     let exchange = async {
         // Boxed: a client that signs asks for credentials through another.
         let response = Box::pin(client.send(request)).await.map_err(|error| failed(&error))?;
-        let status = response.status();
+        let (status, headers) = (response.status(), response.headers().clone());
         let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
         let body = body.map_err(|error| CloudError::Request(format!("read the answer: {error}")))?.to_bytes();
-        Ok(Answer { status, body })
+        Ok(Answer { status, headers, body })
     };
     let what = url.split('?').next().unwrap_or_default();
     match tokio::time::timeout(timeout, exchange).await {

@@ -4,86 +4,19 @@
 
 mod servers;
 
-use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use config::azuread::AzureAdConfig;
 use config::remote::{GoogleIamConfig, SigV4Config};
 use config::{HttpClientConfig, Secret};
 use http::{Request, Response};
 use net::{ClientOptions, HttpClient, Signing};
+use servers::world::{World, json, parts, status};
 use servers::{Seen, Server};
 use testkit::TestClock;
-
-/// A server for metadata and tokens, one that is sent to, and a clock.
-struct World {
-    issuer: Server,
-    target: Server,
-    clock: Arc<TestClock>,
-    home: tempfile::TempDir,
-}
-
-impl World {
-    async fn new(answer: impl Fn(&Seen) -> Response<String> + Send + Sync + 'static) -> World {
-        World {
-            issuer: Server::http(answer).await,
-            target: Server::http(|_| Response::new(String::new())).await,
-            clock: Arc::new(TestClock::new(1_700_000_000_000)),
-            home: tempfile::tempdir().unwrap(),
-        }
-    }
-
-    fn options(&self, variables: &[(&str, &str)]) -> ClientOptions {
-        let mut all: BTreeMap<String, String> =
-            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        all.entry("HOME".to_owned()).or_insert_with(|| self.home.path().display().to_string());
-        ClientOptions {
-            variables: all.into(),
-            ..ClientOptions::new("Prometheus/3.14.0", Arc::clone(&self.clock) as Arc<dyn model::Clock>)
-        }
-    }
-
-    fn client(&self, signing: &Signing, variables: &[(&str, &str)]) -> HttpClient {
-        let config = HttpClientConfig::default();
-        HttpClient::with_signing(&config, Some(signing), self.options(variables)).unwrap()
-    }
-
-    /// Sends a request, and yields what was seen of it, or the fault.
-    async fn send(&self, client: &HttpClient) -> Result<Seen, String> {
-        let request =
-            Request::post(self.target.url("/api/v1/write")).header("content-type", "application/x-protobuf");
-        let outcome = client.send(request.body(Bytes::from_static(b"body")).unwrap()).await;
-        outcome.map_err(|error| error.to_string())?;
-        Ok(self.target.seen().pop().unwrap())
-    }
-
-    async fn signed(&self, signing: &Signing, variables: &[(&str, &str)]) -> Result<Seen, String> {
-        self.send(&self.client(signing, variables)).await
-    }
-
-    fn file(&self, name: &str, text: &str) -> String {
-        let path = self.home.path().join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
-        path.display().to_string()
-    }
-}
-
-fn json(text: &str) -> Response<String> {
-    Response::builder().header("content-type", "application/json").body(text.to_owned()).unwrap()
-}
-
-fn status(status: u16) -> Response<String> {
-    Response::builder().status(status).body(String::new()).unwrap()
-}
-
-fn parts(body: &str) -> HashMap<String, String> {
-    form_urlencoded::parse(body.as_bytes()).into_owned().collect()
-}
 
 fn sigv4(edit: impl FnOnce(&mut SigV4Config)) -> Signing {
     let mut config = SigV4Config { region: "eu-west-1".to_owned(), ..SigV4Config::default() };
@@ -393,103 +326,6 @@ async fn machines_and_containers_give_their_keys() {
     assert!(fault.contains("only loopback/ecs/eks hosts are allowed"), "{fault}");
     let fault = world.signed(&sigv4(|_| {}), &[("AWS_EC2_METADATA_DISABLED", "true")]).await.unwrap_err();
     assert!(fault.contains("access disabled to EC2 IMDS via environment variable"), "{fault}");
-}
-
-fn azure(text: &str) -> Signing {
-    Signing::AzureAd(AzureAdConfig::load(text).unwrap())
-}
-
-const ID: &str = "00000000-0000-0000-0000-00000000000a";
-
-#[tokio::test]
-async fn azure_tokens_are_renewed_when_half_of_their_life_is_over() {
-    let world = World::new(|_| json(r#"{"access_token": "az", "expires_in": 3600}"#)).await;
-    let text = format!("oauth: {{client_id: {ID}, client_secret: 's&t', tenant_id: ten}}");
-    let client = world.client(&azure(&text), &[("AZURE_AUTHORITY_HOST", &world.issuer.url("/"))]);
-    for (wait_s, n_asked) in [(0, 1), (1700, 1), (200, 2)] {
-        world.clock.advance(Duration::from_secs(wait_s));
-        let seen = world.send(&client).await.unwrap();
-        assert_eq!(seen.header("authorization"), "Bearer az");
-        assert_eq!(world.issuer.seen().len(), n_asked);
-    }
-    let asked = &world.issuer.seen()[0];
-    assert_eq!(asked.path, "/ten/oauth2/v2.0/token");
-    let form = parts(&asked.body);
-    assert_eq!(form["scope"], "https://monitor.azure.com//.default");
-    assert_eq!((form["client_id"].as_str(), form["client_secret"].as_str()), (ID, "s&t"));
-}
-
-#[tokio::test]
-async fn azure_workloads_show_the_token_that_the_cluster_writes() {
-    let world = World::new(|_| json(r#"{"access_token": "az", "expires_in": "60"}"#)).await;
-    let file = world.file("token", "jwt\n");
-    let url = world.issuer.url("/");
-    let text = format!("cloud: AzureChina\nworkload_identity: {{client_id: {ID}, tenant_id: ten}}");
-    let variables = [("AZURE_AUTHORITY_HOST", url.as_str()), ("AZURE_FEDERATED_TOKEN_FILE", file.as_str())];
-    world.signed(&azure(&text), &variables).await.unwrap();
-    let form = parts(&world.issuer.seen()[0].body);
-    assert_eq!(form["client_assertion"], "jwt");
-    assert_eq!(form["client_assertion_type"], "urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
-    assert_eq!(form["scope"], "https://monitor.azure.cn//.default");
-}
-
-#[tokio::test]
-async fn azure_machines_give_their_identitys_token() {
-    let world = World::new(|seen| match seen.header("metadata").as_str() {
-        "true" => json(r#"{"access_token": "vm", "expires_in": "", "expires_on": "1700003600"}"#),
-        _ if seen.header("x-identity-header") == "h" => {
-            json(r#"{"access_token": "app", "expires_on": "1700003600"}"#)
-        }
-        _ => status(400),
-    })
-    .await;
-    let url = world.issuer.url("");
-    let text = format!("managed_identity: {{client_id: {ID}}}\nscope: api://x/.default");
-    let seen = world.signed(&azure(&text), &[("AZURE_POD_IDENTITY_AUTHORITY_HOST", &url)]).await.unwrap();
-    assert_eq!(seen.header("authorization"), "Bearer vm");
-    let wanted = format!(
-        "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=api%3A%2F%2Fx&client_id={ID}"
-    );
-    assert_eq!(world.issuer.seen()[0].path, wanted);
-    let variables = [("IDENTITY_ENDPOINT", url.as_str()), ("IDENTITY_HEADER", "h")];
-    let seen = world.signed(&azure("sdk: {}"), &variables).await.unwrap();
-    assert_eq!(seen.header("authorization"), "Bearer app");
-}
-
-#[tokio::test]
-async fn azure_certificates_sign_the_request_for_a_token() {
-    let world = World::new(|_| json(r#"{"access_token": "az", "expires_in": 3600}"#)).await;
-    let files = servers::TlsFiles::new(&["app"]);
-    let key = world.file("key.pem", &servers::rsa_key());
-    let text = format!(
-        "certificate: {{client_id: {ID}, tenant_id: ten, certificate_path: {}, certificate_key_path: {key}, \
-         send_certificate_chain: true}}",
-        files.cert.display()
-    );
-    world.signed(&azure(&text), &[("AZURE_AUTHORITY_HOST", &world.issuer.url(""))]).await.unwrap();
-    let form = parts(&world.issuer.seen()[0].body);
-    let decoded: Vec<serde_json::Value> =
-        form["client_assertion"].split('.').take(2).map(servers::decoded).collect();
-    assert_eq!((&decoded[0]["alg"], decoded[0]["x5c"].as_array().unwrap().len()), (&"PS256".into(), 1));
-    assert!(decoded[0]["x5t#S256"].as_str().unwrap().len() == 43);
-    assert_eq!((&decoded[1]["iss"], &decoded[1]["exp"]), (&ID.into(), &1_700_000_600.into()));
-    let missing =
-        azure(&format!("certificate: {{client_id: {ID}, tenant_id: ten, certificate_path: /no/file}}"));
-    let outcome = HttpClient::with_signing(&HttpClientConfig::default(), Some(&missing), world.options(&[]));
-    assert_eq!(outcome.unwrap_err().to_string(), "open /no/file: no such file or directory");
-}
-
-#[tokio::test]
-async fn refusals_of_azure_are_told() {
-    let world = World::new(|_| {
-        Response::builder().status(401).body(r#"{"error": "invalid_client"}"#.to_owned()).unwrap()
-    })
-    .await;
-    let text = format!("oauth: {{client_id: {ID}, client_secret: hidden, tenant_id: ten}}");
-    let variables = [("AZURE_AUTHORITY_HOST", world.issuer.url(""))];
-    let fault = world.signed(&azure(&text), &[(variables[0].0, &variables[0].1)]).await.unwrap_err();
-    assert!(fault.contains("Failed to get access token") && fault.contains("invalid_client"), "{fault}");
-    assert!(!fault.contains("hidden"));
 }
 
 fn google(file: &str) -> Signing {

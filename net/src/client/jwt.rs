@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustls::SignatureScheme;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::sign::SigningKey;
 
 /// How a token is signed, by the names of RFC 7518.
 fn scheme(algorithm: &str) -> (SignatureScheme, &'static str) {
@@ -25,12 +26,29 @@ pub(crate) fn sign(
     key_pem: &str,
     key_id: &str,
     algorithm: &str,
-    mut header: serde_json::Map<String, serde_json::Value>,
+    header: serde_json::Map<String, serde_json::Value>,
 ) -> Result<String, String> {
-    let bad_key = || "oauth2: client certificate key is no RSA private key in PEM".to_owned();
-    let (scheme, name) = scheme(algorithm);
     let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|_| bad_key())?;
     let key = rustls::crypto::ring::sign::any_supported_type(&key).map_err(|_| bad_key())?;
+    sign_with(&*key, claims, key_id, algorithm, header)
+}
+
+fn bad_key() -> String {
+    "oauth2: client certificate key is no RSA private key in PEM".to_owned()
+}
+
+/// As [`sign`], with a key that was read already.
+///
+/// # Errors
+/// The key is no RSA key.
+pub(crate) fn sign_with(
+    key: &dyn SigningKey,
+    claims: &serde_json::Value,
+    key_id: &str,
+    algorithm: &str,
+    mut header: serde_json::Map<String, serde_json::Value>,
+) -> Result<String, String> {
+    let (scheme, name) = scheme(algorithm);
     let signer = key.choose_scheme(&[scheme]).ok_or_else(bad_key)?;
     header.insert("alg".to_owned(), name.into());
     header.insert("typ".to_owned(), "JWT".into());

@@ -1,8 +1,16 @@
 //! Tokens of Azure: for an application's secret or certificate, a federated
 //! token, or the machine's own identity.
 //! Source: Azure SDK for Go, `azidentity`; Prometheus `storage/remote/azuread`.
+//!
+//! ```text
+//! way (block, environment) ─▶ grant ─▶ request, signed where there is a certificate ─▶ token
+//! ```
 
-use std::path::{Path, PathBuf};
+mod certificate;
+mod grant;
+mod machine;
+
+use std::path::PathBuf;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -12,15 +20,15 @@ use http::Method;
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
+use self::certificate::CertificateFile;
+use self::grant::{Grant, Proof};
 use super::token::{IssuedToken, Renewal, TokenCell};
 use super::{CloudError, FORM, TIMEOUT, ask, form, secret_of, surrounding_client};
-use crate::client::{ClientOptions, HttpClient, Variables, jwt, tls};
+use crate::client::{ClientOptions, HttpClient, jwt};
 
-/// The machine's own service.
-const MACHINE: &str = "http://169.254.169.254";
+/// Where the public cloud's directories are.
+const PUBLIC_LOGIN: &str = "https://login.microsoftonline.com";
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-/// Where the cluster writes federated tokens unless it says otherwise.
-const TOKEN_FILE: &str = "/var/run/secrets/azure/tokens/azure-identity-token";
 const SCOPE_END: &str = "/.default";
 /// How long a signed request for a token is good.
 const ASSERTION_LIFE_S: i64 = 600;
@@ -47,6 +55,8 @@ pub enum Way {
         path: PathBuf,
         /// The key's file, where it stands in another.
         key_path: Option<PathBuf>,
+        /// The password of a file in PKCS #12.
+        password: Secret,
         /// Whether the whole chain is sent.
         send_chain: bool,
     },
@@ -65,30 +75,19 @@ pub enum Way {
         /// Which; its own where empty.
         client: String,
     },
-    /// Whatever the environment offers: secret, certificate, workload, machine.
-    /// Command-line tools are not asked.
+    /// Whatever the environment offers: secret, certificate, password, workload,
+    /// machine. Command-line tools are not asked.
     Environment {
-        /// The directory; named by the environment where empty.
+        /// The directory of a workload; named by the environment where empty.
         tenant: String,
     },
-}
-
-/// How a token is got.
-enum Grant {
-    Form { url: String, client: String, proof: Proof },
-    Machine { url: String },
-    AppService { url: String, header: Secret },
-}
-
-enum Proof {
-    Secret(Secret),
-    Federated(PathBuf),
-    Certificate { path: PathBuf, key_path: Option<PathBuf>, send_chain: bool },
 }
 
 /// Gets tokens and keeps them.
 pub struct Tokens {
     grant: Grant,
+    /// What the environment might have offered and did not, and why.
+    passed_over: Vec<String>,
     client: HttpClient,
     scope: String,
     options: ClientOptions,
@@ -101,18 +100,16 @@ impl Tokens {
     /// # Errors
     /// The environment lacks what the way needs, or a certificate cannot be used.
     pub fn new(way: Way, login: &str, scope: &str, options: &ClientOptions) -> Result<Tokens, CloudError> {
+        // A cloud that the block names is asked where it is.
         let login = match options.variables.get("AZURE_AUTHORITY_HOST") {
-            "" => login,
-            host => host,
+            host if !host.is_empty() && login == PUBLIC_LOGIN => host,
+            _ => login,
         };
-        let grant = grant(way, login.trim_end_matches('/'), scope, &options.variables)?;
-        if let Grant::Form { proof: Proof::Certificate { path, key_path, .. }, .. } = &grant {
-            certificate(path, key_path.as_deref())?;
-        }
+        let (grant, passed_over) = grant::grant(way, login.trim_end_matches('/'), scope, &options.variables)?;
         let client = surrounding_client(options);
         let client = client.map_err(|error| CloudError::Unusable(error.to_string()))?;
         let (scope, options) = (scope.to_owned(), options.clone());
-        Ok(Tokens { grant, client, scope, options, token: Mutex::default() })
+        Ok(Tokens { grant, passed_over, client, scope, options, token: Mutex::default() })
     }
 
     /// Tokens as an `azuread` block wants them.
@@ -123,7 +120,7 @@ impl Tokens {
         let (login, audience) = match config.cloud.to_ascii_lowercase().as_str() {
             "azurechina" => ("https://login.chinacloudapi.cn", "https://monitor.azure.cn/"),
             "azuregovernment" => ("https://login.microsoftonline.us", "https://monitor.azure.us/"),
-            "azurepublic" => ("https://login.microsoftonline.com", "https://monitor.azure.com/"),
+            "azurepublic" => (PUBLIC_LOGIN, "https://monitor.azure.com/"),
             _ => {
                 let cloud = &config.cloud;
                 return Err(CloudError::Unusable(format!("Cloud is not specified or is incorrect: {cloud}")));
@@ -147,63 +144,68 @@ impl Tokens {
         if let Some(token) = cell.get(clock) {
             return Ok(token);
         }
-        let failed = |why: String| CloudError::Request(format!("Failed to get access token: {why}"));
+        let failed = |why: String| {
+            let tried: Vec<&str> = self.passed_over.iter().map(String::as_str).chain([&*why]).collect();
+            CloudError::Request(format!("Failed to get access token: {}", tried.join("; ")))
+        };
         let issued = self.issue().await.map_err(|error| failed(error.to_string()))?;
         let kept = cell.keep(&issued, clock, Renewal::Halfway);
         kept.ok_or_else(|| failed("access token is empty".to_owned()))
     }
 
     async fn issue(&self) -> Result<IssuedToken, CloudError> {
-        let ask_machine = |url: &str, name: &'static str, value: &str| {
-            let (url, value) = (url.to_owned(), value.to_owned());
-            async move {
-                let answer = ask(&self.client, Method::GET, &url, &[(name, &value)], "", TIMEOUT).await?;
-                answer.success(&url)?.json()
-            }
-        };
         let (url, client, proof) = match &self.grant {
-            Grant::Machine { url } => return ask_machine(url, "Metadata", "true").await,
-            Grant::AppService { url, header } => {
-                return ask_machine(url, "X-IDENTITY-HEADER", header.expose()).await;
-            }
+            Grant::Machine(machine) => return machine.issue(&self.client).await,
             Grant::Form { url, client, proof } => (url, client, proof),
         };
-        let mut pairs =
-            vec![("grant_type", "client_credentials"), ("scope", &self.scope), ("client_id", client)];
-        let secret = match proof {
-            Proof::Secret(secret) => secret.clone(),
-            // The cluster renews the file.
-            Proof::Federated(file) => secret_of(file)?,
-            Proof::Certificate { .. } => Secret::new(self.assertion(url, client, proof)?),
-        };
-        if matches!(proof, Proof::Secret(_)) {
-            pairs.push(("client_secret", secret.expose()));
-        } else {
-            pairs.extend([("client_assertion_type", ASSERTION_TYPE), ("client_assertion", secret.expose())]);
+        let mut pairs = vec![("scope", self.scope.as_str()), ("client_id", client)];
+        let assertion;
+        match proof {
+            Proof::Secret(secret) => {
+                pairs.extend([("grant_type", "client_credentials"), ("client_secret", secret.expose())]);
+            }
+            Proof::Password { user, password } => {
+                pairs.extend([
+                    ("grant_type", "password"),
+                    ("username", user),
+                    ("password", password.expose()),
+                ]);
+            }
+            Proof::Federated(_) | Proof::Certificate(_) => {
+                assertion = match proof {
+                    Proof::Certificate(file) => Secret::new(self.assertion(url, client, file)?),
+                    // The cluster renews the file.
+                    Proof::Federated(file) => secret_of(file)?,
+                    _ => Secret::default(),
+                };
+                pairs.extend([
+                    ("grant_type", "client_credentials"),
+                    ("client_assertion_type", ASSERTION_TYPE),
+                    ("client_assertion", assertion.expose()),
+                ]);
+            }
         }
         ask(&self.client, Method::POST, url, &[FORM], form(pairs), TIMEOUT).await?.success(url)?.json()
     }
 
     /// A request signed with the certificate's key.
-    fn assertion(&self, url: &str, client: &str, proof: &Proof) -> Result<String, CloudError> {
-        let Proof::Certificate { path, key_path, send_chain } = proof else {
-            return Err(CloudError::Unusable("there is no certificate".to_owned()));
-        };
-        let (chain, pem) = certificate(path, key_path.as_deref())?;
+    fn assertion(&self, url: &str, client: &str, file: &CertificateFile) -> Result<String, CloudError> {
+        let signer = file.read()?;
         let now_ms = self.options.clock.now_ms();
         let now_s = now_ms / 1000;
-        let thumbprint = URL_SAFE_NO_PAD.encode(Sha256::digest(&chain[0]));
         let mut header = serde_json::Map::new();
-        header.insert("x5t#S256".to_owned(), thumbprint.as_str().into());
-        if *send_chain {
-            let chain: Vec<String> = chain.iter().map(|certificate| STANDARD.encode(certificate)).collect();
+        let thumbprint = URL_SAFE_NO_PAD.encode(Sha256::digest(signer.own()));
+        header.insert("x5t#S256".to_owned(), thumbprint.into());
+        if file.send_chain {
+            let chain: Vec<String> =
+                signer.chain.iter().map(|certificate| STANDARD.encode(certificate)).collect();
             header.insert("x5c".to_owned(), chain.into());
         }
         let claims = serde_json::json!({
             "aud": url, "iss": client, "sub": client, "jti": format!("{client}-{now_ms}"),
             "nbf": now_s, "exp": now_s + ASSERTION_LIFE_S,
         });
-        jwt::sign(&claims, pem.expose(), "", "PS256", header).map_err(CloudError::Unusable)
+        jwt::sign_with(&*signer.key, &claims, "", "PS256", header).map_err(CloudError::Unusable)
     }
 }
 
@@ -231,97 +233,13 @@ fn way_of(config: &AzureAdConfig) -> Result<Way, CloudError> {
     let Some(certificate) = &config.certificate else {
         return Err(CloudError::Unusable("no way to a token is configured".to_owned()));
     };
-    if !certificate.certificate_password.is_empty() {
-        return Err(CloudError::Unusable(
-            "certificates with a password (PKCS #12) are not supported: use PEM without one".to_owned(),
-        ));
-    }
     let key = &certificate.certificate_key_path;
     Ok(Way::Certificate {
         tenant: certificate.tenant_id.clone(),
         client: certificate.client_id.clone(),
         path: PathBuf::from(&certificate.certificate_path),
         key_path: (!key.is_empty()).then(|| PathBuf::from(key)),
+        password: certificate.certificate_password.clone(),
         send_chain: certificate.send_certificate_chain,
     })
-}
-
-fn grant(way: Way, login: &str, scope: &str, variables: &Variables) -> Result<Grant, CloudError> {
-    let with = |tenant: &str, client: String, proof| {
-        Ok(Grant::Form { url: format!("{login}/{tenant}/oauth2/v2.0/token"), client, proof })
-    };
-    match way {
-        Way::Secret { tenant, client, secret } => with(&tenant, client, Proof::Secret(secret)),
-        Way::Certificate { tenant, client, path, key_path, send_chain } => {
-            with(&tenant, client, Proof::Certificate { path, key_path, send_chain })
-        }
-        Way::Workload { tenant, client, token_file } => {
-            let or = |given: String, name: &str| match (given.as_str(), variables.get(name)) {
-                ("", "") => Err(CloudError::Unusable(format!(
-                    "no value for {name}: check the pod's workload identity"
-                ))),
-                ("", value) => Ok(value.to_owned()),
-                _ => Ok(given),
-            };
-            let file = or(token_file, "AZURE_FEDERATED_TOKEN_FILE").unwrap_or_else(|_| TOKEN_FILE.to_owned());
-            let client = or(client, "AZURE_CLIENT_ID")?;
-            with(&or(tenant, "AZURE_TENANT_ID")?, client, Proof::Federated(file.into()))
-        }
-        Way::Machine { client } => Ok(of_machine(&client, scope, variables)),
-        Way::Environment { tenant } => {
-            let variable = |name: &str| variables.get(name).to_owned();
-            let tenant = if tenant.is_empty() { variable("AZURE_TENANT_ID") } else { tenant };
-            let (client, secret) = (variable("AZURE_CLIENT_ID"), variable("AZURE_CLIENT_SECRET"));
-            if !client.is_empty() && !secret.is_empty() {
-                return with(&tenant, client, Proof::Secret(Secret::new(secret)));
-            }
-            let path = variable("AZURE_CLIENT_CERTIFICATE_PATH");
-            if !client.is_empty() && !path.is_empty() {
-                let proof = Proof::Certificate { path: path.into(), key_path: None, send_chain: false };
-                return with(&tenant, client, proof);
-            }
-            let token_file = variable("AZURE_FEDERATED_TOKEN_FILE");
-            if !token_file.is_empty() {
-                return grant(Way::Workload { tenant, client, token_file }, login, scope, variables);
-            }
-            Ok(of_machine(&client, scope, variables))
-        }
-    }
-}
-
-fn of_machine(client: &str, scope: &str, variables: &Variables) -> Grant {
-    let resource = scope.strip_suffix(SCOPE_END).unwrap_or(scope);
-    let id = (!client.is_empty()).then_some(("client_id", client));
-    let url = |base: &str, version: &str| {
-        let pairs = [("api-version", version), ("resource", resource)];
-        let sign = if base.contains('?') { '&' } else { '?' };
-        format!("{base}{sign}{}", form(pairs.into_iter().chain(id)))
-    };
-    // App Service has an agent of its own.
-    let (endpoint, header) = (variables.get("IDENTITY_ENDPOINT"), variables.get("IDENTITY_HEADER"));
-    if !endpoint.is_empty() && !header.is_empty() {
-        return Grant::AppService { url: url(endpoint, "2019-08-01"), header: Secret::new(header) };
-    }
-    let base = match variables.get("AZURE_POD_IDENTITY_AUTHORITY_HOST") {
-        "" => MACHINE,
-        base => base.trim_end_matches('/'),
-    };
-    Grant::Machine { url: url(&format!("{base}/metadata/identity/oauth2/token"), "2018-02-01") }
-}
-
-/// The chain, and the text with the key.
-fn certificate(path: &Path, key_path: Option<&Path>) -> Result<(Vec<Vec<u8>>, Secret), CloudError> {
-    let told = |path: &Path, why: &str| CloudError::Unusable(format!("{}: {why}", path.display()));
-    let read = |path: &Path| {
-        std::fs::read(path).map_err(|source| CloudError::Read { path: path.to_owned(), source })
-    };
-    let bytes = read(path)?;
-    let chain = tls::certificates(&bytes).map_err(|error| told(path, &error))?;
-    if chain.is_empty() {
-        return Err(told(path, "found no certificate (PEM is read, PKCS #12 is not)"));
-    }
-    let key_path = key_path.unwrap_or(path);
-    let key = String::from_utf8(if key_path == path { bytes } else { read(key_path)? });
-    let key = key.map_err(|_| told(key_path, "found no private key in PEM"))?;
-    Ok((chain.iter().map(|certificate| certificate.to_vec()).collect(), Secret::new(key)))
 }
