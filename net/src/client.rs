@@ -26,6 +26,7 @@ mod redirect;
 mod signing;
 mod stream;
 pub(crate) mod tls;
+mod tolerance;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

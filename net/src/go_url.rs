@@ -265,15 +265,36 @@ fn read_host(host: &str) -> Result<String, UrlFault> {
     if host.starts_with('[') {
         let Some(end) = host.rfind(']') else { return Err(fault("missing ']' in host")) };
         check_port(&host[end + 1..])?;
-        if let Some(zone) = host[..end].find("%25") {
-            let parts =
-                [(&host[..zone], Place::Host), (&host[zone..end], Place::Zone), (&host[end..], Place::Host)];
-            return parts.into_iter().map(|(part, place)| unescape(part, place)).collect();
-        }
+        let zone = host[..end].find("%25").unwrap_or(end);
+        let parts =
+            [(&host[..zone], Place::Host), (&host[zone..end], Place::Zone), (&host[end..], Place::Host)];
+        let parts = parts.map(|(part, place)| unescape(part, place));
+        let [address, zone, port] = parts;
+        let whole = [address?, zone?].concat();
+        check_ip_literal(whole.strip_prefix('[').unwrap_or(&whole))?;
+        return Ok(whole + &port?);
     } else if let Some(colon) = host.rfind(':') {
         check_port(&host[colon..])?;
     }
     unescape(host, Place::Host)
+}
+
+/// Only an address of IPv6, with or without a zone, may stand in brackets.
+/// Source: Go `net/netip.ParseAddr`; of what is wrong within an address it says
+/// more.
+fn check_ip_literal(text: &str) -> Result<(), UrlFault> {
+    let not_parsed = |why: &str| Err(fault(format!("invalid host: ParseAddr({}): {why}", go_quote(text))));
+    let (address, zone) = match text.split_once('%') {
+        Some((address, zone)) => (address, Some(zone)),
+        None => (text, None),
+    };
+    match text.find(['.', ':', '%']).map(|i| text.as_bytes()[i]) {
+        Some(b'%') => not_parsed("missing IPv6 address"),
+        Some(b'.') if text.parse::<std::net::Ipv4Addr>().is_ok() => Err(fault("invalid IP-literal")),
+        Some(b':') if zone == Some("") => not_parsed("zone must be a non-empty string"),
+        Some(b':') if address.parse::<std::net::Ipv6Addr>().is_ok() => Ok(()),
+        _ => not_parsed("unable to parse IP"),
+    }
 }
 
 /// A path as it is sent: as written if that is well-formed, else escaped.
@@ -406,6 +427,12 @@ mod tests {
             ("http://a:port/", "invalid port \":port\" after host"),
             ("http://a:-1/", "invalid port \":-1\" after host"),
             ("http://[::1/", "missing ']' in host"),
+            ("http://[1.2.3.4]/", "invalid IP-literal"),
+            ("http://[abc]:1/", "invalid host: ParseAddr(\"abc\"): unable to parse IP"),
+            (
+                "http://[fe80::1%25]:1/",
+                "invalid host: ParseAddr(\"fe80::1%\"): zone must be a non-empty string",
+            ),
             ("http://a b/", "invalid character \" \" in host name"),
             ("http://a%20b/", "invalid URL escape \"%20\""),
             ("http://u:p%40a/", "invalid port \":p%40a\" after host"),

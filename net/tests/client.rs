@@ -122,12 +122,49 @@ async fn faults_read_as_go_says_them() {
     let babble = Server::raw(b"no http\r\n\r\n").await;
     let error = client("{}").send(get(&babble.url("/"))).await.unwrap_err().to_string();
     assert!(error.ends_with("transport connection broken: malformed HTTP status code \"http\""), "{error}");
+    let noise = Server::raw(b"\x80\x01").await;
+    let error = client("{}").send(get(&noise.url("/"))).await.unwrap_err().to_string();
+    assert!(error.ends_with("broken: malformed HTTP response \"\\x80\\x01\""), "{error}");
     let cut = Server::raw(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n").await;
     let error = client("{}").send(get(&cut.url("/"))).await.unwrap_err().to_string();
     assert!(error.ends_with("transport connection broken: unexpected EOF"), "{error}");
     let packed = Server::raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nx").await;
     let error = client("{}").send(get(&packed.url("/"))).await.unwrap_err().to_string();
     assert!(error.ends_with("broken: unsupported transfer encoding: \"gzip\""), "{error}");
+}
+
+#[tokio::test]
+async fn odd_heads_are_taken_as_go_takes_them() {
+    for (head, version) in [("HTTP/9.9 200 OK", "1.1"), ("HTTP/0.9 200 OK", "1.0")] {
+        let text = format!("{head}\r\nX Y : z\r\nContent-Type: a b\r\nContent-Length: 2\r\n\r\nX Y: Z");
+        let server = Server::raw(text.leak().as_bytes()).await;
+        let response = client("{}").send(get(&server.url("/"))).await.unwrap();
+        assert_eq!(
+            (format!("{:?}", response.version()), response.status().as_u16()),
+            (format!("HTTP/{version}"), 200)
+        );
+        assert_eq!(response.headers()["content-type"], "a b");
+        assert_eq!(body(response).await, "X ");
+    }
+    let server = Server::raw(b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n").await;
+    let error = client("{}").send(get(&server.url("/"))).await.unwrap_err().to_string();
+    assert!(error.ends_with("broken: malformed MIME header: missing colon: \"no colon\""), "{error}");
+}
+
+#[tokio::test]
+async fn servers_without_tls_are_known_by_their_first_bytes() {
+    for (bytes, why) in [
+        (b"HTTP/1.0 400 Bad Request\r\n\r\n".as_slice(), "http: server gave HTTP response to HTTPS client"),
+        (b"SSH-2.0-x\r\n", "tls: first record does not look like a TLS handshake"),
+        (b"\x16\x50\x01\x00\x02ab", "tls: first record does not look like a TLS handshake"),
+        (b"\x80\x2e\x01\x00\x02ab", "tls: unsupported SSLv2 handshake received"),
+        (b"", "EOF"),
+    ] {
+        let server = Server::raw(bytes).await;
+        let url = server.url("/").replace("http:", "https:");
+        let error = client("{}").send(get(&url)).await.unwrap_err().to_string();
+        assert_eq!(error, format!("Get \"{url}\": {why}"));
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@
 //! next await.
 
 mod batch;
+mod refusals;
 mod series;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use model::{Appender, FloatBatch, LabelsBuilder, StorageError, Timestamps};
 use parking_lot::Mutex;
 
 use self::batch::{Batch, HistogramLimits};
+use self::refusals::Refusals;
 use crate::COMPONENT;
 use crate::cache::TargetCache;
 use crate::exposition::{
@@ -143,6 +145,7 @@ pub(crate) fn append_page(
         bucket_limit_passed: false,
         refused_series: 0,
         problems: Problems::default(),
+        refusals: Refusals::new(),
         forgotten: Vec::new(),
         format: None,
     };
@@ -212,6 +215,7 @@ struct Run<'a, 'b> {
     bucket_limit_passed: bool,
     refused_series: u64,
     problems: Problems,
+    refusals: Refusals,
     /// Entries of the cache whose series the store does not have any more.
     forgotten: Vec<u32>,
     /// How the page is read.
@@ -277,6 +281,7 @@ impl Run<'_, '_> {
                     scrape_pool = job.name(),
                     target = target.url(),
                     content_type,
+                    fallback_media_type = job.fallback_format().map_or("", Format::media_type),
                     err = %error,
                     "Failed to determine correct type of scrape target."
                 );
@@ -289,6 +294,7 @@ impl Run<'_, '_> {
                 scrape_pool = job.name(),
                 target = target.url(),
                 content_type,
+                fallback_media_type = job.fallback_format().map_or("", Format::media_type),
                 err = %warning,
                 "Invalid content type on scrape, using fallback setting."
             );
@@ -377,6 +383,9 @@ impl Run<'_, '_> {
             self.append_batch(state)?;
         }
         append_markers(state, self.appender, self.time_ms, false);
+        if let Some((format, options)) = self.format {
+            self.refusals.tell(self.context, page, format, options);
+        }
         Ok(())
     }
 

@@ -177,21 +177,39 @@ async fn handshake(
     name: ServerName<'static>,
     raw: Raw,
 ) -> Result<TlsStream<Raw>, ConnectError> {
-    let connecting = TlsConnector::from(config).connect(name, raw);
+    let connecting = TlsConnector::from(config).connect(name, raw).into_fallible();
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(tls_fault(&error)),
+        Ok(Err((error, raw))) => Err(tls_fault(&error, raw.first())),
         Err(_) => Err(ConnectError::TlsTimeout),
     }
 }
 
-fn tls_fault(error: &std::io::Error) -> ConnectError {
+/// Why there is no TLS, to a server whose first bytes these are.
+fn tls_fault(error: &std::io::Error, first: &[u8]) -> ConnectError {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
     match inner {
         Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
             ConnectError::NoApplicationProtocol
         }
+        Some(rustls::Error::InvalidMessage(_)) if let Some(why) = no_record(first) => {
+            ConnectError::Tls(why.to_owned())
+        }
         _ => ConnectError::Tls(tls_text(error)),
+    }
+}
+
+/// Why bytes are no head of a server's first record, where they are not.
+/// Source: Go `crypto/tls.Conn.readRecordOrCCS`.
+fn no_record(first: &[u8]) -> Option<&'static str> {
+    /// Kinds of records that a server may begin with.
+    const BEGINNINGS: [u8; 2] = [21, 22];
+    match first {
+        [] | b"HTTP/" => None,
+        [0x80, ..] => Some("tls: unsupported SSLv2 handshake received"),
+        // Versions of TLS are 3.x.
+        [kind, major, ..] if BEGINNINGS.contains(kind) && *major < 0x10 => None,
+        _ => Some("tls: first record does not look like a TLS handshake"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! From a host and port to a TCP connection.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -18,13 +18,19 @@ static TURN: AtomicUsize = AtomicUsize::new(0);
 
 /// Connects to a host; where `round_robin`, to one of its addresses by turns.
 pub(super) async fn tcp(host: &str, port: &str, round_robin: bool) -> Result<TcpStream, ConnectError> {
+    if let Some((address, zone)) = zoned(host) {
+        let address = SocketAddrV6::new(address, port_of(port)?, 0, scope_of(zone)).into();
+        return connect(address, format!("[{host}]:{port}")).await;
+    }
     let addresses = lookup(host, port).await?;
     if round_robin {
         let turn = TURN.fetch_add(1, Ordering::Relaxed);
-        return connect(addresses[turn % addresses.len()], host.is_empty()).await;
+        let address = addresses[turn % addresses.len()];
+        let shown = if host.is_empty() { here(address) } else { address.to_string() };
+        return connect(address, shown).await;
     }
     if host.is_empty() {
-        return connect(addresses[0], true).await;
+        return connect(addresses[0], here(addresses[0])).await;
     }
     let prefers_v6 = addresses[0].is_ipv6();
     let (first, second): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|a| a.is_ipv6() == prefers_v6);
@@ -34,9 +40,36 @@ pub(super) async fn tcp(host: &str, port: &str, round_robin: bool) -> Result<Tcp
     race(&first, &second).await
 }
 
+/// An address of this machine, whose host is not told.
+fn here(address: SocketAddr) -> String {
+    format!(":{}", address.port())
+}
+
+/// An address that holds on one of this machine's networks only, and which.
+fn zoned(host: &str) -> Option<(Ipv6Addr, &str)> {
+    let (address, zone) = host.split_once('%')?;
+    Some((address.parse().ok()?, zone))
+}
+
+/// The number of a network, by its name or as it is; else none, as Go has it.
+fn scope_of(zone: &str) -> u32 {
+    let is_name = !zone.contains('/') && !zone.starts_with('.');
+    let file = is_name.then(|| std::fs::read_to_string(format!("/sys/class/net/{zone}/ifindex")).ok());
+    match file.flatten() {
+        Some(index) => index.trim().parse().unwrap_or(0),
+        None => {
+            let digits = zone.bytes().take_while(u8::is_ascii_digit).count();
+            zone[..digits].parse().unwrap_or(0)
+        }
+    }
+}
+
+fn port_of(port: &str) -> Result<u16, ConnectError> {
+    port.parse().map_err(|_| ConnectError::Port(port.to_owned()))
+}
+
 async fn lookup(host: &str, port: &str) -> Result<Vec<SocketAddr>, ConnectError> {
-    let bad_port = |_| ConnectError::Port(port.to_owned());
-    let port: u16 = port.parse().map_err(bad_port)?;
+    let port = port_of(port)?;
     if host.is_empty() {
         return Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))]);
     }
@@ -45,8 +78,7 @@ async fn lookup(host: &str, port: &str) -> Result<Vec<SocketAddr>, ConnectError>
     }
     let failed =
         |server: Option<String>, why: String| ConnectError::Lookup { host: host.to_owned(), server, why };
-    let has_zone = host.contains(':') && host.contains('%');
-    if !has_zone && !is_domain_name(host) {
+    if !is_domain_name(host) {
         return Err(failed(None, NO_SUCH_HOST.to_owned()));
     }
     let found = tokio::net::lookup_host((host, port)).await;
@@ -128,7 +160,7 @@ async fn race(first: &[SocketAddr], second: &[SocketAddr]) -> Result<TcpStream, 
 async fn any_of(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
     let mut first_fault = None;
     for address in addresses {
-        match connect(*address, false).await {
+        match connect(*address, address.to_string()).await {
             Ok(stream) => return Ok(stream),
             Err(fault) => first_fault = first_fault.or(Some(fault)),
         }
@@ -136,9 +168,8 @@ async fn any_of(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
     Err(first_fault.unwrap_or(ConnectError::NoHost))
 }
 
-/// Connects to an address; to this machine, `host` being empty, it is not told.
-async fn connect(address: SocketAddr, is_here: bool) -> Result<TcpStream, ConnectError> {
-    let shown = if is_here { format!(":{}", address.port()) } else { address.to_string() };
+/// Connects to an address, which faults tell as `shown`.
+async fn connect(address: SocketAddr, shown: String) -> Result<TcpStream, ConnectError> {
     let failed = |error: std::io::Error| ConnectError::Tcp { address: shown.clone(), why: io_text(&error) };
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
     let socket = socket.map_err(failed)?;
@@ -154,6 +185,16 @@ async fn connect(address: SocketAddr, is_here: bool) -> Result<TcpStream, Connec
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn zones_are_numbers_names_or_nothing() {
+        assert_eq!(zoned("fe80::1%25lo"), Some(("fe80::1".parse().unwrap(), "25lo")));
+        assert_eq!((zoned("::1"), zoned("a%b")), (None, None));
+        assert_eq!((scope_of("7x"), scope_of("nope"), scope_of("../lo")), (7, 0, 0));
+        if let Ok(index) = std::fs::read_to_string("/sys/class/net/lo/ifindex") {
+            assert_eq!(scope_of("lo").to_string(), index.trim());
+        }
+    }
 
     #[test]
     fn numbers_and_odd_signs_are_no_names() {

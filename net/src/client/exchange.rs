@@ -168,7 +168,11 @@ fn fault_of(error: &hyper::Error, connection: Http1, ends: Ends) -> Fault {
         return Fault::Broken(fault.unwrap_or_else(|| "bad Content-Length".to_owned()));
     }
     if is_end || error.is_parse() {
-        let fault = head::fault(&parts.read_buf, is_end);
+        // Rather as it came than as the parser was given it.
+        let came = gate.head();
+        let bytes = if came.len() == parts.read_buf.len() { came } else { &parts.read_buf };
+        let is_line = bytes.contains(&b'\n');
+        let fault = head::fault(bytes, is_end || !is_line);
         return Fault::Broken(fault.unwrap_or_else(|| deepest_text(error)));
     }
     Fault::Exchange(deepest_text(error))

@@ -17,6 +17,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::stream::Stream;
+use super::tolerance::Tolerance;
 
 /// So much of a head is kept to tell what is wrong with it.
 const KEPT_BYTES_MAX: usize = 4 << 10;
@@ -30,7 +31,8 @@ pub(super) struct HeadGate {
     bytes_max: usize,
     state: State,
     ends: LineEnds,
-    /// The beginning of the head.
+    tolerance: Tolerance,
+    /// The beginning of the head, as it came.
     head: Vec<u8>,
     /// What was read and is not handed on yet.
     kept: Vec<u8>,
@@ -78,6 +80,7 @@ impl HeadGate {
             bytes_max,
             state: State::Begin,
             ends: LineEnds::default(),
+            tolerance: Tolerance::new(),
             head: Vec::new(),
             kept: Vec::new(),
             handed_on: 0,
@@ -105,10 +108,11 @@ impl HeadGate {
         loop {
             let mut buf = ReadBuf::new(&mut piece);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
-            let read = buf.filled();
+            let read = buf.filled_mut();
             self.take_note(read);
-            self.kept.extend_from_slice(read);
             let is_whole = self.ends.find(read);
+            self.tolerance.rewrite(read);
+            self.kept.extend_from_slice(read);
             if is_whole || read.is_empty() || self.kept.len() > self.bytes_max {
                 return Poll::Ready(Ok(()));
             }
@@ -129,10 +133,10 @@ impl AsyncRead for HeadGate {
                 State::Begin => {
                     let before = buf.filled().len();
                     ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-                    let read = &buf.filled()[before..];
+                    let read = &mut buf.filled_mut()[before..];
                     let is_whole = this.ends.find(read);
-                    let room = KEPT_BYTES_MAX.min(read.len());
-                    this.head.extend_from_slice(&read[..room]);
+                    this.take_note(read);
+                    this.tolerance.rewrite(read);
                     this.state = if is_whole || read.is_empty() { State::Open } else { State::Keep };
                     return Poll::Ready(Ok(()));
                 }

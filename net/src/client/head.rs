@@ -11,7 +11,7 @@ const SHOWN_BYTES: usize = 1024;
 pub(super) fn fault(bytes: &[u8], is_end: bool) -> Option<String> {
     let mut lines = Lines { rest: bytes, is_end };
     let first = lines.next()?;
-    if let Some(fault) = status_line_fault(&first) {
+    if let Some(fault) = status_line_fault(first) {
         return Some(fault);
     }
     let mut is_initial = true;
@@ -19,22 +19,22 @@ pub(super) fn fault(bytes: &[u8], is_end: bool) -> Option<String> {
         if line.is_empty() {
             return None;
         }
-        let continues = line.starts_with([' ', '\t']);
+        let continues = matches!(line.first(), Some(b' ' | b'\t'));
         if is_initial && continues {
-            return Some(format!("malformed MIME header initial line: {}", quoted(&line)));
+            return Some(format!("malformed MIME header initial line: {}", quoted(line)));
         }
         is_initial = false;
         if continues {
             continue;
         }
-        match line.split_once(':') {
-            None => return Some(format!("malformed MIME header: missing colon: {}", quoted(&line))),
+        match cut(line, b':') {
+            None => return Some(format!("malformed MIME header: missing colon: {}", quoted(line))),
             Some((name, value)) => {
                 let is_name = !name.is_empty()
-                    && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~ ".contains(&b));
-                let is_value = value.bytes().all(|b| (b >= b' ' && b != 0x7f) || b == b'\t');
+                    && name.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~ ".contains(b));
+                let is_value = value.iter().all(|b| (*b >= b' ' && *b != 0x7f) || *b == b'\t');
                 if !is_name || !is_value {
-                    return Some(format!("malformed MIME header line: {}", quoted(&line)));
+                    return Some(format!("malformed MIME header line: {}", quoted(line)));
                 }
             }
         }
@@ -45,10 +45,10 @@ pub(super) fn fault(bytes: &[u8], is_end: bool) -> Option<String> {
 /// What is wrong with the length that a head says its body has.
 pub(super) fn content_length_fault(bytes: &[u8]) -> Option<String> {
     let lines = Lines { rest: bytes, is_end: false }.skip(1).take_while(|line| !line.is_empty());
-    let lengths: Vec<String> = lines
+    let lengths: Vec<&[u8]> = lines
         .filter_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length").then(|| value.trim_matches([' ', '\t']).to_owned())
+            let (name, value) = cut(line, b':')?;
+            name.eq_ignore_ascii_case(b"content-length").then(|| value.trim_ascii())
         })
         .collect();
     let first = lengths.first()?;
@@ -60,7 +60,8 @@ pub(super) fn content_length_fault(bytes: &[u8]) -> Option<String> {
     if first.is_empty() {
         return Some("invalid empty Content-Length \"\"".to_owned());
     }
-    let is_number = first.bytes().all(|b| b.is_ascii_digit()) && first.parse::<i64>().is_ok();
+    let is_number = first.iter().all(u8::is_ascii_digit)
+        && std::str::from_utf8(first).is_ok_and(|digits| digits.parse::<i64>().is_ok());
     (!is_number).then(|| format!("bad Content-Length {}", quoted(first)))
 }
 
@@ -70,42 +71,53 @@ struct Lines<'a> {
     is_end: bool,
 }
 
-impl Iterator for Lines<'_> {
-    type Item = String;
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
 
-    fn next(&mut self) -> Option<String> {
+    fn next(&mut self) -> Option<&'a [u8]> {
         let (line, rest) = match self.rest.iter().position(|b| *b == b'\n') {
             Some(end) => (&self.rest[..end], &self.rest[end + 1..]),
             None if self.is_end && !self.rest.is_empty() => (self.rest, &self.rest[..0]),
             None => return None,
         };
         self.rest = rest;
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        Some(String::from_utf8_lossy(line).into_owned())
+        Some(line.strip_suffix(b"\r").unwrap_or(line))
     }
 }
 
-fn status_line_fault(line: &str) -> Option<String> {
-    let Some((protocol, status)) = line.split_once(' ') else {
+fn status_line_fault(line: &[u8]) -> Option<String> {
+    let Some((protocol, status)) = cut(line, b' ') else {
         return Some(format!("malformed HTTP response {}", quoted(line)));
     };
-    let code = status.trim_start_matches(' ').split(' ').next().unwrap_or_default();
-    if code.len() != 3 || !code.bytes().all(|b| b.is_ascii_digit()) {
+    let start = status.iter().position(|b| *b != b' ').unwrap_or(status.len());
+    let code = status[start..].split(|b| *b == b' ').next().unwrap_or_default();
+    if code.len() != 3 || !code.iter().all(u8::is_ascii_digit) {
         return Some(format!("malformed HTTP status code {}", quoted(code)));
     }
-    let version = protocol.strip_prefix("HTTP/").map(str::as_bytes);
-    match version {
+    match protocol.strip_prefix(b"HTTP/") {
         Some([major, b'.', minor]) if major.is_ascii_digit() && minor.is_ascii_digit() => None,
         _ => Some(format!("malformed HTTP version {}", quoted(protocol))),
     }
 }
 
-fn quoted(text: &str) -> String {
-    let mut end = text.len().min(SHOWN_BYTES);
-    while !text.is_char_boundary(end) {
-        end -= 1;
+/// What stands before and behind a sign.
+fn cut(line: &[u8], sign: u8) -> Option<(&[u8], &[u8])> {
+    let at = line.iter().position(|b| *b == sign)?;
+    Some((&line[..at], &line[at + 1..]))
+}
+
+/// In quotes, as Go prints bytes that need not be text.
+fn quoted(bytes: &[u8]) -> String {
+    let mut out = String::from("\"");
+    for chunk in bytes[..bytes.len().min(SHOWN_BYTES)].utf8_chunks() {
+        let text = go_quote(chunk.valid());
+        out.push_str(&text[1..text.len() - 1]);
+        for byte in chunk.invalid() {
+            out.push_str(&format!("\\x{byte:02x}"));
+        }
     }
-    go_quote(&text[..end]).into_owned()
+    out.push('"');
+    out
 }
 
 #[cfg(test)]
@@ -145,5 +157,7 @@ mod tests {
         assert_eq!(content_length_fault(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"), None);
         assert_eq!(fault(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n", false), None);
         assert_eq!(fault(b"HTT", false), None);
+        let noise = fault(b"\x80a\"\xc3\xa9\xff\n", false);
+        assert_eq!(noise.as_deref(), Some("malformed HTTP response \"\\x80a\\\"\u{e9}\\xff\""));
     }
 }

@@ -23,9 +23,15 @@ pub(super) enum Raw {
 pub(super) struct Tcp {
     stream: TcpStream,
     ends: Ends,
+    /// The first bytes that came, by which a server without TLS is known.
+    first: [u8; FIRST_BYTES],
+    n_first: u8,
     /// Counts it as closed when it is.
     _closing: Closing,
 }
+
+/// As many as the head of a record of TLS has.
+const FIRST_BYTES: usize = 5;
 
 /// This side and the other of a TCP connection.
 pub(super) type Ends = Option<(SocketAddr, SocketAddr)>;
@@ -33,7 +39,7 @@ pub(super) type Ends = Option<(SocketAddr, SocketAddr)>;
 impl Tcp {
     pub(super) fn new(stream: TcpStream, closing: Closing) -> Tcp {
         let ends = stream.local_addr().ok().zip(stream.peer_addr().ok());
-        Tcp { stream, ends, _closing: closing }
+        Tcp { stream, ends, first: [0; FIRST_BYTES], n_first: 0, _closing: closing }
     }
 }
 
@@ -43,7 +49,25 @@ pub(super) enum Stream {
     Tls(Box<TlsStream<Raw>>),
 }
 
+impl Tcp {
+    fn note(&mut self, read: &[u8]) {
+        let n_first = usize::from(self.n_first);
+        let room = &mut self.first[n_first..];
+        let n_noted = room.len().min(read.len());
+        room[..n_noted].copy_from_slice(&read[..n_noted]);
+        self.n_first = u8::try_from(n_first + n_noted).unwrap_or(u8::MAX);
+    }
+}
+
 impl Raw {
+    /// The first bytes that came, where they are known.
+    pub(super) fn first(&self) -> &[u8] {
+        match self {
+            Raw::Tcp(tcp) => &tcp.first[..usize::from(tcp.n_first)],
+            Raw::Unix(..) | Raw::Tunnel(_) => &[],
+        }
+    }
+
     fn ends(&self) -> Ends {
         match self {
             Raw::Tcp(tcp) => tcp.ends,
@@ -95,7 +119,18 @@ macro_rules! delegate {
 
 impl AsyncRead for Raw {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        delegate!(self, stream => Pin::new(stream).poll_read(cx, buf))
+        match self.get_mut() {
+            Raw::Tcp(tcp) => {
+                let before = buf.filled().len();
+                let polled = Pin::new(&mut tcp.stream).poll_read(cx, buf);
+                if usize::from(tcp.n_first) < FIRST_BYTES {
+                    tcp.note(&buf.filled()[before..]);
+                }
+                polled
+            }
+            Raw::Unix(stream, _) => Pin::new(stream).poll_read(cx, buf),
+            Raw::Tunnel(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
     }
 }
 

@@ -231,7 +231,14 @@ impl Answer {
 /// without.
 pub(crate) fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DiscoveryError> {
     let error = match serde_json::from_slice(bytes) {
-        Ok(read) => return Ok(read),
+        Ok(read) => {
+            // A list would do for a structure, as its fields in order.
+            let is_list = bytes.trim_ascii_start().starts_with(b"[");
+            if is_list && serde_json::from_str::<T>("{}").is_ok() {
+                return Err(DiscoveryError::Malformed("expected an object, found a list".to_owned()));
+            }
+            return Ok(read);
+        }
         Err(error) => DiscoveryError::Malformed(error.to_string()),
     };
     let Ok(mut document) = serde_json::from_slice(bytes) else { return Err(error) };
@@ -309,6 +316,7 @@ mod tests {
         let thing: Thing = read_json(br#"{"name": null, "parts": [{"name": "a", "parts": null}]}"#).unwrap();
         assert_eq!(thing.parts, [Thing { name: "a".to_owned(), parts: vec![] }]);
         assert!(read_json::<Thing>(br#"{"name": 1}"#).is_err());
+        assert!(read_json::<Thing>(b" []").is_err() && read_json::<Vec<Thing>>(b"[]").is_ok());
         assert!(read_json::<Thing>(b"{").is_err());
     }
 }

@@ -325,7 +325,7 @@ impl OpenStack {
     async fn authenticate(&self) -> Result<Session, DiscoveryError> {
         let headers = [("Content-Type", "application/json"), ("Accept", "application/json")];
         let body = request_of(&self.config)?.to_string();
-        let base = self.identity().await;
+        let base = self.identity().await?;
         let answer =
             self.client.request(Method::POST, &format!("{base}/auth/tokens"), &headers, body).await?;
         let answer = answer.success("POST auth/tokens")?;
@@ -336,28 +336,28 @@ impl OpenStack {
 
     /// The URL of version 3 of Keystone, without slash at the end: as given, or
     /// as the list of versions at the given URL names it.
-    async fn identity(&self) -> String {
+    async fn identity(&self) -> Result<String, DiscoveryError> {
         let base = self.config.identity_endpoint.trim_end_matches('/');
         if base.ends_with("/v3") {
-            return base.to_owned();
+            return Ok(base.to_owned());
         }
+        let url = format!("{base}/");
+        let answer = self.client.get(&url, &[(ACCEPT.as_str(), "application/json")]).await?;
         // Several versions are answered as several choices.
-        let listed = async {
-            let answer =
-                self.client.get(&format!("{base}/"), &[(ACCEPT.as_str(), "application/json")]).await.ok()?;
-            let is_list = matches!(answer.status, StatusCode::OK | StatusCode::MULTIPLE_CHOICES);
-            let list: Value = is_list.then(|| answer.json().ok())??;
-            let versions = list["versions"]["values"].as_array()?;
-            let usable = versions.iter().find(|version| {
-                let status = version["status"].as_str().unwrap_or_default().to_ascii_lowercase();
-                version["id"].as_str().is_some_and(|id| id.contains("v3"))
-                    && matches!(status.as_str(), "current" | "supported" | "stable")
-            })?;
-            let links = usable["links"].as_array()?;
+        let answer =
+            if answer.status == StatusCode::MULTIPLE_CHOICES { answer } else { answer.success(&url)? };
+        let list: Value = answer.json()?;
+        let named = list["versions"]["values"].as_array().into_iter().flatten().find_map(|version| {
+            let status = version["status"].as_str().unwrap_or_default().to_ascii_lowercase();
+            let is_usable = version["id"].as_str().is_some_and(|id| id.contains("v3"))
+                && matches!(status.as_str(), "current" | "supported" | "stable");
+            let links = is_usable.then(|| version["links"].as_array())??;
             let own = links.iter().rev().find(|link| link["rel"] == "self")?;
             Some(own["href"].as_str()?.trim_end_matches('/').to_owned())
-        };
-        listed.await.unwrap_or_else(|| format!("{base}/v3"))
+        });
+        named.ok_or_else(|| {
+            DiscoveryError::Malformed(format!("no supported version available from endpoint {url}"))
+        })
     }
 
     /// The URL of a service, without slash at the end.

@@ -1,10 +1,12 @@
 //! The columns of a scrape under way, and what the store says to them.
 
 use model::histogram::{CUSTOM_BUCKETS_SCHEMA, EXPONENTIAL_SCHEMA_MAX, EXPONENTIAL_SCHEMA_MIN};
+use model::series_cache::SeriesKey;
 use model::{
     Exemplar, ExemplarError, FloatBatch, HistogramSample, HistogramValue, Outcome, SeriesHandle, Timestamps,
 };
 
+use super::refusals::Shown;
 use super::{PageError, Run, TargetState};
 use crate::COMPONENT;
 use crate::job::Job;
@@ -131,6 +133,10 @@ impl Note {
             has_own_time: sample.own_time_ms.is_some() && !sample.synthesised,
         }
     }
+
+    fn key(self, state: &TargetState) -> Option<SeriesKey> {
+        (self.entry != NO_ENTRY).then(|| state.cache.key(self.entry))
+    }
 }
 
 impl Run<'_, '_> {
@@ -213,9 +219,9 @@ impl Run<'_, '_> {
                 }
                 return Ok(());
             }
-            Outcome::DuplicateTimestamp { .. } => self.duplicate(),
-            Outcome::OutOfOrder | Outcome::TooOld => self.out_of_order(),
-            Outcome::OutOfBounds => self.out_of_bounds(),
+            Outcome::DuplicateTimestamp { .. } => self.duplicate(note.key(state)),
+            Outcome::OutOfOrder | Outcome::TooOld => self.out_of_order(note.key(state)),
+            Outcome::OutOfBounds => self.out_of_bounds(note.key(state)),
             Outcome::InvalidHistogram(error) => return Err(error.into()),
             Outcome::UnknownSeries => {
                 if note.entry != NO_ENTRY {
@@ -242,14 +248,25 @@ impl Run<'_, '_> {
                         component = COMPONENT,
                         scrape_pool = self.context.job.name(),
                         target = self.context.target.url(),
+                        exemplar = %Shown(exemplar),
                         err = %error,
-                        "Error while adding exemplar"
+                        "Error while adding exemplar in AddExemplar"
                     );
                 }
             }
         }
         // Where only some are, the others are what is new in a known set.
-        if out_of_order == exemplars.len() {
+        if let Some(latest) = exemplars.last()
+            && out_of_order == exemplars.len()
+        {
+            tracing::debug!(
+                component = COMPONENT,
+                scrape_pool = self.context.job.name(),
+                target = self.context.target.url(),
+                count = out_of_order,
+                latest = %Shown(latest),
+                "Out of order exemplars"
+            );
             self.problems.exemplars_out_of_order += out_of_order as u64;
             self.context.metrics.exemplar_out_of_order.add(out_of_order as u64);
         }

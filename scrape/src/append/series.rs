@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use model::series_cache::SeriesKey;
 use model::{Exemplar, HistogramValue, Metadata, MetricType, SeriesHandle};
 
+use super::refusals::Refusal;
 use super::{Family, PageError, Run, TargetState};
 use crate::append::batch::Sample;
 use crate::exposition::{Entry, KnownLine, Parser};
@@ -29,11 +30,12 @@ impl Run<'_, '_> {
         let Some(handle) = hit.handle else { return };
         self.counts.added += 1;
         let own_time = line.timestamp_ms.filter(|_| self.context.job.config.honor_timestamps);
+        let key = || state.cache.key(hit.entry);
         if hit.repeated && own_time.is_none() {
-            self.duplicate();
+            self.duplicate(Some(key()));
             return;
         }
-        if !self.within_limits(own_time) {
+        if !self.within_limits(own_time, key) {
             state.cache.untracked(hit.entry);
             return;
         }
@@ -67,7 +69,7 @@ impl Run<'_, '_> {
                 let Some(handle) = hit.handle else { return Ok(()) };
                 self.counts.added += 1;
                 if hit.repeated && own_time.is_none() {
-                    self.duplicate();
+                    self.duplicate(Some(key));
                     return Ok(());
                 }
                 Place { entry: Some(hit.entry), handle, name: None, is_new: false }
@@ -114,7 +116,7 @@ impl Run<'_, '_> {
                 }
                 Err(error) => return Err(error),
             };
-            if !self.within_limits(own_time) {
+            if !self.within_limits(own_time, || SeriesKey::of(parser.metric())) {
                 if let Some(entry) = place.entry {
                     self.refused(state, entry);
                 }
@@ -231,14 +233,14 @@ impl Run<'_, '_> {
 
     /// Whether a sample may be appended as far as the sample limit and its
     /// time are concerned.
-    fn within_limits(&mut self, own_time: Option<i64>) -> bool {
+    fn within_limits(&mut self, own_time: Option<i64>, key: impl FnOnce() -> SeriesKey) -> bool {
         self.attempts += 1;
         if self.attempts > self.sample_limit {
             self.sample_limit_passed = true;
             return false;
         }
         if own_time.is_some_and(|t| t > self.time_max_ms()) {
-            self.out_of_bounds();
+            self.out_of_bounds(Some(key()));
             return false;
         }
         true
@@ -302,17 +304,26 @@ impl Run<'_, '_> {
         }
     }
 
-    pub(super) fn duplicate(&mut self) {
+    fn note(&mut self, key: Option<SeriesKey>, refusal: Refusal) {
+        if let Some(key) = key {
+            self.refusals.note(key, refusal);
+        }
+    }
+
+    pub(super) fn duplicate(&mut self, key: Option<SeriesKey>) {
+        self.note(key, Refusal::Duplicate);
         self.problems.duplicates += 1;
         self.context.metrics.duplicate_timestamp.inc();
     }
 
-    pub(super) fn out_of_bounds(&mut self) {
+    pub(super) fn out_of_bounds(&mut self, key: Option<SeriesKey>) {
+        self.note(key, Refusal::OutOfBounds);
         self.problems.out_of_bounds += 1;
         self.context.metrics.out_of_bounds.inc();
     }
 
-    pub(super) fn out_of_order(&mut self) {
+    pub(super) fn out_of_order(&mut self, key: Option<SeriesKey>) {
+        self.note(key, Refusal::OutOfOrder);
         self.problems.out_of_order += 1;
         self.context.metrics.out_of_order.inc();
     }
