@@ -57,26 +57,33 @@ impl Refusals {
         format: Format,
         options: ParseOptions,
     ) {
-        if self.by_key.is_empty() {
-            return;
+        for (series, refusal) in self.found(page, format, options) {
+            tracing::debug!(
+                component = COMPONENT,
+                scrape_pool = context.job.name(),
+                target = context.target.url(),
+                series,
+                "{}",
+                refusal.message()
+            );
         }
+    }
+
+    /// The text of each refused sample's series, as exposed.
+    fn found(&mut self, page: &[u8], format: Format, options: ParseOptions) -> Vec<(String, Refusal)> {
+        let mut found = Vec::new();
         let mut parser = Parser::new(page, format, options);
-        while let Ok(Some(entry)) = parser.next_entry() {
-            if !matches!(entry, Entry::Series { .. } | Entry::Histogram { .. }) {
-                continue;
-            }
-            let series = parser.metric();
-            for refusal in self.by_key.remove(&SeriesKey::of(series)).unwrap_or_default() {
-                tracing::debug!(
-                    component = COMPONENT,
-                    scrape_pool = context.job.name(),
-                    target = context.target.url(),
-                    series = %String::from_utf8_lossy(series),
-                    "{}",
-                    refusal.message()
-                );
+        while !self.by_key.is_empty()
+            && let Ok(Some(entry)) = parser.next_entry()
+        {
+            if matches!(entry, Entry::Series { .. } | Entry::Histogram { .. }) {
+                let series = parser.metric();
+                let refusals = self.by_key.remove(&SeriesKey::of(series)).unwrap_or_default();
+                let text = |refusal| (String::from_utf8_lossy(series).into_owned(), refusal);
+                found.extend(refusals.into_iter().map(text));
             }
         }
+        found
     }
 }
 
@@ -87,5 +94,33 @@ impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Exemplar { labels, value, timestamp_ms, has_timestamp } = self.0;
         write!(f, "{{Labels:{labels} Value:{value} Ts:{timestamp_ms} HasTs:{has_timestamp}}}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_samples_are_found_by_their_place_in_the_page() {
+        let page = b"# TYPE a counter\na{x=\"\xc3\xa9\"} 1 5\nb 2\na{x=\"2\"} 3\nb 3\n";
+        let mut refusals = Refusals { is_wanted: true, by_key: HashMap::new() };
+        refusals.note(SeriesKey::of(b"b"), Refusal::Duplicate);
+        refusals.note(SeriesKey::of(b"a{x=\"\xc3\xa9\"}"), Refusal::OutOfOrder);
+        refusals.note(SeriesKey::of(b"gone"), Refusal::OutOfBounds);
+        let found = refusals.found(page, Format::Text, ParseOptions::default());
+        let wanted =
+            [("a{x=\"\u{e9}\"}".to_owned(), Refusal::OutOfOrder), ("b".to_owned(), Refusal::Duplicate)];
+        assert_eq!(found, wanted);
+        let mut nobody = Refusals { is_wanted: false, by_key: HashMap::new() };
+        nobody.note(SeriesKey::of(b"b"), Refusal::Duplicate);
+        assert_eq!(nobody.found(page, Format::Text, ParseOptions::default()), []);
+    }
+
+    #[test]
+    fn exemplars_print_as_gos_structures_do() {
+        let labels = model::labels::Labels::from_pairs([("t", "x")]);
+        let exemplar = Exemplar { labels, value: 1.5, timestamp_ms: 7, has_timestamp: true };
+        assert_eq!(Shown(&exemplar).to_string(), "{Labels:{t=\"x\"} Value:1.5 Ts:7 HasTs:true}");
     }
 }
