@@ -16,9 +16,11 @@ mod batch;
 mod binop;
 mod buckets;
 mod build;
+mod chain;
 mod collect;
 pub(crate) mod context;
 mod count_values;
+mod depth;
 pub(crate) mod error;
 mod info;
 mod join;
@@ -35,6 +37,7 @@ mod rows;
 mod scalar;
 mod selector;
 mod setops;
+mod unions;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -45,6 +48,7 @@ use model::query::CancelToken;
 use model::{Clock, Dictionary, Queryable, TimeRange};
 
 use self::context::{EvalContext, QueryContext, QueryMemory, Steps};
+use self::depth::{Depth, LEVELS_SHALLOW};
 use self::rows::Names;
 use crate::ast::{Expr, ValueType};
 use crate::parser::Features;
@@ -78,6 +82,9 @@ pub struct EngineOptions {
     /// Whether what stands in a query more than once is evaluated once: nothing
     /// is seen of it but time.
     pub share_parts: bool,
+    /// Whether operators in turn are always evaluated as the long chains are that
+    /// no stack would hold, step by step: nothing is seen of it but time.
+    pub chains_as_lists: bool,
     /// Threads that a query may use.
     pub threads: usize,
     /// The process' account of memory.
@@ -99,6 +106,7 @@ impl Default for EngineOptions {
             type_and_unit_labels: false,
             per_step_stats: false,
             share_parts: true,
+            chains_as_lists: false,
             threads: 1,
             memory: Accountant::unlimited(),
             query_memory_budget: u64::MAX,
@@ -281,20 +289,15 @@ impl Engine {
         expr: &Expr,
         instant: bool,
     ) -> Result<Output, Failure> {
-        let depth = depth(expr);
-        if depth > DEPTH_MAX {
-            return Err(Failure::early(QueryError::execution(format!(
-                "expression is nested too deeply to be evaluated: {depth} levels, at most {DEPTH_MAX}"
-            ))));
-        }
-        if depth <= DEPTH_SHALLOW {
-            return self.run_here(store, query, expr, instant, self.pool.clone());
+        let depth = Depth::of(expr, self.options.chains_as_lists);
+        if depth.levels <= LEVELS_SHALLOW {
+            return self.run_here(store, query, (expr, depth), instant, self.pool.clone());
         }
         std::thread::scope(|scope| {
-            let run = || self.run_here(store, query, expr, instant, None);
+            let run = || self.run_here(store, query, (expr, depth), instant, None);
             let thread = std::thread::Builder::new()
                 .name("query-deep".to_owned())
-                .stack_size(STACK_BYTES_PER_LEVEL * depth)
+                .stack_size(STACK_BYTES_PER_LEVEL * depth.levels)
                 .spawn_scoped(scope, run);
             match thread.map(std::thread::ScopedJoinHandle::join) {
                 Ok(Ok(result)) => result,
@@ -310,7 +313,7 @@ impl Engine {
         &self,
         store: &dyn Queryable,
         query: &Query,
-        expr: &Expr,
+        (expr, depth): (&Expr, Depth),
         instant: bool,
         pool: Option<Arc<rayon::ThreadPool>>,
     ) -> Result<Output, Failure> {
@@ -318,7 +321,7 @@ impl Engine {
         let step_ms = if instant { 0 } else { query.step_ms.max(1) };
         let end_ms = if instant { query.start_ms } else { query.end_ms };
         let times = QueryTimes { start_ms: query.start_ms, end_ms, step_ms };
-        let mut plan = plan::lower(expr, &times).map_err(Failure::early)?;
+        let mut plan = plan::lower(expr, &times, depth.chained).map_err(Failure::early)?;
         if self.options.share_parts {
             plan::share(&mut plan);
         }
@@ -351,6 +354,7 @@ impl Engine {
             clock: query.clock.clone(),
             max_samples: self.options.max_samples as u64,
             memory: QueryMemory::new(lease),
+            depth,
             pool,
             storage_warnings: Default::default(),
             aside: Default::default(),
@@ -412,42 +416,8 @@ fn evaluate(
     Ok((collected, held.peak))
 }
 
-/// Levels that fit any thread's stack.
-const DEPTH_SHALLOW: usize = 40;
-/// Most levels of an expression that is evaluated: a chain of so many operators.
-const DEPTH_MAX: usize = 4000;
 /// Stack that a level takes at most, in bytes, unoptimised builds included.
 const STACK_BYTES_PER_LEVEL: usize = 64 * 1024;
-
-/// How many levels an expression has.
-fn depth(expr: &Expr) -> usize {
-    let mut deepest = 0;
-    let mut open = vec![(expr, 1)];
-    while let Some((expr, depth)) = open.pop() {
-        deepest = deepest.max(depth);
-        let mut push = |inner| open.push((inner, depth + 1));
-        match expr {
-            Expr::Paren(e) => push(&*e.expr),
-            Expr::Unary(e) => push(&*e.expr),
-            Expr::Binary(e) => {
-                push(&*e.lhs);
-                push(&*e.rhs);
-            }
-            Expr::Aggregate(e) => {
-                push(&*e.expr);
-                e.param.iter().for_each(|param| push(&**param));
-            }
-            Expr::Call(e) => e.args.iter().for_each(push),
-            Expr::Subquery(e) => push(&*e.expr),
-            Expr::Number(_)
-            | Expr::String(_)
-            | Expr::VectorSelector(_)
-            | Expr::MatrixSelector(_)
-            | Expr::Duration(_) => {}
-        }
-    }
-    deepest
-}
 
 /// The counts of samples.
 fn stats(totals: &SampleTotals, steps: Steps, per_step: bool) -> QueryStats {

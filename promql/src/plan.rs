@@ -3,7 +3,8 @@
 //! ```text
 //! Expr ──lower──▶ Plan     durations computed, start() and end() known,
 //!                          parentheses gone, parts that do not change from
-//!                          step to step marked (Invariant)
+//!                          step to step marked (Invariant), long chains of
+//!                          operators made lists
 //!      ──share──▶ Plan     parts that stand in it more than once marked
 //! ```
 
@@ -41,6 +42,7 @@ pub(crate) enum Kind {
     /// `+x`, which changes nothing.
     Same(Box<Plan>),
     Binary(Box<Binary>),
+    Chain(Box<Chain>),
     Aggregate(Box<Aggregate>),
     Call(Box<Call>),
     Selector(Box<Selector>),
@@ -50,13 +52,47 @@ pub(crate) enum Kind {
     Invariant(Box<Plan>),
 }
 
+/// A binary operator without its operands.
 #[derive(Clone, Debug)]
-pub(crate) struct Binary {
+pub(crate) struct Operator {
     pub(crate) op: BinaryOp,
-    pub(crate) lhs: Plan,
-    pub(crate) rhs: Plan,
     pub(crate) matching: VectorMatching,
     pub(crate) return_bool: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Binary {
+    pub(crate) operator: Operator,
+    pub(crate) lhs: Plan,
+    pub(crate) rhs: Plan,
+}
+
+/// `a + b - c …`, as a list: a tree as deep as a long query has operators could
+/// not be walked by functions that call themselves.
+#[derive(Clone, Debug)]
+pub(crate) struct Chain {
+    pub(crate) first: Plan,
+    pub(crate) links: Vec<Link>,
+}
+
+/// An operator of a chain and its right operand; the left one is all before it.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    pub(crate) operator: Operator,
+    pub(crate) rhs: Plan,
+    pub(crate) value_type: ValueType,
+    pub(crate) place: Place,
+}
+
+impl Chain {
+    /// All operands, from left to right.
+    pub(crate) fn operands(&self) -> impl Iterator<Item = &Plan> {
+        std::iter::once(&self.first).chain(self.links.iter().map(|link| &link.rhs))
+    }
+
+    fn operands_mut(&mut self) -> impl Iterator<Item = &mut Plan> {
+        std::iter::once(&mut self.first).chain(self.links.iter_mut().map(|link| &mut link.rhs))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -137,6 +173,7 @@ impl Plan {
             Kind::Negate(e) | Kind::Same(e) => of(e),
             Kind::Invariant(e) => of(e),
             Kind::Binary(e) => join(of(&e.lhs), of(&e.rhs)),
+            Kind::Chain(e) => e.operands().map(of).fold(None, join),
             Kind::Aggregate(e) => join(of(&e.expr), e.param.as_ref().and_then(of)),
             Kind::Call(e) => {
                 let mut reach = e.args.iter().map(of).fold(None, join);

@@ -1,7 +1,7 @@
 //! Made-up queries over made-up data of every kind: whatever the number of
-//! threads, wherever the samples lie, and whether or not parts that stand twice
-//! are evaluated once, the answer is the same, bit by bit; and a step of a range
-//! query is the instant query at its time.
+//! threads, wherever the samples lie, whether or not parts that stand twice are
+//! evaluated once, and whether operators are a tree or a list, the answer is the
+//! same, bit by bit; and a step of a range query is the instant query at its time.
 //!
 //! `NARTHEX_QUERIES` sets how many queries are asked (a few hundred otherwise),
 //! `NARTHEX_SEED` the first seed.
@@ -184,6 +184,79 @@ fn repeated(text: &str, how: usize) -> String {
             format!("label_replace({text}, \"a\", \"b\", \"\", \"\") and ignoring (a) (-({text}) or {text})")
         }
     }
+}
+
+/// Operators between queries, as many as `pick` says.
+fn chain(texts: &[String], mut pick: impl FnMut(usize) -> usize) -> String {
+    const OPERATORS: [&str; 14] = [
+        "or",
+        "or",
+        "or",
+        "or on (instance)",
+        "or on (instance)",
+        "and",
+        "unless on (job)",
+        "+",
+        "-",
+        "/",
+        "> bool",
+        "* on (instance, job, code, le)",
+        "== on (instance) group_left ()",
+        "unless",
+    ];
+    let link = |text: &String, operator: &str| format!(" {operator} ({text})");
+    let count = 2 + pick(9);
+    let first = pick(texts.len());
+    let mut chain = format!("({})", texts[first]);
+    let mut operator = OPERATORS[pick(OPERATORS.len())];
+    for _ in 0..count {
+        // Runs of the same are what lists are for.
+        if pick(3) == 0 {
+            operator = OPERATORS[pick(OPERATORS.len())];
+        }
+        let next = &texts[pick(texts.len())];
+        match pick(6) {
+            0 => chain.push_str(&link(next, ["+", "*", "-"][pick(3)])),
+            1 => chain = format!("({chain}){}", link(next, operator)),
+            2 => chain.push_str([" + 1", " > 2", " * time()", " - pi()"][pick(4)]),
+            _ => chain.push_str(&link(next, operator)),
+        }
+    }
+    chain
+}
+
+#[test]
+fn operators_as_a_list_answer_as_those_of_a_tree() {
+    let store = memory_store(true);
+    let engine = |late_names, chains_as_lists| {
+        Engine::new(EngineOptions {
+            chains_as_lists,
+            threads: 2,
+            ..engine_with(1, late_names, true).options().clone()
+        })
+    };
+    let engines = [false, true].map(|late| [false, true].map(|lists| engine(late, lists)));
+    let of_type = |text: &String, wanted: &[ValueType]| {
+        wanted.contains(&promql::parse(text, Features::all()).unwrap().value_type())
+    };
+    let texts: Vec<String> = queries(5, 400).filter(|text| of_type(text, &[ValueType::Vector])).collect();
+    let mut random = testkit::Rng::new(number("NARTHEX_SEED", 1));
+    let (mut answered, mut some) = (0, 0);
+    for n in 0..number("NARTHEX_QUERIES", 400) {
+        let text = chain(&texts, |below| random.below(below as u64) as usize);
+        if promql::parse(&text, Features::all()).is_err() {
+            continue;
+        }
+        let [tree, list] = &engines[n as usize % 2];
+        for query in [over_the_data(text.clone(), 57_000), Query::instant(text.clone(), END_MS - 1)] {
+            let as_tree = ask(tree, &store, &query);
+            answered += usize::from(as_tree.is_ok());
+            some += as_tree.as_ref().map_or(0, |answer| usize::from(!answer.rows.is_empty()));
+            assert_eq!(ask(list, &store, &query), as_tree, "{text}");
+        }
+    }
+    println!("{answered} answered, {some} with series");
+    assert!(some > 100, "{answered} answered, {some} with series");
 }
 
 fn operators(node: &ExplainNode, name: &str) -> usize {

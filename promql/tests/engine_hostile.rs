@@ -181,16 +181,8 @@ fn hostile() -> Vec<(&'static str, String, &'static str)> {
         )
     };
     vec![
-        (
-            "10,000-way or",
-            vec!["wild_total"; 10_000].join(" or "),
-            "nested too deeply to be evaluated: 10000 levels",
-        ),
-        (
-            "10,000 sums",
-            vec!["wild_total"; 10_000].join(" + "),
-            "nested too deeply to be evaluated: 10000 levels",
-        ),
+        ("10,000-way or", vec!["wild_total"; 10_000].join(" or "), ""),
+        ("10,000 sums", vec!["wild_total"; 10_000].join(" + "), ""),
         ("deep parentheses", format!("{}1{}", "(".repeat(5000), ")".repeat(5000)), "parse error"),
         ("deep calls", format!("{}up{}", "abs(".repeat(3000), ")".repeat(3000)), "parse error"),
         ("deep aggregations", format!("{}up{}", "sum(".repeat(3000), ")".repeat(3000)), "parse error"),

@@ -78,6 +78,21 @@ struct Made {
     memory: Option<Reservation>,
 }
 
+impl Made {
+    /// Sets the counts by step to those of an account.
+    fn copy_counts(&mut self, of: &Account) {
+        let (mut elements, sizes) = (Profile::default(), of.sizes());
+        of.add_elements(&mut elements);
+        self.total = sizes.total(of.steps);
+        if self.total > elements.total(of.steps) {
+            self.extra = (0..of.steps).map(|step| sizes.at(step) - elements.at(step)).collect();
+        }
+        self.whole = elements.every;
+        self.partial = elements.more.into_iter().map(|n| n as u32).collect();
+        self.at_step.clone_from(&of.made.lock().at_step);
+    }
+}
+
 /// What an evaluation took, as upstream counts, relative to what was held before.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Settled {
@@ -165,6 +180,23 @@ impl Account {
     /// Of what is evaluated once and stands at every step.
     pub(crate) fn once(ctx: &EvalContext, input: Arc<Account>) -> Arc<Account> {
         Account::new(ctx, Rule::Once(input))
+    }
+
+    /// In place of one whose operator was evaluated whole: what that took stays,
+    /// and the accounts of its operands go. Refuses what upstream would refuse by
+    /// then.
+    pub(crate) fn settled(ctx: &EvalContext, account: &Account) -> Result<Arc<Account>> {
+        let settled = account.settle();
+        ctx.query.check_samples(settled.checked)?;
+        let kept = Account::new(ctx, Rule::Held);
+        kept.made.lock().copy_counts(account);
+        kept.settled.get_or_init(|| settled);
+        Ok(kept)
+    }
+
+    /// Takes over what another counted, as if it were this one's.
+    pub(crate) fn count_as(&self, other: &Account) {
+        self.made.lock().copy_counts(other);
     }
 
     /// The same, with a float at every step.

@@ -48,6 +48,17 @@ impl Batch {
         self.hists.clear();
     }
 
+    /// Adds an empty row behind the others.
+    pub(crate) fn add_row(&mut self) {
+        self.rows += 1;
+        let cells = self.cells();
+        self.floats.resize(cells, 0.0);
+        self.present.resize(cells.div_ceil(64), 0);
+        if !self.hists.is_empty() {
+            self.hists.resize(cells, None);
+        }
+    }
+
     pub(crate) fn rows(&self) -> usize {
         self.rows
     }

@@ -11,13 +11,13 @@ use super::rows::Pairs;
 use super::scalar::Column;
 use super::selector::Want;
 use super::{
-    aggregate, count_values, info, join, labels, map, parts, presence, range, rank, repeat, scalar, selector,
-    setops,
+    aggregate, chain, count_values, info, join, labels, map, parts, presence, range, rank, repeat, scalar,
+    selector, setops,
 };
-use crate::annotations::{Annotation, Annotations};
+use crate::annotations::{Annotation, Annotations, Place};
 use crate::ast::{AggregateOp, PositionRange, ValueType};
 use crate::functions::{histogram as hist, math, time};
-use crate::plan::{Aggregate, Binary, Call, Kind, Plan};
+use crate::plan::{Aggregate, Call, Kind, Operator, Plan};
 
 /// Builds the operators of an expression whose value is an instant vector; a
 /// scalar becomes one series without labels.
@@ -42,7 +42,8 @@ fn operator(plan: &Plan) -> &'static str {
         Kind::Number(_) | Kind::String(_) => "a constant",
         Kind::Negate(_) => "-",
         Kind::Same(e) | Kind::Invariant(e) => operator(e),
-        Kind::Binary(e) => e.op.as_str(),
+        Kind::Binary(e) => e.operator.op.as_str(),
+        Kind::Chain(e) => e.links.last().map_or("a chain", |link| link.operator.op.as_str()),
         Kind::Aggregate(e) => e.op.as_str(),
         Kind::Call(e) => e.func,
         Kind::Selector(_) | Kind::Matrix(_) => "select",
@@ -60,7 +61,14 @@ fn of_kind(ctx: &EvalContext, plan: &Plan) -> Result<Vectors> {
         Kind::Negate(e) => map::negate(ctx, vectors(ctx, e)?),
         Kind::Invariant(e) => repeat::invariant(ctx, e),
         Kind::Selector(s) => selector::vectors(ctx, s, Want::Value, plan.place()),
-        Kind::Binary(e) => Ok(binary(ctx, plan, e)?.detailed(matching(e))),
+        Kind::Binary(e) => {
+            let left = operand(ctx, &e.lhs)?;
+            match combined(ctx, left, &e.operator, &e.rhs, plan.place())? {
+                Operand::Vectors(vectors) => Ok(vectors),
+                Operand::Column(Column { values, account }) => repeat::of_scalar(ctx, values, account),
+            }
+        }
+        Kind::Chain(e) => chain::vectors(ctx, e),
         Kind::Aggregate(e) => Ok(aggregation(ctx, e)?.detailed(grouping(e))),
         Kind::Call(e) => call(ctx, plan, e),
         Kind::Number(_) | Kind::String(_) | Kind::Matrix(_) | Kind::Subquery(_) => {
@@ -73,7 +81,7 @@ fn of_kind(ctx: &EvalContext, plan: &Plan) -> Result<Vectors> {
 }
 
 /// The matching of a binary operator, for the explain tree.
-fn matching(e: &Binary) -> String {
+pub(crate) fn matching(e: &Operator) -> String {
     let mut words = String::new();
     if e.return_bool {
         words.push_str(" bool");
@@ -92,29 +100,51 @@ fn grouping(e: &Aggregate) -> String {
     format!("{word} ({})", crate::printer::labels(&e.grouping))
 }
 
-fn binary(ctx: &EvalContext, plan: &Plan, e: &Binary) -> Result<Vectors> {
+/// An operand of a binary operator.
+pub(crate) enum Operand {
+    Column(Column),
+    Vectors(Vectors),
+}
+
+/// Builds an operand by its type.
+pub(crate) fn operand(ctx: &EvalContext, plan: &Plan) -> Result<Operand> {
+    Ok(match plan.value_type {
+        ValueType::Scalar => Operand::Column(scalar::column(ctx, plan)?),
+        _ => Operand::Vectors(vectors(ctx, plan)?),
+    })
+}
+
+/// A binary operator behind its left operand.
+pub(crate) fn combined(
+    ctx: &EvalContext,
+    left: Operand,
+    e: &Operator,
+    right: &Plan,
+    place: Place,
+) -> Result<Operand> {
     let with_scalar = |input: Vectors, scalar: Column, swapped: bool| {
         let Column { values: scalar, account } = scalar;
         let mut operands = vec![input.account(), account];
         if swapped {
             operands.reverse();
         }
-        let how = WithScalar { op: e.op, scalar, swapped, return_bool: e.return_bool, pos: plan.place() };
+        let how = WithScalar { op: e.op, scalar, swapped, return_bool: e.return_bool, pos: place };
         map::with_scalar(ctx, input, how, Account::steps(ctx, operands))
     };
-    match (e.lhs.value_type, e.rhs.value_type) {
-        (ValueType::Vector, ValueType::Scalar) => {
-            let input = vectors(ctx, &e.lhs)?;
-            let scalar = input.before(scalar::column(ctx, &e.rhs))?;
-            with_scalar(input, scalar, false)
-        }
-        (ValueType::Scalar, ValueType::Vector) => {
-            let scalar = scalar::column(ctx, &e.lhs)?;
-            with_scalar(vectors(ctx, &e.rhs)?, scalar, true)
-        }
-        _ if e.op.is_set() => setops::vectors(ctx, e),
-        _ => join::vectors(ctx, e, plan.place()),
-    }
+    let built = match left {
+        Operand::Column(scalar) => match operand(ctx, right)? {
+            Operand::Column(right) => {
+                return Ok(Operand::Column(scalar::combined(ctx, e, scalar, right)?));
+            }
+            Operand::Vectors(input) => with_scalar(input, scalar, true)?,
+        },
+        Operand::Vectors(left) => match left.before(operand(ctx, right))? {
+            Operand::Column(scalar) => with_scalar(left, scalar, false)?,
+            Operand::Vectors(right) if e.op.is_set() => setops::vectors(ctx, e, left, right)?,
+            Operand::Vectors(right) => join::vectors(ctx, e, (left, right), place)?,
+        },
+    };
+    Ok(Operand::Vectors(built.detailed(matching(e))))
 }
 
 fn aggregation(ctx: &EvalContext, e: &Aggregate) -> Result<Vectors> {

@@ -9,6 +9,7 @@ use model::query::CancelToken;
 use model::{Clock, Dictionary, Querier};
 use parking_lot::Mutex;
 
+use super::depth::Depth;
 use super::error::{EVALUATION, EXECUTION, QueryError, Result};
 use super::parts::Parts;
 use super::rows::Names;
@@ -177,6 +178,7 @@ pub(crate) struct QueryContext {
     /// `query.max-samples`.
     pub(crate) max_samples: u64,
     pub(crate) memory: QueryMemory,
+    pub(crate) depth: Depth,
     pub(crate) pool: Option<Arc<rayon::ThreadPool>>,
     /// Warnings of the store, as it words them.
     pub(crate) storage_warnings: Mutex<Vec<String>>,

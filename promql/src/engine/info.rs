@@ -98,6 +98,7 @@ fn first_selector_time(plan: &Plan, around: &[(Option<i64>, i64)]) -> Option<(Op
         Kind::Number(_) | Kind::String(_) => None,
         Kind::Negate(e) | Kind::Same(e) | Kind::Invariant(e) => below(e),
         Kind::Binary(e) => below(&e.lhs).or_else(|| below(&e.rhs)),
+        Kind::Chain(e) => e.operands().find_map(below),
         Kind::Aggregate(e) => below(&e.expr).or_else(|| e.param.as_ref().and_then(below)),
         Kind::Call(e) => e.args.iter().find_map(below),
         Kind::Selector(s) => Some(with_subqueries(s, around)),

@@ -20,9 +20,9 @@ use super::labels::merged;
 use super::node::{Node, Vectors, Worker, explain};
 use super::rows::{HashMap, HashSet, LabelFilter, PAIRS_BYTES, Pair, Pairs, Rows, set_label, value_of};
 use crate::annotations::{Annotation, Annotations, Place, StepOf};
-use crate::ast::{BinaryOp, Cardinality, VectorMatching};
+use crate::ast::{Cardinality, VectorMatching};
 use crate::functions::window::Answer;
-use crate::plan::Binary;
+use crate::plan::Operator;
 use crate::stats::ExplainNode;
 
 /// Which labels make a signature.
@@ -33,13 +33,6 @@ pub(crate) fn signature_filter(ctx: &EvalContext, matching: &VectorMatching) -> 
     } else {
         LabelFilter::without(dictionary, &matching.labels)
     }
-}
-
-/// The operator without its operands: a chain of many would be copied at each link.
-struct Operator {
-    op: BinaryOp,
-    matching: VectorMatching,
-    return_bool: bool,
 }
 
 /// How pairs are computed and named.
@@ -62,9 +55,12 @@ struct Group {
 }
 
 /// An operator between two vectors that is no set operator.
-pub(crate) fn vectors(ctx: &EvalContext, e: &Binary, pos: Place) -> Result<Vectors> {
-    let lhs = super::build::vectors(ctx, &e.lhs)?;
-    let rhs = lhs.before(super::build::vectors(ctx, &e.rhs))?;
+pub(crate) fn vectors(
+    ctx: &EvalContext,
+    e: &Operator,
+    (lhs, rhs): (Vectors, Vectors),
+    pos: Place,
+) -> Result<Vectors> {
     let dictionary = &ctx.query.dictionary;
     let account = Account::steps(ctx, vec![lhs.account(), rhs.account()]);
     let swapped = e.matching.card == Cardinality::OneToMany;
@@ -75,7 +71,7 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Binary, pos: Place) -> Result<Vecto
         swapped,
         signature: signature_filter(ctx, &e.matching),
         pos,
-        e: Operator { op: e.op, matching: e.matching.clone(), return_bool: e.return_bool },
+        e: e.clone(),
     };
     let mut room = Reservation::new(&ctx.query, 0)?;
     let groups = joining.groups(&many.rows, &one.rows, &mut room)?;

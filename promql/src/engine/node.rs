@@ -157,6 +157,12 @@ impl Vectors {
         self
     }
 
+    /// Has its samples counted by another account, which has them already.
+    pub(crate) fn counted_by(mut self, account: Arc<Account>) -> Vectors {
+        (self.account, self.counted) = (account, None);
+        self
+    }
+
     pub(crate) fn account(&self) -> Arc<Account> {
         self.account.clone()
     }

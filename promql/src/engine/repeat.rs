@@ -117,6 +117,17 @@ pub(crate) fn kept(ctx: &EvalContext, input: Vectors, look: impl FnOnce(&Batch))
     held_again(ctx, rows, all, explained, account)
 }
 
+/// The same of the beginning of a chain: what it took is shown beside the rest, and
+/// what comes behind does not lie on top of it.
+pub(crate) fn kept_apart(ctx: &EvalContext, input: Vectors) -> Result<Vectors> {
+    let mut memory = Reservation::new(&ctx.query, 0)?;
+    let all = input.collect(&mut memory)?;
+    let (rows, account) = (input.rows.clone(), input.account());
+    ctx.query.aside.lock().push(explain("keep", "", vec![input.explain()]));
+    drop(input);
+    held_again(ctx, rows, all, explain("kept", "", Vec::new()), account)
+}
+
 /// No series.
 pub(crate) fn nothing(ctx: &EvalContext, name: &str, account: Arc<Account>) -> Result<Vectors> {
     held(ctx, Rows::default(), Batch::default(), explain(name, "", Vec::new()), account)

@@ -7,12 +7,13 @@ use model::labels::go_quote;
 use super::account::Account;
 use super::batch::Point;
 use super::binop;
+use super::chain;
 use super::context::EvalContext;
 use super::error::{QueryError, Result};
 use super::node::explain;
 use crate::ast::BinaryOp;
 use crate::functions::math::{go_max, go_min};
-use crate::plan::{Call, Kind, Plan};
+use crate::plan::{Call, Kind, Operator, Plan};
 use crate::stats::{ExplainNode, Relation};
 
 /// A scalar: its value at each step.
@@ -43,19 +44,10 @@ pub(crate) fn column(ctx: &EvalContext, plan: &Plan) -> Result<Column> {
             column
         }
         Kind::Binary(e) => {
-            let Column { values: mut lhs, account: of_lhs } = column(ctx, &e.lhs)?;
-            let Column { values: rhs, account: of_rhs } = column(ctx, &e.rhs)?;
-            if matches!(e.op, BinaryOp::TrimUpper | BinaryOp::TrimLower) {
-                let op = go_quote(e.op.as_str());
-                return Err(QueryError::execution(format!(
-                    "operator {op} not allowed for Scalar operations"
-                )));
-            }
-            for (l, r) in lhs.iter_mut().zip(rhs) {
-                *l = binop::scalar(e.op, *l, r);
-            }
-            Column { values: lhs, account: Account::scalar(Account::steps(ctx, vec![of_lhs, of_rhs])) }
+            let lhs = column(ctx, &e.lhs)?;
+            combined(ctx, &e.operator, lhs, column(ctx, &e.rhs)?)?
         }
+        Kind::Chain(e) => chain::column(ctx, e)?,
         Kind::Invariant(e) => {
             let once = ctx.child(steps.first_only(), false);
             ctx.counters.adopt(once.counters.clone(), Relation::Invariant);
@@ -66,6 +58,20 @@ pub(crate) fn column(ctx: &EvalContext, plan: &Plan) -> Result<Column> {
         Kind::Call(e) => call(ctx, e)?,
         _ => return Err(QueryError::execution("expected a scalar")),
     })
+}
+
+/// An operator between two scalars.
+pub(crate) fn combined(ctx: &EvalContext, e: &Operator, lhs: Column, rhs: Column) -> Result<Column> {
+    if matches!(e.op, BinaryOp::TrimUpper | BinaryOp::TrimLower) {
+        let op = go_quote(e.op.as_str());
+        return Err(QueryError::execution(format!("operator {op} not allowed for Scalar operations")));
+    }
+    let mut values = lhs.values;
+    for (l, r) in values.iter_mut().zip(rhs.values) {
+        *l = binop::scalar(e.op, *l, r);
+    }
+    let account = Account::scalar(Account::steps(ctx, vec![lhs.account, rhs.account]));
+    Ok(Column { values, account })
 }
 
 fn call(ctx: &EvalContext, e: &Call) -> Result<Column> {

@@ -13,13 +13,11 @@ use super::node::{Node, Vectors, Worker, explain};
 use super::repeat::kept;
 use super::rows::{HashMap, LabelFilter, PAIRS_BYTES, Pairs, Rows};
 use crate::ast::BinaryOp;
-use crate::plan::Binary;
+use crate::plan::Operator;
 use crate::stats::ExplainNode;
 
 /// A set operator between two vectors.
-pub(crate) fn vectors(ctx: &EvalContext, e: &Binary) -> Result<Vectors> {
-    let lhs = super::build::vectors(ctx, &e.lhs)?;
-    let rhs = lhs.before(super::build::vectors(ctx, &e.rhs))?;
+pub(crate) fn vectors(ctx: &EvalContext, e: &Operator, lhs: Vectors, rhs: Vectors) -> Result<Vectors> {
     let filter = signature_filter(ctx, &e.matching);
     let account = Account::steps(ctx, vec![lhs.account(), rhs.account()]);
     match e.op {
@@ -53,22 +51,30 @@ impl Signatures {
 }
 
 /// At which steps a group has any sample.
-struct Presence {
+pub(crate) struct Presence {
     steps: usize,
     bits: Vec<u64>,
     words: usize,
-    _memory: Reservation,
+    memory: Reservation,
 }
 
 impl Presence {
-    fn new(ctx: &EvalContext, groups: usize) -> Result<Presence> {
+    pub(crate) fn new(ctx: &EvalContext, groups: usize) -> Result<Presence> {
         let steps = ctx.steps.count;
         let words = steps.div_ceil(64);
         let memory = Reservation::new(&ctx.query, (groups * words) as u64 * 8)?;
-        Ok(Presence { steps, bits: vec![0; groups * words], words, _memory: memory })
+        Ok(Presence { steps, bits: vec![0; groups * words], words, memory })
     }
 
-    fn note(&mut self, group: u32, batch: &Batch, row: usize) {
+    /// Makes room for more groups.
+    pub(crate) fn grow(&mut self, groups: usize) -> Result<()> {
+        let words = (groups * self.words).max(self.bits.len());
+        self.memory.grow_to(words.max(self.bits.capacity()) as u64 * 8)?;
+        self.bits.resize(words, 0);
+        Ok(())
+    }
+
+    pub(crate) fn note(&mut self, group: u32, batch: &Batch, row: usize) {
         for step in 0..self.steps {
             if batch.is_present(row * self.steps + step) {
                 self.bits[group as usize * self.words + step / 64] |= 1 << (step % 64);
@@ -76,7 +82,7 @@ impl Presence {
         }
     }
 
-    fn has(&self, group: u32, step: usize) -> bool {
+    pub(crate) fn has(&self, group: u32, step: usize) -> bool {
         self.bits[group as usize * self.words + step / 64] >> (step % 64) & 1 == 1
     }
 }

@@ -3,11 +3,15 @@
 use std::cell::Cell;
 
 use crate::annotations::Place;
-use crate::ast::{AtModifier, BinaryOp, CallExpr, Expr, PositionRange, ValueType, VectorSelector};
+use crate::ast::{
+    AtModifier, BinaryExpr, BinaryOp, CallExpr, Expr, PositionRange, ValueType, VectorSelector,
+};
 use crate::engine::error::Result;
 use crate::functions::rate::seconds;
 
-use super::{Aggregate, Binary, Call, Kind, Matrix, Plan, Selector, Subquery, duration};
+use super::{
+    Aggregate, Binary, Call, Chain, Kind, Link, Matrix, Operator, Plan, Selector, Subquery, duration,
+};
 
 /// The times of a query.
 #[derive(Clone, Copy, Debug)]
@@ -39,12 +43,13 @@ const TIME_DEPENDENT: [&str; 15] = [
     "timestamp",
 ];
 
-/// Lowers a checked expression for a query at the given times.
+/// Lowers a checked expression for a query at the given times; operators in turn
+/// become a list where `chained` says so.
 ///
 /// # Errors
 /// A duration expression has no usable value.
-pub(crate) fn lower(expr: &Expr, times: &QueryTimes) -> Result<Plan> {
-    let lowered = Lowering { times, ranks: Cell::new(0) }.expr(expr, &Around::default())?;
+pub(crate) fn lower(expr: &Expr, times: &QueryTimes, chained: bool) -> Result<Plan> {
+    let lowered = Lowering { times, ranks: Cell::new(0), chained }.expr(expr, &Around::default())?;
     Ok(lowered.finish())
 }
 
@@ -54,6 +59,15 @@ struct Around {
     func: Option<&'static str>,
     grouping: Option<(Vec<String>, bool)>,
     stats_only: Stats,
+}
+
+impl Around {
+    /// What stands around the operands of an operator.
+    fn operands_of(&self, op: BinaryOp) -> Around {
+        let trims = matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
+        let stats_only = if trims { Stats::Whole } else { self.stats_only };
+        Around { stats_only, ..Around::default() }
+    }
 }
 
 /// Whether histograms below need only count and sum: the nearest word decides.
@@ -101,6 +115,7 @@ fn at_each_step(plan: Plan) -> Plan {
             inner(&mut e.lhs);
             inner(&mut e.rhs);
         }
+        Kind::Chain(e) => e.operands_mut().for_each(inner),
         Kind::Aggregate(e) => {
             inner(&mut e.expr);
             e.param.iter_mut().for_each(inner);
@@ -116,6 +131,27 @@ struct Lowering<'a> {
     times: &'a QueryTimes,
     /// How many operators are lowered.
     ranks: Cell<u32>,
+    chained: bool,
+}
+
+fn operator(e: &BinaryExpr) -> Operator {
+    Operator { op: e.op, matching: e.matching.clone().unwrap_or_default(), return_bool: e.return_bool }
+}
+
+/// A chain that is being made: what was lowered of it so far.
+struct Open {
+    first: Lowered,
+    links: Vec<Link>,
+}
+
+impl Open {
+    fn close(self) -> Lowered {
+        let Some(last) = self.links.last() else { return self.first };
+        let (Place { pos, rank }, value_type) = (last.place, last.value_type);
+        let kind = Kind::Chain(Box::new(Chain { first: self.first.plan, links: self.links }));
+        let plan = Plan { kind, pos, value_type, rank, part: None };
+        Lowered { plan, invariant: self.first.invariant, wrap: self.first.wrap }
+    }
 }
 
 impl Lowering<'_> {
@@ -146,22 +182,14 @@ impl Lowering<'_> {
                 let kind = if e.negative { Kind::Negate } else { Kind::Same };
                 Lowered { plan: plan(kind(Box::new(inner))), invariant, wrap }
             }
+            Expr::Binary(_) if self.chained => self.chain(expr, around)?,
             Expr::Binary(e) => {
-                let mut inner = Around { stats_only: around.stats_only, ..Around::default() };
-                if matches!(e.op, BinaryOp::TrimUpper | BinaryOp::TrimLower) {
-                    inner.stats_only = Stats::Whole;
-                }
+                let inner = around.operands_of(e.op);
                 let lhs = self.expr(&e.lhs, &inner)?;
                 let rhs = self.expr(&e.rhs, &inner)?;
                 let both = lhs.invariant && rhs.invariant;
                 let (lhs, rhs) = if both { (lhs.plan, rhs.plan) } else { (lhs.finish(), rhs.finish()) };
-                let kind = Kind::Binary(Box::new(Binary {
-                    op: e.op,
-                    lhs,
-                    rhs,
-                    matching: e.matching.clone().unwrap_or_default(),
-                    return_bool: e.return_bool,
-                }));
+                let kind = Kind::Binary(Box::new(Binary { operator: operator(e), lhs, rhs }));
                 Lowered { plan: plan(kind), invariant: both, wrap: both }
             }
             Expr::Aggregate(e) => {
@@ -218,6 +246,40 @@ impl Lowering<'_> {
                 Lowered { plan: plan(kind), invariant: at_ms.is_some(), wrap: false }
             }
         })
+    }
+
+    /// Operators in turn, those in parentheses on the left among them.
+    fn chain(&self, top: &Expr, around: &Around) -> Result<Lowered> {
+        let mut spine: Vec<(&BinaryExpr, Around)> = Vec::new();
+        let mut node = top;
+        loop {
+            match node {
+                Expr::Paren(e) => node = &e.expr,
+                Expr::Binary(e) => {
+                    let inner = spine.last().map_or(around, |(_, above)| above).operands_of(e.op);
+                    spine.push((e, inner));
+                    node = &e.lhs;
+                }
+                _ => break,
+            }
+        }
+        let first = self.expr(node, spine.last().map_or(around, |(_, inner)| inner))?;
+        let mut open = Open { first, links: Vec::with_capacity(spine.len()) };
+        while let Some((e, inner)) = spine.pop() {
+            let rhs = self.expr(&e.rhs, &inner)?;
+            let both = open.first.invariant && rhs.invariant;
+            let rhs = if both { rhs.plan } else { rhs.finish() };
+            if !both && open.first.wrap {
+                // What is the same at every step ends here.
+                let plan = open.close().finish();
+                let first = Lowered { plan, invariant: false, wrap: false };
+                open = Open { first, links: Vec::with_capacity(spine.len() + 1) };
+            }
+            (open.first.invariant, open.first.wrap) = (both, both);
+            let place = Place { pos: e.pos, rank: self.next_rank() };
+            open.links.push(Link { operator: operator(e), rhs, value_type: e.value_type, place });
+        }
+        Ok(open.close())
     }
 
     fn call(&self, expr: &Expr, e: &CallExpr, around: &Around) -> Result<Lowered> {

@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 
-use super::{Kind, Plan, Selector};
+use super::{Kind, Operator, Plan, Selector};
 use crate::annotations::Place;
 use crate::ast::ValueType;
 
@@ -96,7 +96,15 @@ fn describe(plan: &Plan) -> String {
         Kind::Negate(_) => "negate".to_owned(),
         Kind::Same(_) => "same".to_owned(),
         Kind::Invariant(_) => "once".to_owned(),
-        Kind::Binary(e) => format!("{} {} {:?}", e.op.as_str(), e.return_bool, e.matching),
+        Kind::Binary(e) => operator(&e.operator),
+        Kind::Chain(e) => {
+            let mut words = "chain".to_owned();
+            for link in &e.links {
+                words.push(' ');
+                words.push_str(&operator(&link.operator));
+            }
+            words
+        }
         Kind::Aggregate(e) => format!("{} {} {:?}", e.op.as_str(), e.without, e.grouping),
         Kind::Call(e) => e.func.to_owned(),
         Kind::Selector(s) => selector(s),
@@ -105,6 +113,10 @@ fn describe(plan: &Plan) -> String {
             format!("subquery {} {} {} {:?}", s.range_ms, s.step_ms, s.offset_ms, s.at_ms)
         }
     }
+}
+
+fn operator(e: &Operator) -> String {
+    format!("{} {} {:?}", e.op.as_str(), e.return_bool, e.matching)
 }
 
 fn selector(s: &Selector) -> String {
@@ -120,6 +132,7 @@ fn operands(plan: &Plan) -> Vec<&Plan> {
         Kind::Number(_) | Kind::String(_) | Kind::Selector(_) | Kind::Matrix(_) => Vec::new(),
         Kind::Negate(e) | Kind::Same(e) | Kind::Invariant(e) => vec![e],
         Kind::Binary(e) => vec![&e.lhs, &e.rhs],
+        Kind::Chain(e) => e.operands().collect(),
         Kind::Aggregate(e) => std::iter::once(&e.expr).chain(&e.param).collect(),
         Kind::Call(e) => e.args.iter().collect(),
         Kind::Subquery(s) => vec![&s.expr],
@@ -131,6 +144,7 @@ fn operands_mut(plan: &mut Plan) -> Vec<&mut Plan> {
         Kind::Number(_) | Kind::String(_) | Kind::Selector(_) | Kind::Matrix(_) => Vec::new(),
         Kind::Negate(e) | Kind::Same(e) | Kind::Invariant(e) => vec![e],
         Kind::Binary(e) => vec![&mut e.lhs, &mut e.rhs],
+        Kind::Chain(e) => e.operands_mut().collect(),
         Kind::Aggregate(e) => std::iter::once(&mut e.expr).chain(&mut e.param).collect(),
         Kind::Call(e) => e.args.iter_mut().collect(),
         Kind::Subquery(s) => vec![&mut s.expr],
@@ -144,8 +158,10 @@ pub(crate) fn places(plan: &Plan) -> Vec<Place> {
     let mut open = vec![plan];
     while let Some(plan) = open.pop() {
         all.push(plan.place());
-        if let Kind::Aggregate(e) = &plan.kind {
-            all.push(e.place);
+        match &plan.kind {
+            Kind::Aggregate(e) => all.push(e.place),
+            Kind::Chain(e) => all.extend(e.links.iter().map(|link| link.place)),
+            _ => {}
         }
         open.extend(operands(plan).into_iter().rev());
     }
@@ -161,7 +177,7 @@ mod tests {
     fn parts(text: &str) -> Vec<(u32, String)> {
         let expr = crate::parse(text, crate::Features::all()).expect("the text is PromQL");
         let times = QueryTimes { start_ms: 0, end_ms: 60_000, step_ms: 1000 };
-        let mut plan = lower(&expr, &times).expect("no durations to compute");
+        let mut plan = lower(&expr, &times, false).expect("no durations to compute");
         share(&mut plan);
         let mut found = Vec::new();
         let mut open = vec![&plan];

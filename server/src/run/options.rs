@@ -28,6 +28,7 @@ impl Server {
             type_and_unit_labels: flags.has_feature("type-and-unit-labels"),
             per_step_stats: flags.has_feature("promql-per-step-stats"),
             share_parts: true,
+            chains_as_lists: false,
             threads,
             memory: self.memory.clone(),
             // One query may take what is left; the account refuses before the ceiling.
