@@ -77,18 +77,7 @@ impl Periodic for AzureSdConfig {
     }
 
     fn look(&self, context: &Context) -> Result<Azure, DiscoveryError> {
-        let cloud = cloud(&self.environment)?;
-        // Tokens are fetched without the block's settings, as upstream does.
-        let scope = format!("{}/.default", cloud.manager);
-        let tokens = Tokens::new(way_of(self), cloud.login, &scope, &context.client_options())?;
-        let client = Client::new(&self.http_client, context, interval_of(self.refresh_interval))?;
-        Ok(Azure {
-            asked: Arc::new(Manager { client, tokens }),
-            config: self.clone(),
-            base: cloud.manager.to_owned(),
-            cards: HashMap::new(),
-            context: context.clone(),
-        })
+        Ok(Azure { config: self.clone(), asked: None, cards: HashMap::new(), context: context.clone() })
     }
 }
 
@@ -110,8 +99,9 @@ fn way_of(config: &AzureSdConfig) -> Way {
 
 pub(crate) struct Azure {
     config: AzureSdConfig,
-    asked: Arc<Manager>,
-    base: String,
+    /// Set up by the first look that finds what it needs: a certificate may
+    /// come later than the configuration that names it.
+    asked: Option<Arc<Manager>>,
     /// Network cards by id, and until when they are good.
     cards: HashMap<String, (Card, i64)>,
     context: Context,
@@ -121,9 +111,19 @@ pub(crate) struct Azure {
 struct Manager {
     client: Client,
     tokens: Tokens,
+    base: String,
 }
 
 impl Manager {
+    fn new(config: &AzureSdConfig, context: &Context) -> Result<Manager, DiscoveryError> {
+        let cloud = cloud(&config.environment)?;
+        // Tokens are fetched without the block's settings, as upstream does.
+        let scope = format!("{}/.default", cloud.manager);
+        let tokens = Tokens::new(way_of(config), cloud.login, &scope, &context.client_options())?;
+        let client = Client::new(&config.http_client, context, interval_of(config.refresh_interval))?;
+        Ok(Manager { client, tokens, base: cloud.manager.to_owned() })
+    }
+
     async fn get<T: DeserializeOwned>(&self, url: &str) -> Result<T, DiscoveryError> {
         let token = self.tokens.token().await;
         let token =
@@ -134,6 +134,27 @@ impl Manager {
             |answer: &Answer| matches!(answer.status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504);
         let answer = PATIENCE.ask(|| self.client.get(url, &headers), is_temporary).await?;
         answer.success(url)?.json()
+    }
+
+    async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, DiscoveryError> {
+        let mut url = with_query(&format!("{}{path}", self.base), [("api-version", COMPUTE)]);
+        let mut items = Vec::new();
+        for _ in 0..PAGES_MAX {
+            let page: Page<T> = self.get(&url).await?;
+            items.extend(page.value);
+            if page.next_link.is_empty() {
+                break;
+            }
+            // The token goes to the cloud's own server only.
+            if !page.next_link.starts_with(&self.base) {
+                return Err(DiscoveryError::Malformed(format!(
+                    "the next page is elsewhere: {}",
+                    page.next_link
+                )));
+            }
+            url = page.next_link;
+        }
+        Ok(items)
     }
 }
 
@@ -289,13 +310,21 @@ impl Refresh for Azure {
 impl Azure {
     async fn look_around(&mut self) -> Result<Vec<TargetGroup>, DiscoveryError> {
         let told = |what: &str, error: DiscoveryError| DiscoveryError::Request(format!("{what}: {error}"));
+        let asked = match &self.asked {
+            Some(asked) => asked.clone(),
+            None => {
+                let made = Manager::new(&self.config, &self.context);
+                Arc::new(made.map_err(|error| told("could not create Azure client", error))?)
+            }
+        };
+        self.asked = Some(asked.clone());
         let mut machines: Vec<(Machine, String)> = Vec::new();
         let path = self.compute("virtualMachines");
         let own: Vec<Machine> =
-            self.list(&path).await.map_err(|error| told("could not get virtual machines", error))?;
+            asked.list(&path).await.map_err(|error| told("could not get virtual machines", error))?;
         machines.extend(own.into_iter().map(|machine| (machine, String::new())));
         let path = self.compute("virtualMachineScaleSets");
-        let sets: Vec<ScaleSet> = self
+        let sets: Vec<ScaleSet> = asked
             .list(&path)
             .await
             .map_err(|error| told("could not get virtual machine scale sets", error))?;
@@ -306,14 +335,14 @@ impl Azure {
                 part_of(&set.id, "resourceGroups"),
                 set.name
             );
-            let of_set: Vec<Machine> = self
+            let of_set: Vec<Machine> = asked
                 .list(&path)
                 .await
                 .map_err(|error| told("could not get virtual machine scale set vms", error))?;
             machines.extend(of_set.into_iter().map(|machine| (machine, set.name.clone())));
         }
         let incomplete = |error| told("unable to complete Azure service discovery", error);
-        let cards = self.cards(&machines).await.map_err(incomplete)?;
+        let cards = self.cards(&asked, &machines).await.map_err(incomplete)?;
         let mut targets = Vec::new();
         for (machine, set) in &machines {
             targets.extend(self.target(machine, set, &cards).map_err(incomplete)?);
@@ -327,27 +356,6 @@ impl Azure {
             group => format!("/resourceGroups/{group}"),
         };
         format!("/subscriptions/{}{group}/providers/Microsoft.Compute/{what}", self.config.subscription_id)
-    }
-
-    async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, DiscoveryError> {
-        let mut url = with_query(&format!("{}{path}", self.base), [("api-version", COMPUTE)]);
-        let mut items = Vec::new();
-        for _ in 0..PAGES_MAX {
-            let page: Page<T> = self.asked.get(&url).await?;
-            items.extend(page.value);
-            if page.next_link.is_empty() {
-                break;
-            }
-            // The token goes to the cloud's own server only.
-            if !page.next_link.starts_with(&self.base) {
-                return Err(DiscoveryError::Malformed(format!(
-                    "the next page is elsewhere: {}",
-                    page.next_link
-                )));
-            }
-            url = page.next_link;
-        }
-        Ok(items)
     }
 
     /// The target of a machine, `None` where it is not running.
@@ -396,10 +404,14 @@ impl Azure {
 
     /// The network cards of all machines: those that are kept, and the others
     /// asked for, many at a time.
-    async fn cards(&mut self, machines: &[(Machine, String)]) -> Result<Cards, DiscoveryError> {
+    async fn cards(
+        &mut self,
+        asked: &Arc<Manager>,
+        machines: &[(Machine, String)],
+    ) -> Result<Cards, DiscoveryError> {
         let now = self.context.clock.now_ms();
         let mut cards = Cards::new();
-        let mut asked = JoinSet::new();
+        let mut requests = JoinSet::new();
         let turns = Arc::new(Semaphore::new(CARD_REQUESTS_MAX));
         for (machine, set) in machines {
             for Id { id } in &machine.properties.network_profile.network_interfaces {
@@ -410,9 +422,10 @@ impl Azure {
                     cards.insert(id.clone(), Some(card.clone()));
                 } else if !cards.contains_key(id) {
                     cards.insert(id.clone(), None);
-                    let (url, id) = (self.card_url(id, set, &machine.instance_id), id.clone());
-                    let (manager, turns) = (self.asked.clone(), turns.clone());
-                    asked.spawn(async move {
+                    let path = self.card_path(id, set, &machine.instance_id);
+                    let (url, id) = (format!("{}{path}", asked.base), id.clone());
+                    let (manager, turns) = (asked.clone(), turns.clone());
+                    requests.spawn(async move {
                         let _turn = turns.acquire().await;
                         (id, manager.get::<Card>(&url).await)
                     });
@@ -420,7 +433,7 @@ impl Azure {
             }
         }
         let life_ms = self.config.refresh_interval.0.saturating_mul(CARD_LOOKS);
-        while let Some(answered) = asked.join_next().await {
+        while let Some(answered) = requests.join_next().await {
             let Ok((id, card)) = answered else { continue };
             match card {
                 Ok(card) => {
@@ -451,7 +464,7 @@ impl Azure {
         Ok(cards)
     }
 
-    fn card_url(&self, id: &str, set: &str, instance: &str) -> String {
+    fn card_path(&self, id: &str, set: &str, instance: &str) -> String {
         let (path, version) = match set {
             "" => (id.to_owned(), NETWORK),
             set => (
@@ -466,7 +479,7 @@ impl Azure {
             ),
         };
         let pairs = [("api-version", version), ("$expand", "IPConfigurations/PublicIPAddress")];
-        with_query(&format!("{}{path}", self.base), pairs)
+        with_query(&path, pairs)
     }
 }
 
@@ -543,7 +556,8 @@ mod tests {
             ..AzureSdConfig::default()
         };
         let mut look = config.look(&context).unwrap();
-        look.base = server.url("");
+        let manager = Manager::new(&config, &context).unwrap();
+        look.asked = Some(Arc::new(Manager { base: server.url(""), ..manager }));
         let groups = look.refresh().await.unwrap();
         assert_eq!(groups[0].targets.len(), 2, "one is switched off");
         for (name, value) in [
@@ -560,6 +574,20 @@ mod tests {
         look.refresh().await.unwrap();
         assert_eq!(server.requests().len(), before + 3, "three lists");
         assert_eq!(context.metrics.azure_cache_hits.get(), 3.0);
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_at_first_may_come_later() {
+        let context = context_with(&[("AZURE_TOKEN_CREDENTIALS", "EnvironmentCredential")]);
+        let config = AzureSdConfig {
+            authentication_method: Chosen::some(AzureAuthentication::Sdk),
+            ..AzureSdConfig::default()
+        };
+        let mut look = config.look(&context).unwrap();
+        let fault = look.refresh().await.unwrap_err().to_string();
+        let why = "could not create Azure client: EnvironmentCredential: missing environment variable";
+        assert!(fault.starts_with(why), "{fault}");
+        assert_eq!((look.asked.is_none(), context.metrics.azure_failures.get()), (true, 1.0));
     }
 
     #[test]
