@@ -221,6 +221,12 @@ impl Matcher {
         self.name.len() + self.value.len() + self.plan().map_or(0, Plan::heap_bytes)
     }
 
+    /// Bytes that a thread holds beside that while it looks at values, about; 0
+    /// where no automaton is run.
+    pub fn search_bytes(&self) -> usize {
+        self.plan().map_or(0, Plan::search_bytes)
+    }
+
     fn plan(&self) -> Option<&Plan> {
         self.pattern.as_ref().map(|pattern| &pattern.plan)
     }

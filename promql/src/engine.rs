@@ -47,7 +47,7 @@ use model::memory::{Accountant, Lease, Pressure};
 use model::query::CancelToken;
 use model::{Clock, Dictionary, Queryable, TimeRange};
 
-use self::context::{EvalContext, QueryContext, QueryMemory, Steps};
+use self::context::{EvalContext, QueryContext, QueryMemory, Reservation, Steps};
 use self::depth::{Depth, LEVELS_SHALLOW};
 use self::rows::Names;
 use crate::ast::{Expr, ValueType};
@@ -55,6 +55,7 @@ use crate::parser::Features;
 use crate::plan::{self, QueryTimes};
 use crate::stats::{ExplainNode, QueryStats, SampleCounters, SampleTotals, Timings};
 use crate::value::Value;
+use crate::visit::selectors;
 
 pub use self::error::QueryError;
 
@@ -359,6 +360,8 @@ impl Engine {
             storage_warnings: Default::default(),
             aside: Default::default(),
         });
+        let _patterns = Reservation::new(&context, pattern_bytes(expr))
+            .map_err(|error| Failure::early(error.in_operator("regular expressions")))?;
         let steps = Steps::new(query.start_ms, end_ms, step_ms);
         let per_step = query.per_step_stats && self.options.per_step_stats;
         let eval = EvalContext {
@@ -418,6 +421,14 @@ fn evaluate(
 
 /// Stack that a level takes at most, in bytes, unoptimised builds included.
 const STACK_BYTES_PER_LEVEL: usize = 64 * 1024;
+
+/// What the compiled regular expressions of selectors take.
+fn pattern_bytes(expr: &Expr) -> u64 {
+    let selectors = selectors(expr).into_iter();
+    let patterns =
+        selectors.flat_map(|selector| &selector.matchers).filter(|matcher| matcher.op().is_regex());
+    patterns.map(|matcher| (matcher.heap_bytes() + matcher.search_bytes()) as u64).sum()
+}
 
 /// The counts of samples.
 fn stats(totals: &SampleTotals, steps: Steps, per_step: bool) -> QueryStats {

@@ -42,6 +42,10 @@ pub const NESTING_MAX: usize = 500;
 /// The longest query, in bytes: positions are 32 bits wide.
 const QUERY_BYTES_MAX: usize = i32::MAX as usize;
 
+/// Most bytes that the compiled regular expressions of a query take together:
+/// short texts can ask for large ones, as often as a query is long.
+const PATTERN_BYTES_MAX: usize = 64 << 20;
+
 /// Parses and checks an expression.
 ///
 /// ```
@@ -113,6 +117,8 @@ pub(crate) struct Parser<'a> {
     depth: usize,
     /// Operators so far in the duration being read.
     duration_operators: usize,
+    /// Bytes of the regular expressions so far.
+    pattern_bytes: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -137,6 +143,7 @@ impl<'a> Parser<'a> {
             errors: ErrorList::default(),
             depth: 0,
             duration_operators: 0,
+            pattern_bytes: 0,
         })
     }
 

@@ -104,6 +104,42 @@ fn what_is_made_ends_where_the_budget_does() {
     assert!(error.to_string().contains("is longer than the 1073741824 that are allowed"), "{error}");
 }
 
+/// A pattern that needs an automaton, the larger the more words it has.
+fn pattern(words: usize) -> String {
+    (0..words).map(|i| format!("x.{i}y+")).collect::<Vec<_>>().join("|")
+}
+
+#[test]
+fn regular_expressions_are_counted_and_refused() {
+    let plain = peak("count(m_total)");
+    let large = pattern(2000);
+    let matched = format!("count(m_total{{id!~\"{large}\"}})");
+    let more = peak(&matched) - plain;
+    assert!(more > 200_000, "{more} bytes for a matcher");
+    let replaced = |levels: usize| {
+        let close = format!(", \"x\", \"$1\", \"id\", \"({large})\")").repeat(levels);
+        format!("{}m_total{close}", "label_replace(".repeat(levels))
+    };
+    let (once, twice) = (peak(&replaced(1)), peak(&replaced(2)));
+    assert!(once > peak("m_total") + 200_000 && twice > once + 100_000, "{once} and {twice}");
+    let memory = Accountant::new(1 << 30);
+    for text in [format!("{matched} + {matched} + {matched}"), replaced(8)] {
+        let error = ask(&memory, more + (512 << 10), &text).map(|_| ()).unwrap_err();
+        assert!(matches!(error, QueryError::Memory(_)), "{error}");
+        assert_eq!(memory.used(), 0, "what is refused holds nothing");
+    }
+}
+
+#[test]
+fn regular_expressions_of_a_query_are_bounded_together() {
+    // Each is within its own bound; a page of them would take gigabytes.
+    let one = format!("m{{id=~\"(?:{}){{200}}\"}}", "[α-ω]x|".repeat(20));
+    let error =
+        promql::parse(&vec![one.as_str(); 1000].join(" + "), Features::all()).unwrap_err().to_string();
+    assert!(error.contains("regular expressions are too large"), "{error}");
+    assert!(promql::parse(&one, Features::all()).is_ok());
+}
+
 #[test]
 fn near_the_ceiling_a_query_ends_while_it_makes_labels() {
     let memory = Accountant::new(64 << 20);

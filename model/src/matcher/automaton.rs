@@ -13,6 +13,8 @@ use super::ast::Node;
 
 /// The most memory that a compiled pattern may take, in bytes.
 const PROGRAM_BYTES_MAX: usize = 32 << 20;
+/// The most that a thread's cache of states takes, in bytes.
+const CACHE_BYTES_MAX: usize = 2 << 20;
 
 /// A compiled pattern. Clones share it.
 #[derive(Clone)]
@@ -62,12 +64,19 @@ impl Automaton {
     pub(super) fn heap_bytes(&self) -> usize {
         self.regex.memory_usage()
     }
+
+    /// Bytes that searching takes on a thread, about: states are made of the
+    /// program's as they are met, up to a limit.
+    pub(super) fn search_bytes(&self) -> usize {
+        self.regex.memory_usage().saturating_mul(4).min(CACHE_BYTES_MAX)
+    }
 }
 
 fn build(hir: &Hir, captures: WhichCaptures) -> Result<Arc<Regex>, Box<BuildError>> {
     let config = Config::new()
         .which_captures(captures)
         .nfa_size_limit(Some(PROGRAM_BYTES_MAX))
+        .hybrid_cache_capacity(CACHE_BYTES_MAX)
         .onepass_size_limit(Some(1 << 20));
     let regex = Regex::builder().configure(config).build_from_hir(hir).map_err(Box::new)?;
     Ok(Arc::new(regex))

@@ -98,6 +98,13 @@ impl GoRegex {
         Ok(GoRegex { program: Arc::new(program) })
     }
 
+    /// Bytes on the heap, about, with what a thread holds while it searches.
+    pub fn heap_bytes(&self) -> usize {
+        let automaton = self.program.automaton.get();
+        let searched = automaton.map_or(0, |automaton| automaton.heap_bytes() + automaton.search_bytes());
+        self.program.pattern.len() + self.plan().map_or(0, Plan::heap_bytes) + searched
+    }
+
     /// The pattern as given.
     pub fn as_str(&self) -> &str {
         &self.program.pattern

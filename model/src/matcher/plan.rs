@@ -63,6 +63,15 @@ impl Plan {
             Plan::Automaton(filtered) => filtered.heap_bytes(),
         }
     }
+
+    /// Bytes that searching takes on a thread, about.
+    pub(super) fn search_bytes(&self) -> usize {
+        match self {
+            Plan::AnyOf(plans) => plans.iter().map(Plan::search_bytes).sum(),
+            Plan::Automaton(filtered) => filtered.automaton.search_bytes(),
+            _ => 0,
+        }
+    }
 }
 
 fn in_set(set: &[String], value: &str) -> bool {

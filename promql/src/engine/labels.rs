@@ -175,6 +175,7 @@ pub(crate) fn replace(
     let invalid =
         || QueryError::execution(format!("invalid regular expression in label_replace(): {pattern}"));
     let regex = GoRegex::anchored(pattern).map_err(|_| invalid())?;
+    let _pattern = Reservation::new(&ctx.query, regex.heap_bytes() as u64)?;
     check_label_name(dst, "destination", "label_replace")?;
     let input = input()?;
     let dictionary = ctx.query.dictionary.clone();
@@ -185,8 +186,9 @@ pub(crate) fn replace(
         dst_id,
         |row| {
             let text = dictionary.read().text(value_of(row, src_id)).to_owned();
-            let _room = room_for_text(ctx, replacement.len() + references.saturating_mul(text.len()))?;
-            Ok(regex.captures(&text).map(|groups| groups.expand(replacement)))
+            let bytes = replacement.len() + references.saturating_mul(text.len());
+            let room = room_for_text(ctx, bytes, text.len())?;
+            Ok(regex.captures(&text).map(|groups| (groups.expand(replacement), room)))
         },
         ctx,
     )?;
@@ -216,8 +218,8 @@ pub(crate) fn join(
             let reader = dictionary.read();
             let parts: Vec<&str> = ids.iter().map(|&id| reader.text(value_of(row, id))).collect();
             let bytes: usize = parts.iter().map(|part| part.len() + separator.len()).sum();
-            let _room = room_for_text(ctx, bytes)?;
-            Ok(Some(parts.join(separator)))
+            let room = room_for_text(ctx, bytes, 0)?;
+            Ok(Some((parts.join(separator), room)))
         },
         ctx,
     )?;
@@ -243,20 +245,22 @@ const TEXT_BYTES_FREE: usize = 64 * 1024;
 /// labels that no memory holds.
 const TEXT_BYTES_MAX: usize = 1 << 30;
 
-/// Takes room for a text of a label that is to be made, until it is in the dictionary.
-fn room_for_text(ctx: &EvalContext, bytes: usize) -> Result<Option<Reservation>> {
+/// Room for a text of a label that is to be made, until it is in the dictionary:
+/// for itself, for its copy there, and for what it is made of.
+fn room_for_text(ctx: &EvalContext, bytes: usize, source: usize) -> Result<Option<Reservation>> {
     if bytes > TEXT_BYTES_MAX {
         let fault = format!("a label of {bytes} bytes is longer than the {TEXT_BYTES_MAX} that are allowed");
         return Err(QueryError::execution(fault));
     }
-    (bytes > TEXT_BYTES_FREE).then(|| Reservation::new(&ctx.query, bytes as u64)).transpose()
+    let all = (bytes * 2 + source) as u64;
+    (bytes > TEXT_BYTES_FREE).then(|| Reservation::new(&ctx.query, all)).transpose()
 }
 
 /// Sets a label of each row for which `value` has one.
 fn relabel(
     rows: &Rows,
     dst: SymbolId,
-    mut value: impl FnMut(&[(SymbolId, SymbolId)]) -> Result<Option<String>>,
+    mut value: impl FnMut(&[(SymbolId, SymbolId)]) -> Result<Option<(String, Option<Reservation>)>>,
     ctx: &EvalContext,
 ) -> Result<Rows> {
     let dictionary = &ctx.query.dictionary;
@@ -265,8 +269,9 @@ fn relabel(
     for i in 0..rows.len() {
         let mut drop_name = rows.drop_name[i];
         let mut row: Pairs = rows.row(i).iter().copied().collect();
-        if let Some(text) = value(&row)? {
+        if let Some((text, room)) = value(&row)? {
             let id = dictionary.intern(&text);
+            drop((text, room));
             set_label(&mut row, dictionary, dst, id);
             // A name that was set on purpose stays.
             drop_name &= dst != SymbolId::METRIC_NAME;

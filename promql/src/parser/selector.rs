@@ -1,6 +1,6 @@
 //! Selectors: a name, and matchers in braces.
 
-use super::{Parser, Rule, Stop, merge, span};
+use super::{PATTERN_BYTES_MAX, Parser, Rule, Stop, merge, span};
 use crate::ast::{PositionRange, VectorSelector};
 use crate::lexer::{Token, TokenKind};
 use crate::parser::aggregate::aggregate_op;
@@ -93,7 +93,22 @@ impl Parser<'_> {
     }
 
     fn matcher(&mut self, op: MatchOp, name: &str, value: &str, pos: PositionRange) -> Option<Matcher> {
-        Matcher::new(op, name, value).map_err(|error| self.error(pos, error.to_string())).ok()
+        if op.is_regex() && self.pattern_bytes > PATTERN_BYTES_MAX {
+            return None;
+        }
+        let matcher =
+            Matcher::new(op, name, value).map_err(|error| self.error(pos, error.to_string())).ok()?;
+        if op.is_regex() {
+            self.pattern_bytes += matcher.heap_bytes();
+        }
+        if self.pattern_bytes > PATTERN_BYTES_MAX {
+            let bytes = self.pattern_bytes;
+            let message = format!(
+                "regular expressions are too large: {bytes} bytes together, at most {PATTERN_BYTES_MAX}"
+            );
+            self.error(pos, message);
+        }
+        Some(matcher)
     }
 }
 
