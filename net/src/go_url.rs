@@ -146,6 +146,12 @@ impl GoUrl {
         self.userinfo.as_deref()
     }
 
+    /// The path, its escapes resolved.
+    pub fn plain_path(&self) -> String {
+        // Parsing has refused what this refuses.
+        unescape(&self.path, Place::Path).unwrap_or_default()
+    }
+
     /// Path and query as a request's first line has them.
     pub fn request_target(&self) -> String {
         let path = if self.path.is_empty() { "/" } else { &self.path };

@@ -22,6 +22,7 @@ use model::Clock;
 use model::append::Appendable;
 use model::memory::{Accountant, Owner};
 use model::metrics::{Counter, Gauge, Registry, Vector};
+use net::go_url::GoUrl;
 use net::server::{Listener, RequestBody, ServeOptions, WebConfigError, WebConfigSource};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -442,8 +443,10 @@ impl Server {
 
     fn say_ready(&self, web: &Web) {
         tracing::info!("Server is ready to receive web requests.");
+        // Printed by this type, a URL has no password.
+        let url = GoUrl::parse(&web.options.external_url).unwrap_or_default().to_string();
         tracing::info!(
-            url = format!("{}/", web.options.external_url.trim_end_matches('/')),
+            url = format!("{}/", url.trim_end_matches('/')),
             config = self.source.name(),
             data = self.flags.text("storage.tsdb.path"),
             "Narthex is up: open the URL, or query its API below /api/v1"

@@ -8,6 +8,7 @@ use config::{ByteSize, Config};
 use model::admin::RuntimeSettings;
 use model::query::ChunkEncoding;
 use model::time::PromDuration;
+use net::go_url::GoUrl;
 
 use crate::environment::{self, Environment};
 use crate::flags::Flags;
@@ -79,8 +80,9 @@ pub fn external_url(flags: &Flags, environment: &Environment) -> Result<(String,
     if url.starts_with(quoted) || url.ends_with(quoted) {
         return Err(unusable("URL must not begin or end with quotes".to_owned()));
     }
-    let path = url_path(&url)
+    let path = GoUrl::parse(&url)
         .map_err(|why| unusable(format!("parse {}: {why}", model::labels::go_quote(&url))))?
+        .plain_path()
         .trim_end_matches('/')
         .to_owned();
     let prefix = match flags.text("web.route-prefix") {
@@ -88,46 +90,6 @@ pub fn external_url(flags: &Flags, environment: &Environment) -> Result<(String,
         prefix => prefix.to_owned(),
     };
     Ok((url.trim_end_matches('/').to_owned(), format!("/{}", prefix.trim_matches('/'))))
-}
-
-/// The path of a URL as Go takes it apart, which accepts relative ones.
-fn url_path(url: &str) -> Result<&str, String> {
-    if let Some(at) = url.bytes().position(|b| b < b' ' || b == 0x7f) {
-        return Err(format!("net/url: invalid control character in URL at byte {at}"));
-    }
-    for (at, _) in url.match_indices('%') {
-        let escape = url.as_bytes().get(at..(at + 3).min(url.len())).unwrap_or_default();
-        if escape.len() < 3 || !escape[1..].iter().all(u8::is_ascii_hexdigit) {
-            let escape = model::labels::go_quote(&String::from_utf8_lossy(escape)).into_owned();
-            return Err(format!("invalid URL escape {escape}"));
-        }
-    }
-    let url = url.split(['?', '#']).next().unwrap_or_default();
-    let colon = url.find(':').filter(|&colon| !url[..colon].contains('/'));
-    let rest = match colon {
-        Some(0) => return Err("missing protocol scheme".to_owned()),
-        Some(colon) => {
-            let scheme = &url[..colon];
-            let good = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-                && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-            if !good {
-                return Err("first path segment in URL cannot contain colon".to_owned());
-            }
-            &url[colon + 1..]
-        }
-        None => url,
-    };
-    let Some(authority) = rest.strip_prefix("//") else { return Ok(rest) };
-    let slash = authority.find('/').unwrap_or(authority.len());
-    let host = authority[..slash].rsplit('@').next().unwrap_or_default();
-    if let Some((_, port)) = host.rsplit_once(':')
-        && !host.ends_with(']')
-        && !port.chars().all(|c| c.is_ascii_digit())
-    {
-        let port = model::labels::go_quote(&format!(":{port}")).into_owned();
-        return Err(format!("invalid port {port} after host"));
-    }
-    Ok(&authority[slash..])
 }
 
 /// Checks what the command line alone decides, before anything is started.
@@ -353,6 +315,9 @@ mod tests {
             (&["--web.external-url=https://a.example/prom/"], "https://a.example/prom", "/prom"),
             (&["--web.external-url=/prom/"], "/prom", "/prom"),
             (&["--web.external-url=prom"], "prom", "/prom"),
+            (&["--web.external-url=http://a/%61%20b"], "http://a/%61%20b", "/a b"),
+            (&["--web.external-url=a.example:9090/x"], "a.example:9090/x", "/"),
+            (&["--web.external-url=//a.example/x"], "//a.example/x", "/x"),
             (&["--web.external-url=http://a:1/x", "--web.route-prefix=/"], "http://a:1/x", "/"),
             (&["--web.route-prefix=y/z/"], "http://host:9090", "/y/z"),
         ] {

@@ -248,7 +248,7 @@ fn every_address_serves_under_the_prefix() {
     let other_flag = format!("--web.listen-address=127.0.0.1:{other}");
     let log = dir.path().join("log");
     let child = Command::new(env!("CARGO_BIN_EXE_narthex"))
-        .args(["--config.file=prometheus.yml", "--web.external-url=http://front.example/prom/"])
+        .args(["--config.file=prometheus.yml", "--web.external-url=http://me:hidden@front.example/prom/"])
         .args([&format!("--web.listen-address=127.0.0.1:{port}"), &other_flag])
         .current_dir(dir.path())
         .stderr(log_to(&log))
@@ -274,6 +274,9 @@ fn every_address_serves_under_the_prefix() {
     ] {
         assert_eq!(flags["data"][name], value, "{name}");
     }
+    let log = std::fs::read_to_string(&log).unwrap();
+    assert!(log.contains("url=http://me:***@front.example/prom/ "), "{log}");
+    assert!(!log.contains("hidden"), "{log}");
 }
 
 /// Starts the server with a socket in the place where a service manager puts it.

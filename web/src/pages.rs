@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Path as UrlPath, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use net::go_url::GoUrl;
 
 use crate::files;
 use crate::ops::not_found;
@@ -112,13 +113,11 @@ pub async fn graph(State(web): State<Arc<Web>>, RawQuery(query): RawQuery) -> Re
 
 /// The path of the external URL, without a slash at the end.
 pub(crate) fn external_path(web: &Web) -> String {
-    let external = &web.options.external_url;
-    let path = match url::Url::parse(external) {
-        Ok(url) => url.path().to_owned(),
-        // One without scheme and host is a path.
-        Err(_) => format!("/{}", external.trim_start_matches('/')),
-    };
-    path.trim_end_matches('/').to_owned()
+    let path = GoUrl::parse(&web.options.external_url).unwrap_or_default().plain_path();
+    match path.trim_end_matches('/') {
+        "" => String::new(),
+        path => format!("/{}", path.trim_start_matches('/')),
+    }
 }
 
 /// To another path, with a link for those that read.
@@ -134,8 +133,15 @@ pub fn redirect(status: StatusCode, method: &Method, target: &str) -> Response<B
     if *method == Method::GET {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     }
-    if let Ok(target) = HeaderValue::from_str(target) {
-        headers.insert(header::LOCATION, target);
+    let mut location = String::with_capacity(target.len());
+    for byte in target.bytes() {
+        match byte {
+            0x80.. => location.push_str(&format!("%{byte:02x}")),
+            _ => location.push(char::from(byte)),
+        }
+    }
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        headers.insert(header::LOCATION, location);
     }
     response
 }

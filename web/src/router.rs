@@ -123,21 +123,80 @@ pub fn router(web: Arc<Web>) -> Router {
     let routes = Router::new()
         .fallback_service(routes)
         .layer(middleware::from_fn_with_state(web.clone(), special_methods));
-    match web.options.route_prefix.trim_end_matches('/') {
-        "" => routes,
-        prefix => {
-            let target = prefix.to_owned();
-            let home = get(pages::home).with_state(web.clone());
-            Router::new()
-                .nest(prefix, routes)
-                .route(&format!("{prefix}/"), home)
-                .route(
-                    "/",
-                    get(move || async move { pages::redirect(StatusCode::FOUND, &Method::GET, &target) }),
-                )
-                .fallback(async || ops::not_found())
-        }
+    if web.options.route_prefix.trim_matches('/').is_empty() {
+        return routes;
     }
+    Router::new().fallback_service(routes).layer(middleware::from_fn_with_state(web, below_prefix))
+}
+
+/// Takes the route prefix from a path.
+async fn below_prefix(State(web): State<Arc<Web>>, mut request: Request, next: Next) -> Response<Body> {
+    let prefix = web.options.route_prefix.trim_end_matches('/');
+    let (method, uri) = (request.method(), request.uri());
+    if let Some(cleaned) = clean(uri.path()) {
+        let target = with_query(&cleaned, uri.query());
+        return pages::redirect(StatusCode::TEMPORARY_REDIRECT, method, &target);
+    }
+    match after_prefix(uri.path(), prefix) {
+        Some("") if method == Method::GET => redirect_within(&web, moved(method), method, uri, "/"),
+        Some("") => ops::not_found(),
+        Some(rest) if rest.starts_with('/') => {
+            let mut parts = uri.clone().into_parts();
+            // What follows a slash in a URL may stand in one by itself.
+            let Ok(inner) = with_query(rest, uri.query()).parse() else { return ops::not_found() };
+            parts.path_and_query = Some(inner);
+            let Ok(inner) = Uri::from_parts(parts) else { return ops::not_found() };
+            *request.uri_mut() = inner;
+            next.run(request).await
+        }
+        _ => outside_prefix(&web, method, uri).await,
+    }
+}
+
+/// Outside the route prefix there is the way to it, from the root and from the same
+/// path in other letters.
+async fn outside_prefix(web: &Web, method: &Method, uri: &Uri) -> Response<Body> {
+    let (path, prefix) = (uri.path(), web.options.route_prefix.trim_end_matches('/'));
+    if path == "/" {
+        if method == Method::GET {
+            return pages::redirect(StatusCode::FOUND, method, prefix);
+        }
+        let mut response = match *method {
+            Method::OPTIONS => Response::new(Body::empty()),
+            _ => method_not_allowed().await,
+        };
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, OPTIONS"));
+        return response;
+    }
+    let start = path.get(..prefix.len()).filter(|start| start.eq_ignore_ascii_case(prefix));
+    match start.and_then(|_| as_a_route(&path[prefix.len()..], web)) {
+        Some(route) => redirect_within(web, moved(method), method, uri, &route),
+        None => ops::not_found(),
+    }
+}
+
+/// What follows a prefix in a path, which may write its characters as escapes.
+fn after_prefix<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
+    let mut rest = path.as_bytes();
+    for &wanted in prefix.as_bytes() {
+        let (byte, len) = match *rest {
+            [b'%', high, low, ..] => {
+                let digit = |b: u8| char::from(b).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                (digit(high)? << 4 | digit(low)?, 3)
+            }
+            [byte, ..] => (byte, 1),
+            [] => return None,
+        };
+        if byte != wanted {
+            return None;
+        }
+        rest = &rest[len..];
+    }
+    path.get(path.len() - rest.len()..)
+}
+
+fn with_query(path: &str, query: Option<&str>) -> String {
+    query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"))
 }
 
 /// The API: what needs a ready server, what does not, what is never compressed.
@@ -224,8 +283,8 @@ fn page_routes(web: &Arc<Web>) -> Router<Arc<Web>> {
     routes
 }
 
-/// 404, or the way to the same path without the slash at its end, or with the one
-/// that it lacks.
+/// 404, or the way to the same path without the slash at its end, with the one
+/// that it lacks, or in small letters.
 async fn not_found(State(web): State<Arc<Web>>, method: Method, uri: Uri) -> Response<Body> {
     let path = uri.path();
     let is_folder = match path {
@@ -235,16 +294,34 @@ async fn not_found(State(web): State<Arc<Web>>, method: Method, uri: Uri) -> Res
     };
     let target = match path.strip_suffix('/') {
         Some(file) => Some(file.to_owned()).filter(|path| PATTERNS.iter().any(|it| matches(it, path))),
-        None => (is_folder && method == Method::GET).then(|| format!("{path}/")),
-    };
-    let status = match method {
-        Method::GET => StatusCode::MOVED_PERMANENTLY,
-        _ => StatusCode::TEMPORARY_REDIRECT,
+        None if is_folder && method == Method::GET => Some(format!("{path}/")),
+        None => as_a_route(path, &web).filter(|route| route != path),
     };
     match target {
-        Some(target) => redirect_within(&web, status, &method, &uri, &target),
+        Some(target) => redirect_within(&web, moved(&method), &method, &uri, &target),
         None => ops::not_found(),
     }
+}
+
+/// How a request is sent to the right path.
+fn moved(method: &Method) -> StatusCode {
+    match *method {
+        Method::GET => StatusCode::MOVED_PERMANENTLY,
+        _ => StatusCode::TEMPORARY_REDIRECT,
+    }
+}
+
+/// The route outside the API that a path means, whatever its letters' case.
+fn as_a_route(path: &str, web: &Web) -> Option<String> {
+    let patterns = PATTERNS.iter().filter(|pattern| !pattern.starts_with("/api/"));
+    let mut known = patterns.filter(|pattern| **pattern != USER_ASSETS || web.options.has_user_assets());
+    known.find_map(|pattern| match pattern.split_once("{*") {
+        Some((folder, _)) => {
+            let start = path.get(..folder.len())?;
+            start.eq_ignore_ascii_case(folder).then(|| format!("{folder}{}", &path[folder.len()..]))
+        }
+        None => pattern.eq_ignore_ascii_case(path).then(|| (*pattern).to_owned()),
+    })
 }
 
 /// Whether a path has the shape of a route.
@@ -263,8 +340,7 @@ fn matches(pattern: &str, path: &str) -> bool {
 /// To another path of this server, with the same query.
 fn redirect_within(web: &Web, status: StatusCode, method: &Method, uri: &Uri, path: &str) -> Response<Body> {
     let prefix = web.options.route_prefix.trim_end_matches('/');
-    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    pages::redirect(status, method, &format!("{prefix}{path}{query}"))
+    pages::redirect(status, method, &with_query(&format!("{prefix}{path}"), uri.query()))
 }
 
 async fn method_not_allowed() -> Response<Body> {
@@ -395,6 +471,21 @@ mod tests {
             ("/a/.b", None),
         ] {
             assert_eq!(clean(path).as_deref(), cleaned, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_may_be_written_with_escapes() {
+        for (path, rest) in [
+            ("/é/-/ready", Some("/-/ready")),
+            ("/%C3%a9/-/ready", Some("/-/ready")),
+            ("/é", Some("")),
+            ("/éx", Some("x")),
+            ("/%C3", None),
+            ("/%", None),
+            ("/e", None),
+        ] {
+            assert_eq!(after_prefix(path, "/é"), rest, "{path}");
         }
     }
 

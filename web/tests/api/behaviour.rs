@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
-use axum::http::{Request, StatusCode};
+use axum::http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use web::{Readiness, WebOptions};
 
@@ -306,9 +306,21 @@ async fn everything_lies_below_the_route_prefix() {
     let options = web::WebOptions { route_prefix: "/prom".to_owned(), ..all_on() };
     let server = Server::new(options);
     assert_eq!(server.get("/").await.header("location"), "/prom");
-    for path in ["/prom", "/prom/"] {
-        assert_eq!(server.get(path).await.header("location"), "/base/query", "{path}");
+    assert_eq!(server.get("/prom/").await.header("location"), "/base/query");
+    for (path, status, location) in [
+        ("/prom?a=b", 301, "/prom/?a=b"),
+        ("/prom//-/ready", 307, "/prom/-/ready"),
+        ("/x/../prom/-/ready", 307, "/prom/-/ready"),
+        ("/PROM/-/Ready", 301, "/prom/-/ready"),
+        ("/prom/-/READY", 301, "/prom/-/ready"),
+        ("/promx/-/ready", 404, ""),
+        ("/PROM/api/v1/query", 404, ""),
+    ] {
+        let answer = server.get(path).await;
+        assert_eq!((answer.status.as_u16(), answer.header("location")), (status, location), "{path}");
     }
+    let answer = server.send(request("/").method(Method::HEAD).body(Body::empty()).unwrap()).await;
+    assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, "GET, OPTIONS"));
     assert_eq!(server.get("/prom/-/ready").await.status, StatusCode::OK);
     assert_eq!(server.get("/-/ready").await.status, StatusCode::NOT_FOUND);
     assert_eq!(server.get("/prom/api/v1/query?query=1").await.status, StatusCode::OK);
@@ -316,6 +328,28 @@ async fn everything_lies_below_the_route_prefix() {
     assert_eq!(server.get("/prom/metrics/").await.header("location"), "/prom/metrics");
     let page = server.get("/prom/metrics").await.text();
     assert!(page.contains(r#"{code="200",handler="/api/v1/query"} 1"#), "{page}");
+}
+
+#[tokio::test]
+async fn a_route_prefix_may_have_any_characters() {
+    for (prefix, path) in [
+        ("/:x", "/:x"),
+        ("/*x", "/*x"),
+        ("/{x}", "/{x}"),
+        ("/a b", "/a%20b"),
+        ("/é", "/%c3%a9"),
+        ("/x/y", "/x/%79"),
+    ] {
+        let server = Server::new(web::WebOptions { route_prefix: prefix.to_owned(), ..all_on() });
+        assert_eq!(server.get(&format!("{path}/-/ready")).await.status, StatusCode::OK, "{prefix}");
+        let page = server.get(&format!("{path}/metrics")).await.text();
+        assert!(
+            page.contains(r#"prometheus_http_requests_total{code="200",handler="/-/ready"} 1"#),
+            "{page}"
+        );
+    }
+    let server = Server::new(web::WebOptions { route_prefix: "/é".to_owned(), ..all_on() });
+    assert_eq!(server.get("/").await.header("location"), "/%c3%a9");
 }
 
 #[tokio::test]
