@@ -13,6 +13,9 @@ use crate::scalar::{Resolved, resolve_scalar, tag_of};
 use crate::tree::{Node, NodeKind, Position, Text};
 use crate::yaml::Yaml;
 
+/// Characters of a name cut short that are enough to tell which is meant.
+const BEGUN_MIN: usize = 3;
+
 /// A step from a node to one below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -192,13 +195,18 @@ fn path_text(path: &[Step]) -> String {
     out
 }
 
+/// The known name that differs least, or else the shortest that begins so: `pass`
+/// for `password`.
 fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    known
+    let misspelt = known
         .iter()
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), *candidate))
         .filter(|(distance, candidate)| *distance <= 1 + candidate.len().min(name.len()) / 4)
         .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+        .map(|(_, candidate)| candidate);
+    let begun =
+        known.iter().copied().filter(|candidate| name.len() >= BEGUN_MIN && candidate.starts_with(name));
+    misspelt.or_else(|| begun.min_by_key(|candidate| candidate.len()))
 }
 
 /// Anything a field may hold.

@@ -4,7 +4,9 @@
 //! that may be secret are never quoted.
 
 use std::fmt;
+use std::path::Path;
 
+use crate::excerpt::excerpts;
 use crate::tree::Position;
 
 /// Which step found a fault.
@@ -85,12 +87,26 @@ pub struct ConfigErrors {
     pub prefix: String,
     /// The faults in order of their place.
     pub errors: Vec<ConfigError>,
+    /// The faults' lines as a compiler shows them, values left out; empty where
+    /// the text came from no file.
+    pub excerpts: String,
 }
 
 impl ConfigErrors {
     /// One fault without a place.
     pub fn single(message: impl Into<String>) -> ConfigErrors {
-        ConfigErrors { prefix: String::new(), errors: vec![ConfigError::whole(message)] }
+        ConfigErrors::of(vec![ConfigError::whole(message)])
+    }
+
+    /// Faults, with nothing around them.
+    pub(crate) fn of(errors: Vec<ConfigError>) -> ConfigErrors {
+        ConfigErrors { prefix: String::new(), errors, excerpts: String::new() }
+    }
+
+    /// The same faults with their lines of the file's text.
+    pub(crate) fn with_excerpts(mut self, file: &Path, text: &str) -> ConfigErrors {
+        self.excerpts = excerpts(file, text, &self.errors);
+        self
     }
 
     /// The same faults behind a prefix.

@@ -80,7 +80,7 @@ impl Config {
         Config::load(text, dir, options).map_err(|errors| match errors.errors.as_slice() {
             // Upstream refuses these after parsing, without a prefix.
             [one] if one.message.ends_with("is not allowed in agent mode") => errors,
-            _ => errors.with_prefix(prefix),
+            _ => errors.with_excerpts(path, text).with_prefix(prefix),
         })
     }
 
@@ -95,7 +95,7 @@ impl Config {
             .filter(|(_, given)| *given)
             .map(|(field, _)| ConfigError::whole(format!("field {field} is not allowed in agent mode")))
             .collect();
-        if errors.is_empty() { Ok(()) } else { Err(ConfigErrors { prefix: String::new(), errors }) }
+        if errors.is_empty() { Ok(()) } else { Err(ConfigErrors::of(errors)) }
     }
 
     /// The jobs of this file and of those that `scrape_config_files` name, which
@@ -127,7 +127,8 @@ impl Config {
         origins: &mut HashMap<String, String>,
     ) -> Result<Vec<ScrapeConfig>, ConfigErrors> {
         let bytes = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
-        let (root, mut walk) = open(utf8(&bytes)?)?;
+        let text = utf8(&bytes)?;
+        let (root, mut walk) = open(text)?;
         let file: Option<ScrapeConfigFile> = match &root {
             Some(root) if !root.is_null() => read(root, &mut walk),
             _ => Some(ScrapeConfigFile::default()),
@@ -152,7 +153,7 @@ impl Config {
             job.set_directory(dir);
             jobs.push(job);
         }
-        finish(Some(jobs), walk)
+        finish(Some(jobs), walk).map_err(|errors| errors.with_excerpts(path, text))
     }
 
     /// The rule files that the patterns name now, in order; missing ones yield
@@ -173,8 +174,16 @@ impl Config {
     }
 }
 
+/// A pattern of file names that says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("syntax error in pattern")]
+pub struct PatternFault;
+
 /// The files of a pattern as Go's `filepath.Glob` finds them, sorted.
-fn glob_files(pattern: &str) -> Result<Vec<PathBuf>, String> {
+///
+/// # Errors
+/// A bracket or an escape of the pattern does not end.
+pub fn glob_files(pattern: &str) -> Result<Vec<PathBuf>, PatternFault> {
     if !pattern.contains(['*', '?', '[', '\\']) {
         let path = PathBuf::from(pattern);
         return Ok(if path.symlink_metadata().is_ok() { vec![path] } else { Vec::new() });
@@ -185,19 +194,19 @@ fn glob_files(pattern: &str) -> Result<Vec<PathBuf>, String> {
         require_literal_leading_dot: false,
     };
     let translated = go_pattern(pattern)?;
-    let paths = glob::glob_with(&translated, options).map_err(|_| "syntax error in pattern".to_owned())?;
+    let paths = glob::glob_with(&translated, options).map_err(|_| PatternFault)?;
     Ok(paths.filter_map(Result::ok).collect())
 }
 
 /// A pattern of Go in the `glob` crate's syntax: `[^a]` is `[!a]`, a backslash
 /// escapes, `**` is `*`.
-fn go_pattern(pattern: &str) -> Result<String, String> {
+fn go_pattern(pattern: &str) -> Result<String, PatternFault> {
     let mut out = String::with_capacity(pattern.len());
     let mut chars = pattern.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
             '\\' => {
-                let escaped = chars.next().ok_or("syntax error in pattern")?;
+                let escaped = chars.next().ok_or(PatternFault)?;
                 out.push_str(&glob::Pattern::escape(escaped.encode_utf8(&mut [0; 4])));
             }
             '*' => {
@@ -240,16 +249,13 @@ fn utf8(bytes: &[u8]) -> Result<&str, ConfigErrors> {
         let before = &bytes[..error.valid_up_to()];
         let line = before.iter().filter(|b| **b == b'\n').count() + 1;
         let column = before.iter().rev().take_while(|b| **b != b'\n').count() + 1;
-        ConfigErrors {
-            prefix: String::new(),
-            errors: vec![ConfigError {
-                kind: FaultKind::Syntax,
-                position: Some(tree::Position { line, column }),
-                field: String::new(),
-                message: "invalid UTF-8".to_owned(),
-                suggestion: None,
-            }],
-        }
+        ConfigErrors::of(vec![ConfigError {
+            kind: FaultKind::Syntax,
+            position: Some(tree::Position { line, column }),
+            field: String::new(),
+            message: "invalid UTF-8".to_owned(),
+            suggestion: None,
+        }])
     })
 }
 
@@ -262,7 +268,7 @@ pub(crate) fn open(text: &str) -> Result<(Option<Rc<tree::Node>>, Walk), ConfigE
         };
         let position = Some(error.position);
         let fault = ConfigError { kind, position, field: String::new(), message, suggestion: None };
-        ConfigErrors { prefix: String::new(), errors: vec![fault] }
+        ConfigErrors::of(vec![fault])
     })?;
     Ok((root.clone(), Walk::new(root)))
 }
@@ -281,6 +287,6 @@ pub(crate) fn block_from_text<T: Block>(text: &str) -> Result<T, ConfigErrors> {
 pub(crate) fn finish<T>(value: Option<T>, walk: Walk) -> Result<T, ConfigErrors> {
     match value {
         Some(value) if walk.n_errors() == 0 => Ok(value),
-        _ => Err(ConfigErrors { prefix: String::new(), errors: walk.into_errors() }),
+        _ => Err(ConfigErrors::of(walk.into_errors())),
     }
 }

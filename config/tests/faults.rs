@@ -36,6 +36,17 @@ fn secrets_are_not_quoted() {
 }
 
 #[test]
+fn each_fault_shows_its_line_without_values() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/config/faults.yml");
+    let shown = Config::load_file(&path, &LoadOptions::default()).unwrap_err().excerpts;
+    assert_eq!(shown.matches("--> ").count(), 7, "{shown}");
+    assert!(shown.contains("faults.yml:3:"), "{shown}");
+    assert!(shown.contains("^ did you mean \"scrape_interval\"?"), "{shown}");
+    assert!(!shown.contains("hunter"), "{shown}");
+    assert_eq!(load("nope: 1").unwrap_err().excerpts, "", "there is no file to name");
+}
+
+#[test]
 fn a_single_fault_reads_as_upstream_says_it() {
     assert_eq!(
         fault("scrape_configs:\n- job_nam: x\n"),
@@ -50,6 +61,19 @@ fn a_single_fault_reads_as_upstream_says_it() {
         fault("global: {}\nglobal: {}\n").lines().nth(1).unwrap().trim(),
         "line 2: field global already set in type config.plain (column 1)"
     );
+}
+
+#[test]
+fn names_cut_short_are_known_again() {
+    for (block, name) in [
+        ("basic_auth: {pass: x}", Some("password")),
+        ("basic_auth: {user: x}", Some("username")),
+        ("authorization: {cred: x}", Some("credentials")),
+        ("authorization: {xy: x}", None),
+    ] {
+        let errors = load(&format!("scrape_configs: [{{job_name: a, {block}}}]")).unwrap_err();
+        assert_eq!(errors.errors[0].suggestion.as_deref(), name, "{block}");
+    }
 }
 
 #[test]

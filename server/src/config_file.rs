@@ -69,6 +69,14 @@ impl LoadError {
             ),
         }
     }
+
+    /// The faults' lines as a compiler shows them, empty where there are none.
+    pub fn excerpts(&self) -> &str {
+        match self {
+            LoadError::Faults { errors, .. } => &errors.excerpts,
+            LoadError::Inactive { .. } => "",
+        }
+    }
 }
 
 impl ConfigSource {

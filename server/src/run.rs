@@ -108,6 +108,10 @@ fn start(program: &str, mut flags: Flags, environment: Environment) -> Result<()
         let said = format!("Error loading config (--config.file={})", source.name());
         let file = std::path::absolute(source.name()).map(|path| path.display().to_string());
         tracing::error!(file = file.unwrap_or_else(|_| source.name()), err = error.fault(), "{said}");
+        // A log of JSON is read by programs: lines of another form would not do.
+        if flags.text("log.format") == "logfmt" {
+            eprint!("{}", error.excerpts());
+        }
         Failure::Told { code: 2 }
     })?;
     settings::check_storage(&flags, &loaded.config)?;

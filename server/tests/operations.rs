@@ -42,7 +42,7 @@ fn a_faulty_file_changes_nothing_and_is_told_everywhere() {
     let first = reloaded_at();
     let shown = http::get(port, "/api/v1/status/config").unwrap().1;
 
-    write(dir.path(), "global: {scrape_interval: 1m}\nscrape_config: []\n");
+    write(dir.path(), "global: {scrape_interval: 1m}\nscrape_config: [hidden]\n");
     server.signal(Signal::HUP);
     Server::until("SIGHUP must load the file", || successful() == 0.0);
     assert!(notifications(port).contains(FAILED));
@@ -56,8 +56,10 @@ fn a_faulty_file_changes_nothing_and_is_told_everywhere() {
         "{body}"
     );
     assert!(body.contains("field scrape_config not found in type config.plain"), "{body}");
+    let excerpt = "/prometheus.yml:2:1\n  |\n2 | scrape_config: […]\n  | ^^^^^^^^^^^^^ did you mean \"scrape_configs\"?\n";
+    assert!(body.ends_with(excerpt), "{body}");
 
-    write(dir.path(), "global: {scrape_interval: 2m}\n");
+    write(dir.path(), "global: {scrape_interval: 2m}\nruntime: {gogc: -1}\n");
     let (status, _, body) = http::request(port, "PUT", "/-/reload", &[], b"").unwrap();
     assert_eq!((status, body.as_str()), (200, ""));
     assert_eq!(successful(), 1.0);
@@ -93,6 +95,7 @@ fn a_faulty_file_changes_nothing_and_is_told_everywhere() {
         let found = log[at..].find(part);
         at += found.unwrap_or_else(|| panic!("{part} is missing, or too early:\n{log}")) + part.len();
     }
+    assert!(!log.contains("hidden"), "{log}");
     assert!(
         log.lines()
             .all(|line| line.starts_with("time=") && line.contains(" level=") && line.contains(" source="))
@@ -215,6 +218,7 @@ fn starts_that_cannot_be_end_with_their_code_and_say_why() {
         ),
         (&["--config.file=missing.yml"], 2, "Error loading config (--config.file=missing.yml)"),
         (&["--config.file=bad.yml"], 2, "field nope not found in type config.plain"),
+        (&["--config.file=bad.yml"], 2, "\n --> bad.yml:1:1\n  |\n1 | nope: …\n  | ^^^^"),
         (&["--config.file=/"], 2, "err=\"read /: is a directory\""),
         (
             &["--config.file=st.yml", "--enable-feature=st-storage"],

@@ -59,15 +59,25 @@ impl Server {
     }
 
     /// Loads the file whole and checks it, then applies it.
+    ///
+    /// # Errors
+    /// Why not, for who asked: the log says the same without the file's lines.
     pub(super) async fn reload(&self, parts: &Parts) -> Result<(), String> {
         let started = self.clock.monotonic();
         tracing::info!(filename = self.source.name(), "Loading configuration file");
+        let mut excerpts = String::new();
         let applied = match self.source.load(&self.flags, &self.environment) {
             Ok(loaded) => self.apply(parts, &loaded, started).await,
-            Err(error) => Err(error.to_string()),
+            Err(error) => {
+                error.excerpts().clone_into(&mut excerpts);
+                Err(error.to_string())
+            }
         };
         self.note_reload(parts, applied.is_ok());
-        let timings = applied.inspect_err(|error| tracing::error!(err = error, "Error reloading config"))?;
+        let timings = applied.map_err(|error| {
+            tracing::error!(err = error, "Error reloading config");
+            if excerpts.is_empty() { error } else { format!("{error}\n\n{}", excerpts.trim_end()) }
+        })?;
         self.say_completed(&timings);
         Ok(())
     }
