@@ -72,7 +72,7 @@ async fn page(web: Arc<Web>, path: &str, request: Request<Body>) -> Made<Vec<u8>
         return Err(Refusal(StatusCode::BAD_REQUEST, fault.to_string()));
     }
     let name = format!("__console_{path}");
-    let libraries = libraries(Path::new(web.options.flag("web.console.libraries")), &name).await?;
+    let libraries = libraries(web.options.flag("web.console.libraries"), &name).await?;
     let pairs: Vec<(Vec<u8>, Vec<u8>)> =
         params.pairs().iter().map(|(name, value)| (name.clone().into(), value.clone().into())).collect();
     let data = template::page_data(&pairs, path.trim_start_matches('/'), &web.external_labels.load());
@@ -158,24 +158,18 @@ async fn read(path: &Path) -> Result<Vec<u8>, FileFault> {
     })
 }
 
-/// The library files in their order.
-async fn libraries(folder: &Path, page: &str) -> Made<Vec<Library>> {
-    let mut names = Vec::new();
-    // A folder that is not there has no files.
-    if let Ok(mut entries) = tokio::fs::read_dir(folder).await {
-        while let Ok(Some(entry)) = entries.next_entry().await {
-            if let Some(name) = entry.file_name().to_str().filter(|name| name.ends_with(".lib")) {
-                names.push(name.to_owned());
-            }
-        }
-    }
-    names.sort_unstable();
-    let mut libraries = Vec::with_capacity(names.len());
-    for name in names {
-        let text = read(&folder.join(&name)).await.map_err(|fault| {
-            let text = format!("error parsing template files for {page}: {fault}");
-            Refusal(StatusCode::INTERNAL_SERVER_ERROR, text)
-        })?;
+/// The library files in their order. What the flag says may be a pattern.
+async fn libraries(folder: &str, page: &str) -> Made<Vec<Library>> {
+    let refused = |text: String| Refusal(StatusCode::INTERNAL_SERVER_ERROR, text);
+    let pattern = format!("{folder}/*.lib");
+    let found = tokio::task::spawn_blocking(move || config::glob_files(&pattern)).await;
+    let files = found.map_err(|fault| refused(fault.to_string()))?;
+    let mut libraries = Vec::new();
+    for file in files.map_err(|fault| refused(fault.to_string()))? {
+        let Some(name) = file.file_name().and_then(|name| name.to_str()).map(str::to_owned) else { continue };
+        let text = read(&file)
+            .await
+            .map_err(|fault| refused(format!("error parsing template files for {page}: {fault}")))?;
         libraries.push(Library { name, text });
     }
     Ok(libraries)

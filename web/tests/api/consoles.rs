@@ -8,6 +8,11 @@ use crate::server::{Server, all_on};
 
 /// A server whose folders hold a page and a library.
 fn server(folder: &Path, page: &str, library: &str) -> Server {
+    server_with(folder, page, library, "libraries")
+}
+
+/// The same, its libraries named by a pattern.
+fn server_with(folder: &Path, page: &str, library: &str, libraries: &str) -> Server {
     std::fs::create_dir(folder.join("consoles")).unwrap();
     std::fs::create_dir(folder.join("libraries")).unwrap();
     std::fs::write(folder.join("consoles/a.html"), page).unwrap();
@@ -16,7 +21,7 @@ fn server(folder: &Path, page: &str, library: &str) -> Server {
     let mut options = all_on();
     let path = |name: &str| folder.join(name).display().to_string();
     options.flags.insert("web.console.templates".to_owned(), path("consoles"));
-    options.flags.insert("web.console.libraries".to_owned(), path("libraries"));
+    options.flags.insert("web.console.libraries".to_owned(), path(libraries));
     Server::new(options)
 }
 
@@ -36,6 +41,22 @@ async fn a_page_is_made_of_queries_parameters_and_libraries() {
         "<!DOCTYPE html><h1>&lt;T&gt;</h1><a href=\"/base/x?q=%3cb%3e\">&lt;b&gt;</a>[&lt;b&gt;][2] a.html 3 3 \
          http://prom.example.org/base<script>f(\"\\u003cb\\u003e\")</script>"
     );
+}
+
+#[tokio::test]
+async fn folders_of_libraries_may_be_named_by_a_pattern() {
+    let library = "{{ define \"head\" }}[{{ . }}]{{ end }}";
+    for (pattern, text) in [
+        ("lib*", "[x]"),
+        ("librarie?/", "[x]"),
+        ("li[a-z]raries", "[x]"),
+        ("li\\braries", "[x]"),
+        ("lib[raries", "syntax error in pattern\n"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let server = server_with(dir.path(), "{{ template \"head\" \"x\" }}", library, pattern);
+        assert_eq!(server.get("/consoles/a.html").await.text(), text, "{pattern}");
+    }
 }
 
 #[tokio::test]
