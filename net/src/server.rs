@@ -224,7 +224,9 @@ async fn connection<S, B>(
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(shared.read_timeout);
+    // Names as Go writes them: scripts look for `Content-Type`.
+    let mut http1 = builder.http1();
+    http1.timer(TokioTimer::new()).header_read_timeout(shared.read_timeout).title_case_headers(true);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(60));
     let Some(tls) = &shared.tls else {
         let peer = Peer { address, is_tls: false };
@@ -302,6 +304,9 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
 {
     Box::pin(async move {
+        if let Some(refusal) = gate::misaddressed(&request) {
+            return Ok(refusal.map(|text| Either::Left(Full::new(text))));
+        }
         let mut request = request.map(|body| RequestBody::new(body, shared.read_timeout));
         request.extensions_mut().insert(peer);
         let web = match shared.gate.admit(request.headers()).await {

@@ -232,6 +232,24 @@ async fn targets_are_taken_as_people_type_them() {
 }
 
 #[tokio::test]
+async fn a_request_names_its_host_once() {
+    let server = start(WebConfigSource::none(), 8).await;
+    for (head, status) in [
+        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: close", "200 OK"),
+        ("GET / HTTP/1.0", "200 OK"),
+        ("GET / HTTP/1.1", "400 Bad Request"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: b", "400 Bad Request"),
+    ] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(format!("{head}\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer.lines().next().unwrap().split_once(' ').unwrap().1, status, "{head}");
+        assert!(answer.contains("\r\nContent-Length: ") || answer.contains("\r\nContent-Type: "), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn faulty_files_refuse_the_start() {
     let files = TlsFiles::new(&["localhost"]);
     let (cert, key) = (files.cert.display().to_string(), files.key.display().to_string());

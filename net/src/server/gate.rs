@@ -7,8 +7,10 @@ use std::time::Duration;
 use base64::Engine;
 use bytes::Bytes;
 use config::WebConfig;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
-use http::{Response, StatusCode};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE,
+};
+use http::{Request, Response, StatusCode, Version};
 use model::Clock;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -20,6 +22,23 @@ const CACHE_MAX: usize = 100;
 /// Compared with when there is no such user, so that the time tells nothing. No
 /// password has this hash: its salt and sum are zeros.
 const NOBODY: &str = "$2y$10$.....................................................";
+
+/// Refuses a request of HTTP/1.1 that does not say in one place which host it is
+/// for: servers on its way may have understood different ones.
+pub(super) fn misaddressed<B>(request: &Request<B>) -> Option<Response<Bytes>> {
+    let fault = match request.headers().get_all(HOST).iter().count() {
+        _ if request.version() != Version::HTTP_11 => return None,
+        0 => "missing required Host header",
+        1 => return None,
+        _ => "too many Host headers",
+    };
+    let mut response = Response::new(Bytes::from(format!("400 Bad Request: {fault}")));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    Some(response)
+}
 
 /// What stands before the router.
 pub(super) struct Gate {
