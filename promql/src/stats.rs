@@ -46,6 +46,22 @@ pub struct Timings {
     pub exec_total: f64,
 }
 
+impl Timings {
+    /// The same in whole nanoseconds, as clocks count: a difference of two times
+    /// prints as short as they do.
+    pub fn rounded(self) -> Timings {
+        let rounded = |seconds: f64| (seconds * 1e9).round() / 1e9;
+        Timings {
+            eval_total: rounded(self.eval_total),
+            result_sort: rounded(self.result_sort),
+            query_preparation: rounded(self.query_preparation),
+            inner_eval: rounded(self.inner_eval),
+            exec_queue: rounded(self.exec_queue),
+            exec_total: rounded(self.exec_total),
+        }
+    }
+}
+
 /// One operator of a query: what it is and what it cost.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ExplainNode {

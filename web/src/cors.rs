@@ -27,7 +27,7 @@ impl AllowedOrigins {
     /// Adds the headers by which browsers decide.
     pub(crate) fn set(&self, headers: &mut HeaderMap, origin: Option<HeaderValue>) {
         headers.append(header::VARY, HeaderValue::from_static("Origin"));
-        let Some(origin) = origin else { return };
+        let Some(origin) = origin.filter(|origin| !origin.is_empty()) else { return };
         let fixed: [(HeaderName, &'static str); 3] = [
             (header::ACCESS_CONTROL_ALLOW_HEADERS, "Accept, Authorization, Content-Type, Origin"),
             (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
@@ -75,5 +75,6 @@ mod tests {
         assert_eq!(allowed("https://(a|b).test", "https://a.test").as_deref(), Some("https://a.test"));
         assert_eq!(allowed("https://a", "https://a.test"), None);
         assert_eq!(allowed("(", "https://a.test"), None);
+        assert_eq!(allowed(".*", ""), None, "an empty one is none");
     }
 }

@@ -31,8 +31,8 @@ pub async fn instant(State(web): State<Arc<Web>>, request: Request<Body>) -> Ans
     let params = Params::read(request).await?;
     let limit = params.limit()?;
     let at_ms = params.time_ms("time", web.clock.now_ms())?;
-    let query = common(&web, &params, Query::instant(params.get("query"), at_ms))?;
-    let output = evaluated(web, &params, query, origin).await?;
+    let (query, timeout) = common(&web, &params, Query::instant(params.get("query"), at_ms))?;
+    let output = run(web, timeout, query, origin).await??;
     Ok(answer(output, &params, limit))
 }
 
@@ -41,9 +41,8 @@ pub async fn range(State(web): State<Arc<Web>>, request: Request<Body>) -> Answe
     let origin = origin(&request);
     let params = Params::read(request).await?;
     let limit = params.limit()?;
-    let query = range_of(&params)?;
-    let query = common(&web, &params, query)?;
-    let output = evaluated(web, &params, query, origin).await?;
+    let (query, timeout) = common(&web, &params, range_of(&params)?)?;
+    let output = run(web, timeout, query, origin).await??;
     Ok(answer(output, &params, limit))
 }
 
@@ -57,8 +56,8 @@ pub async fn explain(State(web): State<Arc<Web>>, request: Request<Body>) -> Ans
         "" => Query::instant(params.get("query"), params.time_ms("time", web.clock.now_ms())?),
         _ => range_of(&params)?,
     };
-    let query = common(&web, &params, query)?;
-    let output = evaluated(web, &params, query, origin).await?;
+    let (query, timeout) = common(&web, &params, query)?;
+    let output = run(web, timeout, query, origin).await??;
     Ok(respond(answer::explanation(&output)))
 }
 
@@ -93,8 +92,9 @@ fn range_of(params: &Params) -> Result<Query, ApiError> {
     Ok(Query::range(params.get("query"), start_ms, end_ms, step_ms))
 }
 
-/// What both forms share: lookback, statistics, time.
-fn common(web: &Web, params: &Params, query: Query) -> Result<Query, ApiError> {
+/// What both forms share: how long it may take, lookback, statistics, time.
+fn common(web: &Web, params: &Params, query: Query) -> Result<(Query, Duration), ApiError> {
+    let timeout = timeout(web, params)?;
     let lookback_delta_ms = match params.get("lookback_delta") {
         "" => None,
         text => match parse_duration_ms(text) {
@@ -106,7 +106,7 @@ fn common(web: &Web, params: &Params, query: Query) -> Result<Query, ApiError> {
         },
     };
     let per_step_stats = params.get("stats") == "all";
-    Ok(Query { lookback_delta_ms, per_step_stats, clock: Some(web.clock.clone()), ..query })
+    Ok((Query { lookback_delta_ms, per_step_stats, clock: Some(web.clock.clone()), ..query }, timeout))
 }
 
 /// How long a query may take: the request's wish, capped by the flag.
@@ -162,6 +162,7 @@ fn observed(
     if let Some(stats) = timed {
         stats.timings.exec_queue = queued;
         stats.timings.exec_total += queued;
+        stats.timings = stats.timings.rounded();
     }
     let (stats, sorted, error) = match &outcome {
         Ok(output) => (Some(&output.stats), matches!(output.value, Value::Matrix(_)), None),
@@ -181,12 +182,6 @@ fn observed(
         });
     }
     outcome.map_err(QueryError::from)
-}
-
-/// Evaluates a query within the time that the request allows it.
-async fn evaluated(web: Arc<Web>, params: &Params, query: Query, origin: Origin) -> Result<Output, ApiError> {
-    let timeout = timeout(&web, params)?;
-    Ok(run(web, timeout, query, origin).await??)
 }
 
 /// Evaluates a query on a worker thread, once there is room, within its time.
