@@ -44,6 +44,8 @@ use signals::{Signal, Signals};
 
 /// How long open requests may take to end once the server stops.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long answers that are on their way may take once the store is closed.
+const ANSWERS_DRAIN: Duration = Duration::from_secs(2);
 /// Summaries turn over so often.
 const SUMMARY_TURN: Duration = Duration::from_secs(120);
 
@@ -353,6 +355,8 @@ impl Server {
         }
         parts.web.set_readiness(Readiness::Stopping);
         self.gauges.ready.set(0.0);
+        // Nobody reloads any more: those who wait for it are told so.
+        drop(reloads);
         tracing::info!("Stopping scrape discovery manager...");
         stop.cancel();
         // A task that panicked has nothing left to stop.
@@ -390,7 +394,7 @@ impl Server {
             read_timeout: Duration::from_millis(
                 self.flags.duration_ms("web.read-timeout").max(1).unsigned_abs(),
             ),
-            drain_timeout: DRAIN,
+            drain_timeout: ANSWERS_DRAIN,
             connections: net::server::Connections {
                 accepted: self.connections(
                     "accepted",

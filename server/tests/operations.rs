@@ -66,6 +66,7 @@ fn a_faulty_file_changes_nothing_and_is_told_everywhere() {
     assert!(reloaded_at() > first);
     assert!(!notifications(port).contains(FAILED));
     assert!(http::get(port, "/api/v1/status/config").unwrap().1.contains("scrape_interval: 2m"));
+    assert!(http::get(port, "/api/v1/status/runtimeinfo").unwrap().1.contains(r#""GOGC":"off""#));
 
     server.signal(Signal::TERM);
     let mut server = server;
@@ -242,6 +243,34 @@ fn starts_that_cannot_be_end_with_their_code_and_say_why() {
         assert_eq!(got, code, "{args:?}: {said}");
         assert!(said.contains(phrase), "{args:?}: {said}");
     }
+}
+
+#[test]
+fn a_bad_file_is_told_to_programs_in_lines_of_json_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("bad.yml"), "nope: 1\n").unwrap();
+    let (code, said) = run(dir.path(), &["--config.file=bad.yml", "--log.format=json"]);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{said}");
+}
+
+#[test]
+fn a_stop_does_not_wait_for_clients_that_are_slow() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), GOOD);
+    let port = http::free_port();
+    let mut server = Server::start(dir.path(), port, &["--web.enable-lifecycle"]);
+    let connect = || std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let (mut half_head, mut half_body) = (connect(), connect());
+    half_head.write_all(b"GET /-/ready HTTP/1.1\r\nHo").unwrap();
+    half_body
+        .write_all(b"POST /api/v1/query HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\nquery")
+        .unwrap();
+    let started = std::time::Instant::now();
+    server.signal(Signal::TERM);
+    assert!(server.0.wait().unwrap().success());
+    // Ten seconds were the most that a request could take.
+    assert!(started.elapsed().as_secs() < 8, "{:?}", started.elapsed());
 }
 
 #[test]

@@ -72,7 +72,7 @@ impl Server {
         let options = self.db_options(loaded)?;
         let dir = options.dir.clone();
         let found = look(&dir);
-        let estimate = Duration::from_secs(found.log_bytes / REPLAY_BYTES_PER_SECOND);
+        let estimate = Duration::from_millis(found.log_bytes.saturating_mul(1000) / REPLAY_BYTES_PER_SECOND);
         tracing::info!(
             component = "tsdb",
             blocks = found.blocks,

@@ -44,6 +44,11 @@ pub(super) fn apply_discovery(discovery: &discovery::Manager, loaded: &LoadedCon
     discovery.apply(jobs.collect());
 }
 
+/// `GOGC` as upstream's runtime says it.
+fn shown_gogc(gogc: i64) -> String {
+    if gogc < 0 { "off".to_owned() } else { gogc.to_string() }
+}
+
 impl Server {
     /// Applies the configuration that was checked before anything was started.
     pub(super) async fn apply_first(&self, parts: &Parts, loaded: &LoadedConfig) -> Result<(), Failure> {
@@ -104,7 +109,7 @@ impl Server {
         timings.db_storage = lap();
         timings.remote_storage = lap();
         parts.web.config_text.store(Arc::new(self.shown(&loaded.config)));
-        parts.web.gogc.store(Arc::new(loaded.config.runtime.gogc.to_string()));
+        parts.web.gogc.store(Arc::new(shown_gogc(loaded.config.runtime.gogc)));
         parts.web.external_labels.store(Arc::new(external_labels));
         timings.web_handler = lap();
         if let Err(error) = parts.observer.set_log(&loaded.config.global.query_log_file) {
