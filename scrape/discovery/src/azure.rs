@@ -42,20 +42,27 @@ const PAGES_MAX: usize = 10_000;
 /// Where a cloud is.
 struct Cloud {
     manager: &'static str,
+    /// What tokens for it are asked for.
+    audience: &'static str,
     login: &'static str,
 }
 
 /// The cloud of a name.
 fn cloud(name: &str) -> Result<Cloud, DiscoveryError> {
     Ok(match name.to_ascii_uppercase().as_str() {
-        "AZURECLOUD" | "AZUREPUBLICCLOUD" | "AZUREGERMANCLOUD" => {
-            Cloud { manager: "https://management.azure.com", login: "https://login.microsoftonline.com" }
-        }
-        "AZURECHINACLOUD" => {
-            Cloud { manager: "https://management.chinacloudapi.cn", login: "https://login.chinacloudapi.cn" }
-        }
+        "AZURECLOUD" | "AZUREPUBLICCLOUD" | "AZUREGERMANCLOUD" => Cloud {
+            manager: "https://management.azure.com",
+            audience: "https://management.core.windows.net/",
+            login: "https://login.microsoftonline.com",
+        },
+        "AZURECHINACLOUD" => Cloud {
+            manager: "https://management.chinacloudapi.cn",
+            audience: "https://management.core.chinacloudapi.cn/",
+            login: "https://login.chinacloudapi.cn",
+        },
         "AZUREUSGOVERNMENT" | "AZUREUSGOVERNMENTCLOUD" => Cloud {
             manager: "https://management.usgovcloudapi.net",
+            audience: "https://management.core.usgovcloudapi.net/",
             login: "https://login.microsoftonline.us",
         },
         _ => {
@@ -118,7 +125,7 @@ impl Manager {
     fn new(config: &AzureSdConfig, context: &Context) -> Result<Manager, DiscoveryError> {
         let cloud = cloud(&config.environment)?;
         // Tokens are fetched without the block's settings, as upstream does.
-        let scope = format!("{}/.default", cloud.manager);
+        let scope = format!("{}/.default", cloud.audience);
         let tokens = Tokens::new(way_of(config), cloud.login, &scope, &context.client_options())?;
         let client = Client::new(&config.http_client, context, interval_of(config.refresh_interval))?;
         Ok(Manager { client, tokens, base: cloud.manager.to_owned() })
@@ -496,6 +503,7 @@ mod tests {
         if request.path() == "/metadata/identity/oauth2/token" {
             assert_eq!(request.header("metadata"), "true");
             assert_eq!(request.parameter("client_id"), "cid");
+            assert_eq!(request.parameter("resource"), "https://management.core.windows.net/");
             return Reply::json(r#"{"access_token": "abc", "expires_in": "3600"}"#);
         }
         if request.header("authorization") != "Bearer abc" {
