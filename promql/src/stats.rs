@@ -356,3 +356,15 @@ impl StepTally {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_of_times_print_as_short_as_times() {
+        let timings = Timings { inner_eval: 0.000_032_821 - 0.000_026_56, ..Timings::default() };
+        assert_ne!(timings.inner_eval.to_string(), "0.000006261");
+        assert_eq!(timings.rounded().inner_eval.to_string(), "0.000006261");
+    }
+}

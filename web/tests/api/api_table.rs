@@ -53,6 +53,7 @@ const ROWS: &[Row] = &[
     ("GET /api/v1/query?query=up&timeout=foo", "", 400, &[Error("bad_data", "invalid parameter \"timeout\": cannot parse \"foo\" to a valid duration")]),
     ("GET /api/v1/query?query=up&limit=x", "", 400, &[Error("bad_data", "invalid parameter \"limit\": strconv.Atoi: parsing \"x\": invalid syntax")]),
     ("GET /api/v1/query?query=up&limit=-1", "", 400, &[Error("bad_data", "invalid parameter \"limit\": limit must be non-negative")]),
+    ("GET /api/v1/query?query=up&lookback_delta=x&timeout=y", "", 400, &[Error("bad_data", "invalid parameter \"timeout\": cannot parse \"y\" to a valid duration")]),
     ("GET /api/v1/query?query=up&lookback_delta=x", "", 400, &[Error("bad_data", "error parsing lookback delta duration: cannot parse \"x\" to a valid duration")]),
     ("GET /api/v1/query?query=up&timeout=0", "", 503, &[Keys("", "status errorType error"), At("/errorType", r#""timeout""#)]),
     ("GET /api/v1/query?query=label_replace(up,%22a%22,%22b%22,%22c%22,%22(%22)", "", 422, &[At("/errorType", r#""execution""#)]),
