@@ -246,7 +246,8 @@ fn histogram_size(h: &FloatHistogram) -> usize {
         + h.custom_values.len() * 8
 }
 
-fn histogram_bytes(h: &FloatHistogram) -> usize {
+/// What a histogram takes, about.
+pub(crate) fn histogram_bytes(h: &FloatHistogram) -> usize {
     size_of::<FloatHistogram>() + (h.positive_buckets.len() + h.negative_buckets.len()) * 8
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use model::SymbolId;
 
 use super::account::Account;
-use super::batch::{Batch, Point};
+use super::batch::{Batch, Point, histogram_bytes};
 use super::binop::{self, Outcome};
 use super::context::{EvalContext, QueryContext, Reservation};
 use super::error::{QueryError, Result};
@@ -312,10 +312,16 @@ impl Joining {
                         rows.push(name.iter().copied(), self.e.return_bool);
                         results.push(Vec::new());
                         order.push(place);
+                        bytes += (size_of::<Vec<(u32, Answer)>>() + size_of::<u64>()) as u64;
                         results.len() - 1
                     });
-                    bytes += size_of::<(u32, Answer)>() as u64;
-                    results[slot].push((step as u32, answer));
+                    if let Answer::Hist(h) = &answer {
+                        bytes += histogram_bytes(h) as u64;
+                    }
+                    let points = &mut results[slot];
+                    let room = points.capacity();
+                    points.push((step as u32, answer));
+                    bytes += ((points.capacity() - room) * size_of::<(u32, Answer)>()) as u64;
                 };
                 let inputs = Inputs { many, one, group, many_batch: &many_batch, one_batch: &one_batch };
                 self.evaluate_step(ctx, &inputs, step, (&mut annotations, &mut faults), &mut add);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use model::histogram::CUSTOM_BUCKETS_SCHEMA;
 use model::{
-    Appendable, CounterResetHint, FloatBatch, FloatHistogram, HistogramSample, HistogramValue, Labels, Span,
-    StorageError, Timestamps, stale_nan,
+    Appendable, CounterResetHint, FloatBatch, FloatHistogram, Histogram, HistogramSample, HistogramValue,
+    Labels, Span, StorageError, Timestamps, stale_nan,
 };
 
 use crate::Rng;
@@ -135,7 +135,11 @@ pub fn fill(store: &dyn Appendable, plan: Plan) -> Result<(), StorageError> {
                     series: handle(),
                     timestamp_ms: t,
                     start_timestamp_ms: start,
-                    value: HistogramValue::Float(h),
+                    // Both kinds that scrapes bring.
+                    value: match whole(&h).filter(|_| n % 2 == 1) {
+                        Some(whole) => HistogramValue::Integer(whole),
+                        None => HistogramValue::Float(h),
+                    },
                 }),
                 None => {}
             }
@@ -155,6 +159,32 @@ pub fn fill(store: &dyn Appendable, plan: Plan) -> Result<(), StorageError> {
         batch.commit()?;
     }
     Ok(())
+}
+
+/// The same histogram with whole counts, where they are whole.
+fn whole(h: &FloatHistogram) -> Option<Histogram> {
+    let is_whole = |n: &f64| *n >= 0.0 && n.fract() == 0.0;
+    let buckets = || h.positive_buckets.iter().chain(&h.negative_buckets);
+    if !buckets().chain([&h.count, &h.zero_count]).all(is_whole) {
+        return None;
+    }
+    let deltas = |counts: &[f64]| {
+        let mut before = 0;
+        counts.iter().map(|&n| n as i64 - std::mem::replace(&mut before, n as i64)).collect()
+    };
+    Some(Histogram {
+        counter_reset_hint: h.counter_reset_hint,
+        schema: h.schema,
+        zero_threshold: h.zero_threshold,
+        zero_count: h.zero_count as u64,
+        count: h.count as u64,
+        sum: h.sum,
+        positive_spans: h.positive_spans.clone(),
+        negative_spans: h.negative_spans.clone(),
+        positive_buckets: deltas(&h.positive_buckets),
+        negative_buckets: deltas(&h.negative_buckets),
+        custom_values: h.custom_values.clone(),
+    })
 }
 
 /// The series of one metric.
