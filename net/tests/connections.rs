@@ -283,3 +283,21 @@ async fn who_prefers_http1_speaks_http2_to_those_only_who_speak_nothing_else() {
         assert_eq!(server.n_connections(), connections, "{protocols:?}");
     }
 }
+
+#[tokio::test]
+async fn who_prefers_http1_lets_unused_connections_of_http2_end() {
+    let files = TlsFiles::new(&["localhost"]);
+    let config = HttpClientConfig::load(&format!("tls_config: {{ca_file: {}}}", files.ca.display())).unwrap();
+    let server = Server::https_speaking(&files, &["h2"], |_| Response::new("x".to_owned())).await;
+    let url = server.url("/").replace("127.0.0.1", "localhost");
+    let short = ClientOptions { idle_timeout: Duration::from_millis(20), ..options() };
+    let client = HttpClient::new(&config, ClientOptions { prefers_http1: true, ..short }).unwrap();
+    for _ in 0..3 {
+        assert_eq!(read(&client, &url).await.unwrap(), "x");
+        while server.n_open() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    // The first found out what the server speaks.
+    assert_eq!((server.seen().len(), server.n_connections()), (3, 4));
+}

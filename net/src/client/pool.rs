@@ -8,7 +8,8 @@
 //! A connection that waits is its socket, and its state of TLS where it has
 //! one: the buffers and states of HTTP live as long as an exchange. So what
 //! idle targets cost is next to nothing. Connections of HTTP/2 are shared, and
-//! are whole while they wait.
+//! are whole while they wait, 40 KB each; for who has many, as scraping does, they
+//! end soon ([`HTTP2_IDLE_TIMEOUT`]).
 
 use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
@@ -24,6 +25,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::ClientOptions;
 use super::connector::Connector;
 use super::destination::Destination;
 use super::stream::Stream;
@@ -33,6 +35,9 @@ use crate::error::{ConnectError, Fault};
 const IDLE_PER_HOST_MAX: usize = 1000;
 /// Places that are remembered not to agree on the preferred version of HTTP.
 const UNWILLING_MAX: usize = 10_000;
+/// Whoever prefers HTTP/1 keeps connections of HTTP/2 for so long at most: their
+/// buffers cannot be made smaller, and the next one goes on with the session of TLS.
+const HTTP2_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silent connections of HTTP/2 are asked so often whether they still stand.
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -43,6 +48,8 @@ pub(super) struct Pool {
     connector: Connector,
     /// How long they are kept; `None`: not at all.
     idle_timeout: Option<Duration>,
+    /// The same for those of HTTP/2.
+    http2_idle_timeout: Duration,
     places: Mutex<HashMap<String, Place>>,
     /// Places that do not agree on the preferred version of HTTP.
     unwilling: Mutex<HashSet<String>>,
@@ -54,7 +61,14 @@ pub(super) struct Pool {
 #[derive(Default)]
 struct Place {
     waiting: Vec<(Stream, Instant)>,
-    shared: Option<(Http2Sender, Instant)>,
+    shared: Option<Shared>,
+}
+
+/// A connection of HTTP/2.
+struct Shared {
+    sender: Http2Sender,
+    /// When it was asked for last.
+    used: Instant,
 }
 
 /// A connection for one exchange.
@@ -70,10 +84,12 @@ pub(super) enum Connection {
 }
 
 impl Pool {
-    pub(super) fn new(connector: Connector, idle_timeout: Option<Duration>) -> Pool {
+    pub(super) fn new(connector: Connector, options: &ClientOptions) -> Pool {
+        let most = if options.prefers_http1 { HTTP2_IDLE_TIMEOUT } else { Duration::MAX };
         Pool {
             connector,
-            idle_timeout,
+            idle_timeout: options.keep_alive.then_some(options.idle_timeout),
+            http2_idle_timeout: options.idle_timeout.min(most),
             places: Mutex::default(),
             unwilling: Mutex::default(),
             is_swept: AtomicBool::new(false),
@@ -139,10 +155,10 @@ impl Pool {
             let mut stream = {
                 let mut places = self.places.lock();
                 let place = places.get_mut(key)?;
-                if let Some((sender, used)) = &mut place.shared {
-                    if !sender.is_closed() {
-                        *used = Instant::now();
-                        return Some(Connection::Http2(sender.clone()));
+                if let Some(shared) = &mut place.shared {
+                    if !shared.sender.is_closed() {
+                        shared.used = Instant::now();
+                        return Some(Connection::Http2(shared.sender.clone()));
                     }
                     place.shared = None;
                 }
@@ -166,11 +182,36 @@ impl Pool {
             }
         });
         if self.idle_timeout.is_some() {
-            self.places.lock().entry(key.to_owned()).or_default().shared =
-                Some((sender.clone(), Instant::now()));
-            self.keep_swept();
+            let shared = Shared { sender: sender.clone(), used: Instant::now() };
+            self.places.lock().entry(key.to_owned()).or_default().shared = Some(shared);
+            self.end_when_idle(key.to_owned());
         }
         Ok(sender)
+    }
+
+    /// Lets a task forget the shared connection to a place once nobody asked for it
+    /// for long; then it ends behind its last exchange.
+    fn end_when_idle(self: &Arc<Pool>, key: String) {
+        let (pool, timeout) = (Arc::downgrade(self), self.http2_idle_timeout);
+        tokio::spawn(async move {
+            let mut wait = timeout;
+            loop {
+                tokio::time::sleep(wait).await;
+                let Some(pool) = pool.upgrade() else { return };
+                let mut places = pool.places.lock();
+                let Some(place) = places.get_mut(&key) else { return };
+                let Some(shared) = &place.shared else { return };
+                let idle = shared.used.elapsed();
+                if idle >= timeout || shared.sender.is_closed() {
+                    place.shared = None;
+                    if place.waiting.is_empty() {
+                        places.remove(&key);
+                    }
+                    return;
+                }
+                wait = timeout - idle;
+            }
+        });
     }
 
     /// Lets a task look after what waits, until nothing does.
@@ -196,8 +237,6 @@ impl Pool {
         let mut places = self.places.lock();
         places.retain(|_, place| {
             place.waiting.retain(|(_, since)| since.elapsed() < timeout);
-            place.shared =
-                place.shared.take().filter(|(sender, used)| !sender.is_closed() && used.elapsed() < timeout);
             !place.waiting.is_empty() || place.shared.is_some()
         });
         let is_empty = places.is_empty();

@@ -46,6 +46,7 @@ pub struct Server {
     scheme: &'static str,
     log: Arc<Mutex<Vec<Seen>>>,
     connections: Arc<AtomicUsize>,
+    ended: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -59,6 +60,11 @@ impl Server {
 
     pub fn n_connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many connections stand now.
+    pub fn n_open(&self) -> usize {
+        self.n_connections() - self.ended.load(Ordering::SeqCst)
     }
 
     pub async fn http(answer: impl Fn(&Seen) -> Response<String> + Send + Sync + 'static) -> Server {
@@ -169,7 +175,13 @@ impl Server {
                 tokio::spawn(serve(stream, Arc::clone(&answer), Arc::clone(&seen)));
             }
         });
-        Server { address: "0.0.0.0:0".parse().unwrap(), scheme: "http", log, connections: Arc::default() }
+        Server {
+            address: "0.0.0.0:0".parse().unwrap(),
+            scheme: "http",
+            log,
+            connections: Arc::default(),
+            ended: Arc::default(),
+        }
     }
 
     async fn accept<F>(
@@ -183,14 +195,20 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let connections = Arc::new(AtomicUsize::new(0));
+        let ended = Arc::new(AtomicUsize::new(0));
         let (seen, count) = (Arc::clone(&log), Arc::clone(&connections));
+        let ends = Arc::clone(&ended);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::SeqCst);
-                tokio::spawn(run(stream, Arc::clone(&seen)));
+                let (running, ends) = (run(stream, Arc::clone(&seen)), Arc::clone(&ends));
+                tokio::spawn(async move {
+                    running.await;
+                    ends.fetch_add(1, Ordering::SeqCst);
+                });
             }
         });
-        Server { address, scheme, log, connections }
+        Server { address, scheme, log, connections, ended }
     }
 }
 
