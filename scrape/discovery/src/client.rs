@@ -232,9 +232,11 @@ impl Answer {
 pub(crate) fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DiscoveryError> {
     let error = match serde_json::from_slice(bytes) {
         Ok(read) => {
-            // A list would do for a structure, as its fields in order.
+            // A list would do for a structure, as its fields in order; what takes a
+            // number, too, takes whatever comes.
             let is_list = bytes.trim_ascii_start().starts_with(b"[");
-            if is_list && serde_json::from_str::<T>("{}").is_ok() {
+            let is = |text| serde_json::from_str::<T>(text).is_ok();
+            if is_list && is("{}") && !is("0") {
                 return Err(DiscoveryError::Malformed("expected an object, found a list".to_owned()));
             }
             return Ok(read);
