@@ -319,6 +319,7 @@ mod tests {
         assert_eq!(thing.parts, [Thing { name: "a".to_owned(), parts: vec![] }]);
         assert!(read_json::<Thing>(br#"{"name": 1}"#).is_err());
         assert!(read_json::<Thing>(b" []").is_err() && read_json::<Vec<Thing>>(b"[]").is_ok());
+        assert!(read_json::<serde_json::Value>(b"[]").is_ok());
         assert!(read_json::<Thing>(b"{").is_err());
     }
 }
