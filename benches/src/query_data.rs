@@ -162,22 +162,25 @@ pub fn make(dir: &Path, series: usize, hours: f64) -> i64 {
     let db = open(dir, clock.clone());
     let mut rng = Rng::new(7);
     let per_target = counters_per_target(series);
-    let mut batch = db.appender().expect("the database is open");
-    let mut targets: Vec<Target> =
-        (0..series.div_ceil(per_target)).map(|n| Target::new(n, per_target, &mut *batch, &mut rng)).collect();
-    batch.commit().expect("the log can be written");
+    let n_targets = series.div_ceil(per_target);
+    let mut targets: Vec<Target> = Vec::with_capacity(n_targets);
     let (mut handles, mut values, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
     let mut last = START_MS;
     for step in 0..(hours * 3_600_000.0) as i64 / INTERVAL_MS {
         clock.advance(Duration::from_millis(INTERVAL_MS.unsigned_abs()));
-        for (n, target) in targets.iter_mut().enumerate() {
+        for n in 0..n_targets {
+            let mut batch = db.appender().expect("the database is open");
+            if step == 0 {
+                // A series that gets no sample goes with the batch that made it.
+                targets.push(Target::new(n, per_target, &mut *batch, &mut rng));
+            }
+            let target = &mut targets[n];
             // Targets are scraped at times of their own.
             let t = START_MS + (step + 1) * INTERVAL_MS + (n as i64 * 97) % INTERVAL_MS;
             last = last.max(t);
             handles.clear();
             values.clear();
             target.advance(&mut rng, &mut handles, &mut values);
-            let mut batch = db.appender().expect("the database is open");
             let floats = FloatBatch {
                 series: &handles,
                 timestamps: Timestamps::Same(t),
