@@ -19,7 +19,7 @@ pub fn free_port() -> u16 {
 /// The connection fails or breaks off.
 pub fn get(port: u16, path: &str) -> std::io::Result<(u16, String)> {
     let mut connection = TcpStream::connect(("127.0.0.1", port))?;
-    connection.set_read_timeout(Some(Duration::from_secs(30)))?;
+    connection.set_read_timeout(Some(Duration::from_secs(150)))?;
     // The old version of the protocol ends the body by closing: nothing to decode.
     write!(connection, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
     let mut answer = Vec::new();
