@@ -463,10 +463,10 @@ fn replay_wal(
     let fs = &store.env.fs;
     let threads = store.options.replay_threads;
     let reaches = span.snapshot.map(|snapshot| snapshot.reaches);
-    let mut from = 0;
-    let checkpoint = last_checkpoint(&**fs, wal_dir)?;
-    let is_behind = |covers: u64| reaches.is_none_or(|reaches| covers >= reaches.segment);
-    if let Some(checkpoint) = checkpoint.filter(|checkpoint| is_behind(checkpoint.covers)) {
+    let mut from = reaches.map_or(0, |reaches| reaches.segment);
+    // A snapshot that is used is newer than any checkpoint.
+    let checkpoint = if reaches.is_none() { last_checkpoint(&**fs, wal_dir)? } else { None };
+    if let Some(checkpoint) = checkpoint {
         let segments: Vec<u64> = list_segments(&**fs, &checkpoint.dir)?.iter().map(|s| s.number).collect();
         let reader = LogReader::new(fs.clone(), &checkpoint.dir, segments, ReadMode::Salvage);
         if checkpoint.covers >= span.late_from.segment {
@@ -476,7 +476,6 @@ fn replay_wal(
         put_right(store, &checkpoint.dir, &wrong)?;
         from = checkpoint.covers + 1;
     }
-    from = from.max(reaches.map_or(0, |reaches| reaches.segment));
     let is_read = |n: &u64| *n >= from && span.end.is_some_and(|end| *n <= end);
     let segments: Vec<u64> =
         list_segments(&**fs, wal_dir)?.iter().map(|s| s.number).filter(is_read).collect();
