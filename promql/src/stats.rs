@@ -348,6 +348,11 @@ impl StepTally {
         self.read += read;
     }
 
+    /// Whether somebody asks for counts by step.
+    pub(crate) fn wants_steps(&self) -> bool {
+        self.steps_wanted
+    }
+
     /// Keeps a step's counts, if somebody asks for them.
     #[inline]
     pub(crate) fn note(&mut self, step: usize, total: u64, read: u64) {

@@ -17,6 +17,7 @@ use super::account::{Account, RowSet, Runs, Spare};
 use super::batch::Batch;
 use super::context::{EvalContext, QueryContext, Remarked, Reservation};
 use super::error::{QueryError, Result};
+use super::plain_rate::Spans;
 use super::rows::Rows;
 use crate::annotations::Annotations;
 use crate::ast::PositionRange;
@@ -50,6 +51,8 @@ pub(crate) struct Worker {
     pub(crate) latest: LatestColumns,
     pub(crate) series: SeriesData,
     pub(crate) tally: StepTally,
+    /// Where the windows of a row lie.
+    pub(crate) spans: Spans,
     pub(crate) annotations: Annotations,
     /// What rows with windows held.
     pub(crate) runs: Runs,

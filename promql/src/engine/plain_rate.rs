@@ -3,15 +3,17 @@
 //!
 //! The plain algorithm stands in `functions::rate`: slice the window, look at
 //! its first and last sample, add back what resets took, extrapolate. Here the
-//! windows of a series are taken by the block, in two passes:
+//! windows of a series are taken together, in passes without choices:
 //!
 //! ```text
-//! samples   x  x  x  x  x  x  x  x        lo, hi     ends of the window, only rise
-//! window    (lo            hi]            drop       first reset behind lo, only rises
-//!              (lo            hi]         seen       hi of the step before: what is new
+//! samples   x  x  x  x  x  x  x  x
+//! bounds    |  |  |  |  |  |         where windows start and end in them; if the range
+//!           lo       hi              is so many steps, a start is an earlier end
+//!              lo       hi
 //!
-//! pass 1, integers: find lo and hi      ─▶ a column for each number of the formula
-//! pass 2, floats:   the formula, without a choice inside: a few windows at once
+//! pass 1, a row:   find the bounds           ─▶ counts of samples
+//! pass 2, a block: gather first and last     ─▶ a column for each number of the formula
+//! pass 3, a block: the formula, a few windows at once
 //! ```
 //!
 //! Every number is computed by the same operations in the same order, so that
@@ -19,11 +21,10 @@
 
 use super::batch::Batch;
 use super::context::EvalContext;
-use super::error::Result;
 use super::node::Worker;
-use super::range::SAMPLES_UNCHECKED;
 use crate::functions::rate::seconds;
-use crate::functions::window::advance;
+use crate::functions::window::SeriesData;
+use crate::stats::StepTally;
 
 /// How windows lie, and what is asked of them.
 pub(crate) struct PlainRate<'a> {
@@ -37,8 +38,101 @@ pub(crate) struct PlainRate<'a> {
     pub(crate) stored: bool,
 }
 
-/// Windows between the two passes.
+/// Windows that are computed together; a bit each fits a word.
 const BLOCK: usize = 64;
+
+/// Where the windows of a row lie in its samples: places of the first sample
+/// behind each bound. A buffer that is used again.
+///
+/// ```text
+/// bounds   s0 s1 s2 … e0 e1 e2 …        a range of 3 steps: s3 is e0, kept once
+///          └── apart ─┘
+/// ```
+#[derive(Default)]
+pub(crate) struct Spans {
+    bounds: Vec<u32>,
+    apart: usize,
+    windows: usize,
+}
+
+impl Spans {
+    /// Finds so many windows; the first ends at `end_ms`, each other `interval_ms` later.
+    fn find(&mut self, times: &[i64], windows: usize, end_ms: i64, range_ms: i64, interval_ms: i64) {
+        self.bounds.clear();
+        self.windows = windows;
+        let start_ms = end_ms.saturating_sub(range_ms);
+        let apart = shared_bounds(windows, range_ms, interval_ms);
+        self.apart = apart.unwrap_or(windows);
+        self.walk(times, start_ms, interval_ms, windows + apart.unwrap_or(0));
+        if apart.is_none() {
+            self.walk(times, end_ms, interval_ms, windows);
+        }
+    }
+
+    fn walk(&mut self, times: &[i64], mut bound_ms: i64, interval_ms: i64, n: usize) {
+        let mut at = 0;
+        self.bounds.extend((0..n).map(|_| {
+            while at < times.len() && times[at] <= bound_ms {
+                at += 1;
+            }
+            bound_ms = bound_ms.saturating_add(interval_ms);
+            at as u32
+        }));
+    }
+
+    /// First samples of the windows.
+    fn starts(&self) -> &[u32] {
+        &self.bounds[..self.windows]
+    }
+
+    /// The samples behind their last ones.
+    fn ends(&self) -> &[u32] {
+        &self.bounds[self.apart..]
+    }
+
+    /// What the windows hold.
+    fn count(&self) -> Counts {
+        let mut counts = Counts::default();
+        let mut seen = 0;
+        for (&lo, &hi) in self.starts().iter().zip(self.ends()) {
+            counts.total += u64::from(hi - lo);
+            counts.new += u64::from(hi - lo.max(seen));
+            counts.largest = counts.largest.max(hi - lo);
+            seen = hi;
+        }
+        counts
+    }
+
+    /// Notes what the windows hold one by one, those of steps from `first` on.
+    fn note_each(&self, first: usize, stored: bool, tally: &mut StepTally) {
+        let mut seen = 0;
+        for (step, (&lo, &hi)) in (first..).zip(self.starts().iter().zip(self.ends())) {
+            if hi > lo {
+                tally.note(step, u64::from(hi - lo), if stored { u64::from(hi - lo.max(seen)) } else { 0 });
+            }
+            seen = hi;
+        }
+    }
+}
+
+/// How many steps a range has, if bounds are worth sharing.
+fn shared_bounds(windows: usize, range_ms: i64, interval_ms: i64) -> Option<usize> {
+    if interval_ms <= 0 || range_ms % interval_ms != 0 {
+        return None;
+    }
+    usize::try_from(range_ms / interval_ms).ok().filter(|&steps| steps <= windows)
+}
+
+/// Samples of the windows of a row.
+#[derive(Default)]
+struct Counts {
+    /// Of all windows.
+    total: u64,
+    /// Those that the window before did not have.
+    new: u64,
+    /// Of the largest window.
+    largest: u32,
+}
 
 /// What the formula needs of each window of a block, a column each. Windows of
 /// fewer than two samples leave any numbers.
@@ -48,50 +142,132 @@ struct Columns {
     /// Last minus first, and what resets took.
     moved: [f64; BLOCK],
     /// Milliseconds from the window's start to its first sample.
-    before_ms: [f64; BLOCK],
+    before_ms: [i64; BLOCK],
     /// Milliseconds from its first to its last sample.
-    sampled_ms: [f64; BLOCK],
+    sampled_ms: [i64; BLOCK],
     /// Milliseconds from its last sample to its end.
-    after_ms: [f64; BLOCK],
+    after_ms: [i64; BLOCK],
     /// Gaps between its samples.
-    gaps: [f64; BLOCK],
+    gaps: [i64; BLOCK],
 }
 
 impl Columns {
     const EMPTY: Columns = Columns {
         first: [0.0; BLOCK],
         moved: [0.0; BLOCK],
-        before_ms: [0.0; BLOCK],
-        sampled_ms: [0.0; BLOCK],
-        after_ms: [0.0; BLOCK],
-        gaps: [1.0; BLOCK],
+        before_ms: [0; BLOCK],
+        sampled_ms: [0; BLOCK],
+        after_ms: [0; BLOCK],
+        gaps: [0; BLOCK],
     };
+
+    /// Takes windows of some samples, the first of which starts at `start_ms`. Answers
+    /// which have two samples or more, one bit each.
+    ///
+    /// Each loop does little, so that all it needs stays in registers.
+    fn gather(
+        &mut self,
+        (times, values): (&[i64], &[f64]),
+        (starts, ends): (&[u32], &[u32]),
+        start_ms: i64,
+        windows: &PlainRate<'_>,
+    ) -> u64 {
+        let spans = || starts.iter().zip(ends);
+        let newest = times.len() - 1;
+        // An empty window takes any sample.
+        let first_and_last =
+            |(&lo, &hi): (&u32, &u32)| ((lo as usize).min(newest), (hi as usize).saturating_sub(1));
+        for ((first_value, moved), span) in self.first.iter_mut().zip(&mut self.moved).zip(spans()) {
+            let (first, last) = first_and_last(span);
+            *first_value = values[first];
+            *moved = values[last] - values[first];
+        }
+        let mut start_ms = start_ms;
+        let (range_ms, interval_ms) = (windows.range_ms, windows.ctx.steps.interval_ms);
+        let columns = self.before_ms.iter_mut().zip(&mut self.sampled_ms).zip(&mut self.after_ms);
+        for (((before_ms, sampled_ms), after_ms), span) in columns.zip(spans()) {
+            let (first, last) = first_and_last(span);
+            *before_ms = times[first].wrapping_sub(start_ms);
+            *sampled_ms = times[last].wrapping_sub(times[first]);
+            *after_ms = start_ms.wrapping_add(range_ms).wrapping_sub(times[last]);
+            start_ms = start_ms.wrapping_add(interval_ms);
+        }
+        for (gaps, (&lo, &hi)) in self.gaps.iter_mut().zip(spans()) {
+            *gaps = i64::from(hi - lo) - 1;
+        }
+        spans().enumerate().fold(0, |some, (i, (&lo, &hi))| some | u64::from(hi - lo > 1) << i)
+    }
+
+    /// Adds what resets took, in their order; answers the resets that later
+    /// windows may have.
+    fn add_drops<'d>(
+        &mut self,
+        values: &[f64],
+        (starts, ends): (&[u32], &[u32]),
+        mut drops: &'d [u32],
+    ) -> &'d [u32] {
+        for (moved, (&lo, &hi)) in self.moved.iter_mut().zip(starts.iter().zip(ends)) {
+            let passed = drops.iter().take_while(|&&drop| drop <= lo).count();
+            drops = &drops[passed..];
+            for &drop in drops.iter().take_while(|&&drop| drop < hi) {
+                *moved += values[drop as usize - 1];
+            }
+        }
+        drops
+    }
+
+    /// Whether none of the first `n` windows reaches so far beyond its samples that
+    /// it is cut, and no counter comes near zero: what most blocks are, and what
+    /// saves two divisions of seven.
+    fn is_calm<const COUNTER: bool>(&self, n: usize) -> bool {
+        let (first, moved) = (&self.first[..n], &self.moved[..n]);
+        let (before_ms, sampled_ms) = (&self.before_ms[..n], &self.sampled_ms[..n]);
+        let (after_ms, gaps) = (&self.after_ms[..n], &self.gaps[..n]);
+        let mut calm = true;
+        for i in 0..n {
+            // Surely less than 1.1 of the mean distance: far more is left than is rounded.
+            let cut_from = float(sampled_ms[i]) * 1.099_999_9;
+            let gaps = float(gaps[i]);
+            calm &= (float(before_ms[i]) * gaps < cut_from) & (float(after_ms[i]) * gaps < cut_from);
+            // Back to zero it would take twice as long as the samples do, or longer.
+            calm &= !COUNTER | (first[i] >= 2.0 * moved[i]) | !(moved[i] > 0.0);
+        }
+        calm
+    }
 
     /// The formula of `functions::rate` for the first windows, into `out`.
     /// `divisor`: the window's seconds, for what is asked a second.
     fn rates<const COUNTER: bool>(&self, divisor: Option<f64>, out: &mut [f64]) {
         // A factor divided by one is that factor.
         let divisor = divisor.unwrap_or(1.0);
+        if self.is_calm::<COUNTER>(out.len().min(BLOCK)) {
+            self.formula::<COUNTER, true>(divisor, out);
+        } else {
+            self.formula::<COUNTER, false>(divisor, out);
+        }
+    }
+
+    fn formula<const COUNTER: bool, const CALM: bool>(&self, divisor: f64, out: &mut [f64]) {
         let n = out.len().min(BLOCK);
         let (first, moved) = (&self.first[..n], &self.moved[..n]);
         let (before_ms, sampled_ms) = (&self.before_ms[..n], &self.sampled_ms[..n]);
         let (after_ms, gaps) = (&self.after_ms[..n], &self.gaps[..n]);
         for (i, out) in out[..n].iter_mut().enumerate() {
-            let to_start = before_ms[i] / 1000.0;
-            let to_end = after_ms[i] / 1000.0;
-            let sampled = sampled_ms[i] / 1000.0;
-            let average = sampled / gaps[i];
-            let (threshold, half) = (average * 1.1, average / 2.0);
-            let to_end = if to_end >= threshold { half } else { to_end };
-            let to_start = if to_start >= threshold { half } else { to_start };
-            let to_start = if COUNTER {
+            let mut to_start = float(before_ms[i]) / 1000.0;
+            let mut to_end = float(after_ms[i]) / 1000.0;
+            let sampled = float(sampled_ms[i]) / 1000.0;
+            if !CALM {
+                let average = sampled / float(gaps[i]);
+                let (threshold, half) = (average * 1.1, average / 2.0);
+                to_end = if to_end >= threshold { half } else { to_end };
+                to_start = if to_start >= threshold { half } else { to_start };
+            }
+            if COUNTER && !CALM {
                 // A counter is not below zero: how far back it may have begun there.
                 let to_zero = sampled * (first[i] / moved[i]);
                 let capped = if to_zero < to_start { to_zero } else { to_start };
-                if (moved[i] > 0.0) & (first[i] >= 0.0) { capped } else { to_start }
-            } else {
-                to_start
-            };
+                to_start = if (moved[i] > 0.0) & (first[i] >= 0.0) { capped } else { to_start };
+            }
             let factor = (sampled + to_start + to_end) / sampled;
             let factor = if sampled == 0.0 { 1.0 } else { factor };
             *out = moved[i] * (factor / divisor);
@@ -99,91 +275,68 @@ impl Columns {
     }
 }
 
-/// Where the windows of a block lie in the samples.
-struct Spans {
-    lo: [usize; BLOCK],
-    hi: [usize; BLOCK],
+/// The float of a number from 0 to 2^52, which windows are far from: with
+/// instructions that take several at once.
+#[inline(always)]
+fn float(n: i64) -> f64 {
+    const ONE_AND_52_BITS: u64 = 0x433 << 52;
+    f64::from_bits(n as u64 | ONE_AND_52_BITS) - f64::from_bits(ONE_AND_52_BITS)
 }
 
 impl PlainRate<'_> {
     /// Computes the row of the worker's series from cell `base` on; answers how
     /// many samples that made.
-    pub(crate) fn eval_row(&self, base: usize, worker: &mut Worker, out: &mut Batch) -> Result<u64> {
-        let (series, tally) = (&worker.series, &mut worker.tally);
-        let (times, values) = (&series.float_ts[..], &series.floats[..]);
-        let mut drops = series.drops();
-        let divisor = if self.per_second { Some(seconds(self.range_ms)) } else { None };
-        let (mut lo, mut hi, mut seen) = (0, 0, 0);
-        let (mut largest, mut latest, mut yielded, mut unchecked) = (0, 0, 0u64, 0);
-        let mut columns = Columns::EMPTY;
-        let mut spans = Spans { lo: [0; BLOCK], hi: [0; BLOCK] };
-        let mut next = self.first_step(times);
-        let count = self.ctx.steps.count;
-        while next < count && lo < times.len() {
-            let (step, block) = (next, BLOCK.min(count - next));
-            next += block;
-            let first_end_ms = self.end_ms(step);
-            let mut end_ms = first_end_ms;
-            for (to_lo, to_hi) in spans.lo[..block].iter_mut().zip(&mut spans.hi) {
-                advance(&mut lo, times, end_ms.saturating_sub(self.range_ms));
-                advance(&mut hi, times, end_ms);
-                (*to_lo, *to_hi) = (lo, hi);
-                end_ms = end_ms.saturating_add(self.ctx.steps.interval_ms);
-            }
-            // Of windows with a rate, one bit each.
-            let mut some = 0u64;
-            let mut end_ms = first_end_ms;
-            let (mut total, mut read) = (0, 0);
-            for i in 0..block {
-                let (lo, hi) = (spans.lo[i], spans.hi[i]);
-                let samples = hi.saturating_sub(lo);
-                let new = hi.saturating_sub(lo.max(seen));
-                seen = hi;
-                total += samples;
-                read += new;
-                latest = samples;
-                if samples > 0 {
-                    largest = samples.max(largest);
-                    tally.note(step + i, samples as u64, if self.stored { new as u64 } else { 0 });
-                }
-                if samples > 1 {
-                    let (first, last) = (values[lo], values[hi - 1]);
-                    let (first_ms, last_ms) = (times[lo], times[hi - 1]);
-                    let mut moved = last - first;
-                    if self.counter && !drops.is_empty() {
-                        let passed = drops.iter().take_while(|&&drop| drop as usize <= lo).count();
-                        drops = &drops[passed..];
-                        for &drop in drops.iter().take_while(|&&drop| (drop as usize) < hi) {
-                            moved += values[drop as usize - 1];
-                        }
-                    }
-                    columns.first[i] = first;
-                    columns.moved[i] = moved;
-                    columns.before_ms[i] = (first_ms - end_ms.saturating_sub(self.range_ms)) as f64;
-                    columns.sampled_ms[i] = (last_ms - first_ms) as f64;
-                    columns.after_ms[i] = (end_ms - last_ms) as f64;
-                    columns.gaps[i] = (samples as i64 - 1) as f64;
-                    some |= 1 << i;
-                }
-                end_ms = end_ms.saturating_add(self.ctx.steps.interval_ms);
-            }
-            tally.add_all(total as u64, if self.stored { read as u64 } else { 0 });
-            let cells = out.floats_mut(base + step, block, some);
-            if self.counter {
-                columns.rates::<true>(divisor, cells);
-            } else {
-                columns.rates::<false>(divisor, cells);
-            }
-            yielded += u64::from(some.count_ones());
-            unchecked += total as u64;
-            if unchecked > SAMPLES_UNCHECKED {
-                unchecked = 0;
-                self.ctx.query.check_canceled()?;
-            }
+    pub(crate) fn eval_row(&self, base: usize, worker: &mut Worker, out: &mut Batch) -> u64 {
+        let Worker { series, tally, spans, .. } = worker;
+        let (times, interval_ms) = (&series.float_ts[..], self.ctx.steps.interval_ms);
+        let first = self.first_step(times);
+        worker.window = (0, 0);
+        if first == self.ctx.steps.count {
+            return 0;
         }
-        // Windows that were not looked at are empty.
-        worker.window = (largest as u64, if next < count { 0 } else { latest as u64 });
-        Ok(yielded)
+        spans.find(times, self.ctx.steps.count - first, self.end_ms(first), self.range_ms, interval_ms);
+        let counts = spans.count();
+        tally.add_all(counts.total, if self.stored { counts.new } else { 0 });
+        if tally.wants_steps() {
+            spans.note_each(first, self.stored, tally);
+        }
+        let last = spans.starts().last().zip(spans.ends().last()).map_or(0, |(&lo, &hi)| hi - lo);
+        worker.window = (u64::from(counts.largest), u64::from(last));
+        self.eval_windows(series, spans, first, base, out)
+    }
+
+    /// Computes the windows of steps from `first` on.
+    fn eval_windows(
+        &self,
+        series: &SeriesData,
+        spans: &Spans,
+        first: usize,
+        base: usize,
+        out: &mut Batch,
+    ) -> u64 {
+        let (times, values) = (&series.float_ts[..], &series.floats[..]);
+        let divisor = if self.per_second { Some(seconds(self.range_ms)) } else { None };
+        let mut drops = if self.counter { series.drops() } else { &[] };
+        let mut columns = Columns::EMPTY;
+        let (mut step, mut yielded) = (first, 0);
+        for block in spans.starts().chunks(BLOCK).zip(spans.ends().chunks(BLOCK)) {
+            let start_ms = self.end_ms(step).saturating_sub(self.range_ms);
+            let some = columns.gather((times, values), block, start_ms, self);
+            if some != 0 {
+                if !drops.is_empty() {
+                    drops = columns.add_drops(values, block, drops);
+                }
+                let cells = out.floats_mut(base + step, block.0.len(), some);
+                if self.counter {
+                    columns.rates::<true>(divisor, cells);
+                } else {
+                    columns.rates::<false>(divisor, cells);
+                }
+                yielded += u64::from(some.count_ones());
+            }
+            step += block.0.len();
+        }
+        yielded
     }
 
     /// Where the window of a step ends.
@@ -197,5 +350,54 @@ impl PlainRate<'_> {
         let until = i128::from(first_ms) - i128::from(self.end_ms(0));
         let steps = until.max(0) / i128::from(self.ctx.steps.interval_ms.max(1));
         usize::try_from(steps).unwrap_or(usize::MAX).min(self.ctx.steps.count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Windows whose ends lie near where they are cut, and counters near zero.
+    fn columns(rng: &mut testkit::Rng) -> Columns {
+        let mut columns = Columns::EMPTY;
+        let near = rng.below(3) == 0;
+        for i in 0..BLOCK {
+            let gaps = 1 + rng.below(20) as i64;
+            let sampled_ms = gaps * (1 + rng.below(15_000) as i64);
+            let cut_ms = sampled_ms * 11 / (gaps * 10);
+            let end_ms = |rng: &mut testkit::Rng| match near {
+                true => (cut_ms + rng.below(3) as i64 - 1).max(0),
+                false => rng.below(cut_ms.max(1) as u64) as i64,
+            };
+            columns.moved[i] = [0.0, 1.0, 7.25, -3.0, f64::NAN][rng.below(5) as usize];
+            columns.first[i] = match near {
+                true => [0.0, 1.99, 2.0, 14.5, 14.6, f64::INFINITY][rng.below(6) as usize],
+                false => 1e6 + rng.below(1000) as f64,
+            };
+            columns.before_ms[i] = end_ms(rng);
+            columns.after_ms[i] = end_ms(rng);
+            (columns.sampled_ms[i], columns.gaps[i]) = (sampled_ms, gaps);
+        }
+        columns
+    }
+
+    #[test]
+    fn calm_blocks_have_the_bits_of_all_others() {
+        let mut rng = testkit::Rng::new(5);
+        let mut n_calm = 0;
+        for _ in 0..4000 {
+            let columns = columns(&mut rng);
+            let bits = |out: [f64; BLOCK]| out.map(f64::to_bits);
+            let mut out = [[0.0; BLOCK]; 4];
+            columns.rates::<true>(Some(300.0), &mut out[0]);
+            columns.formula::<true, false>(300.0, &mut out[1]);
+            columns.rates::<false>(None, &mut out[2]);
+            columns.formula::<false, false>(1.0, &mut out[3]);
+            let [rate, rate_plainly, delta, delta_plainly] = out.map(bits);
+            assert_eq!(rate, rate_plainly);
+            assert_eq!(delta, delta_plainly);
+            n_calm += u32::from(columns.is_calm::<true>(BLOCK));
+        }
+        assert!((500..3900).contains(&n_calm), "{n_calm}");
     }
 }

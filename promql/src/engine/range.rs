@@ -159,7 +159,7 @@ impl Shape {
 const ROWS_MEASURED: usize = 8;
 
 /// Samples of windows between two looks at whether to go on.
-pub(crate) const SAMPLES_UNCHECKED: u64 = 1 << 18;
+const SAMPLES_UNCHECKED: u64 = 1 << 18;
 
 enum Input {
     Selector { source: Source, range: TimeRange, options: ReadOptions, stats_only: bool },
@@ -559,7 +559,7 @@ impl Node for RangeNode {
             let rate = self.plain_rate(&worker.series);
             let plain = rate.is_some();
             let result = match rate {
-                Some(rate) => rate.eval_row(base, worker, out),
+                Some(rate) => Ok(rate.eval_row(base, worker, out)),
                 None => self.eval_row(row, base, worker, out),
             };
             if let (Err(QueryError::Execution(_)), Input::Subquery { vectors, .. }) = (&result, &self.input) {

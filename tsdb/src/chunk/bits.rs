@@ -11,6 +11,15 @@ use super::ChunkError;
 /// Free bytes behind a [`SliceWriter`]'s position that one store may touch.
 pub(crate) const STORE_SLACK: usize = 9;
 
+/// How many ones stand at the front, counted up to four. A look into a table that
+/// lies in a register: without a `lzcnt` among the machine's basic instructions,
+/// counting them takes several times as long.
+#[inline(always)]
+pub(crate) fn front_ones(word: u64) -> u32 {
+    const ONES_OF_FOUR_BITS: u64 = 0x4322_1111_0000_0000;
+    (ONES_OF_FOUR_BITS >> ((word >> 60) * 4)) as u32 & 0xf
+}
+
 /// Writes bits into a buffer with room to spare, as open chunks have.
 pub(crate) struct SliceWriter<'a> {
     buffer: &'a mut [u8],

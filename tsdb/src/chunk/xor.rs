@@ -13,7 +13,7 @@
 //! an append, to touch one cache line less: [`XorState::seal`] writes it into a
 //! copy before anybody reads it.
 
-use super::bits::{BitReader, SliceWriter};
+use super::bits::{BitReader, SliceWriter, front_ones};
 use super::varbit::{fits_signed, from_signed};
 use super::{COUNT_LEN, ChunkError};
 
@@ -398,8 +398,8 @@ impl<'a> XorDecoder<'a> {
         let mut window = self.window;
         while i < wanted && t <= end_ms {
             let word = reader.peek();
-            let same = (word.leading_zeros() as usize / 2).min(28).min(wanted - i);
-            if same > 0 {
+            if word >> 62 == 0 {
+                let same = (word.leading_zeros() as usize / 2).min(28).min(wanted - i);
                 for slot in &mut timestamps[i..i + same] {
                     t = t.wrapping_add(delta as i64);
                     *slot = t;
@@ -409,7 +409,7 @@ impl<'a> XorDecoder<'a> {
                 i += same;
                 continue;
             }
-            let ones = word.leading_ones();
+            let ones = front_ones(word);
             if ones <= 3 {
                 let mut used = 1;
                 if ones > 0 {

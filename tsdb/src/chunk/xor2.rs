@@ -18,7 +18,7 @@
 //!
 //! A staleness marker never becomes what the next value is compared with.
 
-use super::bits::{BitReader, SliceWriter};
+use super::bits::{BitReader, SliceWriter, front_ones};
 use super::start::{CHANGE_INDEX_MAX, StartDecoder, StartField, StartState};
 use super::xor::{Code, Window, XorState};
 use super::{COUNT_LEN, ChunkError};
@@ -295,8 +295,8 @@ impl<'a> Xor2Decoder<'a> {
         let mut i = 0;
         while i < wanted && t <= end_ms {
             let word = reader.peek();
-            let same = (word.leading_zeros() as usize).min(57).min(wanted - i);
-            if same > 0 {
+            if word >> 63 == 0 {
+                let same = (word.leading_zeros() as usize).min(57).min(wanted - i);
                 for slot in &mut timestamps[i..i + same] {
                     t = t.wrapping_add(delta as i64);
                     *slot = t;
@@ -354,7 +354,7 @@ fn take_joint(
     delta: &mut u64,
     baseline: &mut u64,
 ) -> Result<bool, ChunkError> {
-    match word.leading_ones() {
+    match front_ones(word) {
         0 => {
             reader.skip(1);
             Ok(false)
@@ -373,7 +373,7 @@ fn take_joint(
             *delta = delta.wrapping_add(dod as u64);
             take_value(reader, window, word, prefix + bits, baseline)
         }
-        4 => {
+        4 if word >> 59 & 1 == 0 => {
             reader.skip(5);
             *delta = delta.wrapping_add(reader.take(64));
             let word = reader.peek();
@@ -396,7 +396,7 @@ fn take_value(
     used: u32,
     baseline: &mut u64,
 ) -> Result<bool, ChunkError> {
-    match (word << used).leading_ones() {
+    match front_ones(word << used) {
         0 => reader.skip(used + 1),
         1 => *baseline ^= window.take_kept(reader, word, used + 2),
         2 => *baseline ^= window.take_new(reader, word, used + 3)?,
