@@ -12,7 +12,7 @@ use crate::faults::Faults;
 use crate::histogram;
 use crate::receiver::{Stats, WriteError, Written};
 use crate::series::{Known, LABEL_BYTES_MAX, LabelFault, labels};
-use crate::wire::{Reader, WireError, double_and_varint};
+use crate::wire::{Field, Reader, Value, WireError, double_and_varint};
 
 /// How to treat what comes with samples.
 #[derive(Clone, Copy, Debug, Default)]
@@ -145,6 +145,45 @@ struct Request<'a, 'c> {
     without_metadata_samples: u64,
 }
 
+/// The tag of a series' references, packed: field 1, with a length.
+const REFERENCES_TAG: u8 = 1 << 3 | 2;
+/// The tag of a sample: field 2, with a length.
+const SAMPLE_TAG: u8 = 2 << 3 | 2;
+
+/// The key of a series, made of its references one by one.
+struct PairedKey<'s> {
+    symbols: &'s [SeriesKey],
+    key: SeriesKey,
+    /// The name whose value comes next.
+    name: Option<SeriesKey>,
+    /// Each reference leads to a symbol.
+    is_sound: bool,
+}
+
+impl<'s> PairedKey<'s> {
+    fn of(symbols: &'s [SeriesKey]) -> PairedKey<'s> {
+        PairedKey { symbols, key: SeriesKey::empty(), name: None, is_sound: true }
+    }
+
+    #[inline]
+    fn take(&mut self, reference: u64) {
+        let symbol = usize::try_from(reference).ok().and_then(|at| self.symbols.get(at));
+        let Some(&symbol) = symbol else {
+            self.is_sound = false;
+            return;
+        };
+        match self.name.take() {
+            None => self.name = Some(symbol),
+            Some(name) => self.key = self.key.then_pair(name, symbol),
+        }
+    }
+
+    /// The key; `None` where a reference leads nowhere or has no other beside it.
+    fn finish(self) -> Option<SeriesKey> {
+        (self.is_sound && self.name.is_none()).then_some(self.key)
+    }
+}
+
 /// What the fields of a series say besides its samples.
 #[derive(Default)]
 struct Head {
@@ -173,18 +212,21 @@ impl<'a> Request<'a, '_> {
     /// Notes a series: its key is made of its symbols' keys.
     fn gather(&mut self, message: &'a [u8]) -> Result<(), WireError> {
         let size = self.symbols.keys.len() as u64;
-        let (mut key, mut references, mut is_sound) = (SeriesKey::empty(), 0u32, true);
+        let mut key = PairedKey::of(&self.symbols.keys);
         let (mut samples, mut with_metadata) = (0, false);
         let mut reader = Reader::new(message);
+        // Most series are no more than their references and samples.
+        while let Some(references) = reader.next_of(REFERENCES_TAG)? {
+            let value = Value::Bytes(references);
+            Field { number: 1, value }.each_varint(|at| key.take(at))?;
+        }
+        while reader.next_of(SAMPLE_TAG)?.is_some() {
+            samples += 1;
+        }
+        let mut is_sound = true;
         while let Some(field) = reader.next_field()? {
             match field.number {
-                1 => field.each_varint(|at| {
-                    references += 1;
-                    match self.symbols.keys.get(usize::try_from(at).unwrap_or(usize::MAX)) {
-                        Some(symbol) => key = key.then(*symbol),
-                        None => is_sound = false,
-                    }
-                })?,
+                1 => field.each_varint(|at| key.take(at))?,
                 2 | 3 => samples += 1,
                 5 => {
                     let mut metadata = Reader::new(field.bytes()?);
@@ -205,8 +247,9 @@ impl<'a> Request<'a, '_> {
                 _ => {}
             }
         }
-        is_sound &= references.is_multiple_of(2);
-        self.keys.push(key);
+        let key = key.finish();
+        is_sound &= key.is_some();
+        self.keys.push(key.unwrap_or(SeriesKey::empty()));
         self.series.push(Gathered { message, is_sound, with_metadata, samples });
         Ok(())
     }
@@ -272,25 +315,15 @@ impl<'a> Request<'a, '_> {
         // The start at which a zero was written last: once a start is enough.
         let mut zero_ms = None;
         let mut reader = Reader::new(message);
+        reader.skip_run(REFERENCES_TAG)?;
+        while let Some(sample) = reader.next_of(SAMPLE_TAG)? {
+            self.float(FloatSample::decode(sample)?, owner, handle, &mut zero_ms, appender)?;
+        }
         while let Some(field) = reader.next_field()? {
             match field.number {
                 2 => {
                     let sample = FloatSample::decode(field.bytes()?)?;
-                    if self.is_too_far_ahead(owner, sample.timestamp_ms) {
-                        continue;
-                    }
-                    if self.wants_zero(sample.start_ms, zero_ms) {
-                        zero_ms = Some(sample.start_ms);
-                        self.flush(appender)?;
-                        // A zero that does not fit is left out; the sample itself goes in.
-                        let _ =
-                            appender.append_start_zero(handle, sample.timestamp_ms, sample.start_ms, None);
-                    }
-                    if self.pending.is_full_for_float(handle) {
-                        self.flush(appender)?;
-                    }
-                    let start_ms = if self.options.start_timestamps { sample.start_ms } else { 0 };
-                    self.pending.push_float(owner, handle, sample.timestamp_ms, start_ms, sample.value);
+                    self.float(sample, owner, handle, &mut zero_ms, appender)?;
                 }
                 3 => {
                     let message = field.bytes()?;
@@ -316,6 +349,32 @@ impl<'a> Request<'a, '_> {
                 _ => {}
             }
         }
+        Ok(())
+    }
+
+    #[inline]
+    fn float(
+        &mut self,
+        sample: FloatSample,
+        owner: u32,
+        handle: SeriesHandle,
+        zero_ms: &mut Option<i64>,
+        appender: &mut dyn Appender,
+    ) -> Result<(), WriteError> {
+        if self.is_too_far_ahead(owner, sample.timestamp_ms) {
+            return Ok(());
+        }
+        if self.wants_zero(sample.start_ms, *zero_ms) {
+            *zero_ms = Some(sample.start_ms);
+            self.flush(appender)?;
+            // A zero that does not fit is left out; the sample itself goes in.
+            let _ = appender.append_start_zero(handle, sample.timestamp_ms, sample.start_ms, None);
+        }
+        if self.pending.is_full_for_float(handle) {
+            self.flush(appender)?;
+        }
+        let start_ms = if self.options.start_timestamps { sample.start_ms } else { 0 };
+        self.pending.push_float(owner, handle, sample.timestamp_ms, start_ms, sample.value);
         Ok(())
     }
 
@@ -451,8 +510,9 @@ impl<'a> Request<'a, '_> {
 
     /// The key of references that lead to symbols.
     fn key(&self, references: &[u32]) -> SeriesKey {
-        let of_reference = |&at: &u32| self.symbols.keys[at as usize];
-        references.iter().map(of_reference).fold(SeriesKey::empty(), SeriesKey::then)
+        let mut key = PairedKey::of(&self.symbols.keys);
+        references.iter().for_each(|&at| key.take(u64::from(at)));
+        key.finish().unwrap_or(SeriesKey::empty())
     }
 
     fn labels(&self, head: &Head) -> Result<Labels, LabelFault> {

@@ -89,6 +89,7 @@ impl<'a> Field<'a> {
     ///
     /// # Errors
     /// It is of another kind, or truncated.
+    #[inline]
     pub fn each_varint(&self, mut each: impl FnMut(u64)) -> Result<(), WireError> {
         match self.value {
             Value::Varint(n) => each(n),
@@ -233,15 +234,25 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    #[inline]
+    /// Most numbers have one byte or two.
+    #[inline(always)]
     fn varint(&mut self) -> Result<u64, WireError> {
-        let start = self.at;
-        if let Some(&byte) = self.bytes.get(self.at)
-            && byte < 0x80
-        {
-            self.at += 1;
-            return Ok(u64::from(byte));
+        match *self.bytes.get(self.at..).unwrap_or_default() {
+            [a, ..] if a < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(a))
+            }
+            [a, b, ..] if b < 0x80 => {
+                self.at += 2;
+                Ok(u64::from(a & 0x7f) | u64::from(b) << 7)
+            }
+            _ => self.long_varint(),
         }
+    }
+
+    #[inline(never)]
+    fn long_varint(&mut self) -> Result<u64, WireError> {
+        let start = self.at;
         let mut n = 0u64;
         for shift in (0..70).step_by(7) {
             let byte = *self.bytes.get(self.at).ok_or(WireError::Truncated(start))?;
