@@ -68,6 +68,11 @@ impl Variables {
     pub fn get(&self, name: &str) -> &str {
         self.0.get(name).map_or("", String::as_str)
     }
+
+    /// All of them, for programs that are started.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.0.iter()
+    }
 }
 
 impl From<BTreeMap<String, String>> for Variables {
@@ -391,7 +396,7 @@ impl HttpClient {
                 HeaderSource::File(path) => {
                     let text = std::fs::read_to_string(path).map_err(|error| Fault::HeaderFile {
                         path: path.clone(),
-                        why: crate::error::io_text(&error),
+                        why: crate::error::file_text(path, &error),
                     })?;
                     let value = HeaderValue::from_str(text.trim());
                     value.map_err(|_| Fault::HeaderValue(name.to_string()))?

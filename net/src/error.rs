@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::go_url::UrlFault;
 
@@ -30,7 +30,7 @@ pub enum BuildError {
     /// The authorities are no PEM certificates.
     #[error("unable to use specified CA cert {place}")]
     Ca {
-        /// `file x`, or `<inline>`.
+        /// `file x`, or `inline`.
         place: String,
     },
     /// Certificate and key are malformed, or do not belong together.
@@ -137,7 +137,7 @@ pub enum Fault {
         why: String,
     },
     /// A header's file cannot be read.
-    #[error("unable to read headers file {}: open {}: {why}", path.display(), path.display())]
+    #[error("unable to read headers file {}: {why}", path.display())]
     HeaderFile {
         /// The file.
         path: PathBuf,
@@ -251,6 +251,13 @@ pub fn io_text(error: &io::Error) -> String {
     let plain = text.split(" (os error").next().unwrap_or(&text);
     let mut chars = plain.chars();
     chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+}
+
+/// What Go says where a file cannot be read.
+pub(crate) fn file_text(path: &Path, error: &io::Error) -> String {
+    // A folder can be opened, but not read.
+    let verb = if error.kind() == io::ErrorKind::IsADirectory { "read" } else { "open" };
+    format!("{verb} {}: {}", path.display(), io_text(error))
 }
 
 /// What Go says to a failed handshake.

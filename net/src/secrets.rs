@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use config::Secret;
 
-use crate::error::{BuildError, io_text};
+use crate::error::{BuildError, file_text};
 
 /// A source of one secret.
 #[derive(Clone, Debug)]
@@ -45,8 +45,7 @@ impl SecretSource {
             SecretSource::File(path) => match std::fs::read_to_string(path) {
                 Ok(text) => Ok(Secret::new(text.trim())),
                 Err(error) => {
-                    let path = path.display();
-                    Err(format!("unable to read file {path}: open {path}: {}", io_text(&error)))
+                    Err(format!("unable to read file {}: {}", path.display(), file_text(path, &error)))
                 }
             },
         }

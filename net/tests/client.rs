@@ -321,9 +321,15 @@ fn impossible_settings_are_refused_when_the_client_is_built() {
     for (text, fault) in [
         ("tls_config: {max_version: TLS11}", "TLS 1.0 and TLS 1.1 are not supported"),
         ("tls_config: {ca_file: /no/such/file}", "unable to read CA cert: unable to read file /no/such/file"),
-        ("tls_config: {ca: nonsense}", "unable to use specified CA cert"),
+        ("tls_config: {ca_file: /}", "unable to read CA cert: unable to read file /: read /: is a directory"),
+        ("tls_config: {ca: nonsense}", "unable to use specified CA cert inline"),
+        ("tls_config: {ca_file: /dev/null}", "unable to use specified CA cert file /dev/null"),
+        (
+            "tls_config: {cert: x, key_file: /dev/null}",
+            "client cert (inline) & key (file /dev/null): tls: failed",
+        ),
         ("basic_auth: {username: u, password_ref: r}", "cannot use secret ref without manager"),
-        ("proxy_url: 'gopher://x'", "invalid proxy URL"),
+        ("proxy_url: 'http://x:99999'", "invalid proxy URL"),
     ] {
         let outcome = HttpClient::new(&HttpClientConfig::load(text).unwrap(), options(&clock()));
         let error = outcome.unwrap_err().to_string();
@@ -393,6 +399,34 @@ async fn oauth2_tokens_are_kept_until_shortly_before_they_end() {
     let refused = HttpClient::new(&HttpClientConfig::load(&text).unwrap(), options(&clock)).unwrap();
     let error = refused.send(get(&server.url("/"))).await.unwrap_err().to_string();
     assert!(error.contains(": oauth2: cannot fetch token: 401 Unauthorized\nResponse: who?"), "{error}");
+}
+
+/// What the server of tokens is asked with is no fault of the client: its
+/// requests fail, until the file is there.
+#[tokio::test]
+async fn files_for_an_oauth2_server_may_come_later() {
+    let files = TlsFiles::new(&["127.0.0.1"]);
+    let tokens = Server::https(&files, |_| ok(r#"{"access_token": "t"}"#)).await;
+    let server = Server::http(|seen| ok(&seen.header("authorization"))).await;
+    let dir = tempfile::tempdir().unwrap();
+    let ca = dir.path().join("ca.pem");
+    let client = client(&format!(
+        "oauth2: {{client_id: id, client_secret: s, token_url: '{}', tls_config: {{ca_file: {}}}}}",
+        tokens.url("/"),
+        ca.display()
+    ));
+    let fault = client.send(get(&server.url("/"))).await.err().unwrap().to_string();
+    assert!(fault.contains(": unable to read CA cert: unable to read file "), "{fault}");
+    std::fs::copy(&files.ca, &ca).unwrap();
+    assert_eq!(body(client.send(get(&server.url("/"))).await.unwrap()).await, "Bearer t");
+}
+
+#[tokio::test]
+async fn a_proxy_of_any_scheme_is_one_for_http() {
+    let (proxy, server) = (Server::proxy().await, Server::http(|_| ok("seen")).await);
+    let client = client(&format!("proxy_url: '{}'", proxy.url("").replace("http://", "gopher://")));
+    assert_eq!(body(client.send(get(&server.url("/a"))).await.unwrap()).await, "seen");
+    assert_eq!(proxy.n_connections(), 1);
 }
 
 #[tokio::test]

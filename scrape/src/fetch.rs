@@ -102,8 +102,16 @@ pub enum FetchError {
     #[error(transparent)]
     Memory(#[from] MemoryRefused),
     /// The client cannot be made.
-    #[error("{0}")]
+    #[error("error creating HTTP client: {0}")]
     Client(String),
+    /// The client for a socket cannot be made.
+    #[error("creating unix socket scrape client for {}: {client}", model::labels::go_quote(socket))]
+    SocketClient {
+        /// The socket.
+        socket: String,
+        /// The fault of the client.
+        client: String,
+    },
 }
 
 /// A fetch under way.
@@ -160,8 +168,8 @@ impl FetchFactory for NetFetchFactory {
             dials: self.dials.as_ref().map(|dials| dials.of(&config.job_name)).unwrap_or_default(),
             ..self.options.clone()
         };
-        let client =
-            HttpClient::new(&config.http_client, options).map_err(|e| FetchError::Client(e.to_string()))?;
+        let client = HttpClient::new(&config.http_client, options);
+        let client = client.map_err(|error| FetchError::Client(error.to_string()))?;
         Ok(Arc::new(NetFetch { client, accountant: self.accountant.clone(), gunzips: Mutex::default() }))
     }
 }

@@ -297,7 +297,7 @@ impl Pool {
                 inner.socket_fetches.insert(socket.to_owned(), fetch.clone());
                 fetch
             }
-            Err(error) => Arc::new(NoFetch { error: error.to_string() }),
+            Err(error) => Arc::new(NoFetch { socket: socket.to_owned(), client: error.to_string() }),
         }
     }
 
@@ -314,7 +314,8 @@ impl Pool {
 /// Stands where a socket's fetcher cannot be made: its target must not be
 /// reached any other way.
 struct NoFetch {
-    error: String,
+    socket: String,
+    client: String,
 }
 
 impl Fetch for NoFetch {
@@ -323,7 +324,9 @@ impl Fetch for NoFetch {
         _request: &'a crate::fetch::FetchRequest,
         _page: &'a mut Vec<u8>,
     ) -> crate::fetch::Fetching<'a> {
-        Box::pin(async { Err(FetchError::Client(self.error.clone())) })
+        Box::pin(async {
+            Err(FetchError::SocketClient { socket: self.socket.clone(), client: self.client.clone() })
+        })
     }
 }
 

@@ -402,7 +402,9 @@ fn url_of(job: &Job, labels: &Labels) -> String {
         "" => String::new(),
         scheme => format!("{scheme}:"),
     };
-    let mut url = format!("{scheme}//{}{slash}{}", escaped_host(host), escaped_path(path));
+    // Alone it stands for itself, as the path of a whole server.
+    let path = if path == "*" { path.to_owned() } else { escaped_path(path) };
+    let mut url = format!("{scheme}//{}{slash}{path}", escaped_host(host));
     let mut query = String::new();
     for (name, values) in &params {
         for value in values {

@@ -359,3 +359,15 @@ async fn a_large_page_goes_from_socket_to_store_on_many_threads() {
     manager.stop().await;
     cancel.cancel();
 }
+
+#[test]
+fn a_client_that_cannot_be_made_is_told_as_upstream_does() {
+    let options = net::ClientOptions::new("test", Arc::new(TestClock::new(0)));
+    let factory = NetFetchFactory::new(options, Accountant::unlimited());
+    let mut config = config::ScrapeConfig::default();
+    config.http_client.tls_config.ca_file = "/no/ca.pem".to_owned();
+    let fault = factory.fetcher(&config, None).err().unwrap().to_string();
+    let why =
+        "unable to read CA cert: unable to read file /no/ca.pem: open /no/ca.pem: no such file or directory";
+    assert_eq!(fault, format!("error creating HTTP client: {why}"));
+}

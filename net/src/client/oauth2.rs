@@ -29,12 +29,15 @@ const ASSERTION_LIFE_S: i64 = 600;
 pub(super) struct TokenSource {
     config: OAuth2,
     credential: SecretSource,
-    client: HttpClient,
+    options: ClientOptions,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
+    /// Made when it is first needed: files of TLS may come later, and until then
+    /// it is requests that fail.
+    client: Option<HttpClient>,
     token: Option<Token>,
     /// The secret that the token was asked for with.
     secret: Secret,
@@ -66,13 +69,24 @@ impl TokenSource {
                 "client secret",
             )?
         };
-        let client_config = HttpClientConfig {
-            tls_config: config.tls_config.clone(),
-            proxy: config.proxy.clone(),
+        let (config, options) = (config.clone(), options.plain());
+        Ok(TokenSource { config, credential, options, state: Mutex::default() })
+    }
+
+    /// What asks for tokens.
+    fn client(&self, state: &mut State) -> Result<HttpClient, Fault> {
+        if let Some(client) = &state.client {
+            return Ok(client.clone());
+        }
+        let config = HttpClientConfig {
+            tls_config: self.config.tls_config.clone(),
+            proxy: self.config.proxy.clone(),
             ..HttpClientConfig::default()
         };
-        let client = HttpClient::new(&client_config, options.plain())?;
-        Ok(TokenSource { config: config.clone(), credential, client, state: Mutex::default() })
+        let client = HttpClient::new(&config, self.options.clone());
+        let client = client.map_err(|error| Fault::Token(error.to_string()))?;
+        state.client = Some(client.clone());
+        Ok(client)
     }
 
     /// The `Authorization` header of a token that is good now.
@@ -81,29 +95,30 @@ impl TokenSource {
         let secret = secret.map_err(|why| Fault::Secret { what: "oauth2 client secret", why })?;
         // Requests that need a new token wait for the one that asks for it.
         let mut state = self.state.lock().await;
-        let now = self.client.inner.options.clock.monotonic();
+        let now = self.options.clock.monotonic();
         if state.secret == secret
             && let Some(token) = &state.token
             && token.ends.is_none_or(|ends| now + EARLY < ends)
         {
             return Ok(token.header.expose().to_owned());
         }
-        let token = self.fetch(&mut state, &secret).await.map_err(Fault::Token)?;
+        let client = self.client(&mut state)?;
+        let token = self.fetch(&client, &mut state, &secret).await.map_err(Fault::Token)?;
         let header = token.header.expose().to_owned();
         state.token = Some(token);
         state.secret = secret;
         Ok(header)
     }
 
-    async fn fetch(&self, state: &mut State, secret: &Secret) -> Result<Token, String> {
+    async fn fetch(&self, client: &HttpClient, state: &mut State, secret: &Secret) -> Result<Token, String> {
         if self.config.grant_type == GRANT_TYPE_JWT_BEARER {
             let form = self.assertion_form(state, secret)?;
-            return self.ask(form, None).await.map_err(|(_, why)| why);
+            return self.ask(client, form, None).await.map_err(|(_, why)| why);
         }
         if !state.in_form {
             let user = form_urlencoded::byte_serialize(self.config.client_id.as_bytes()).collect::<String>();
             let password = form_urlencoded::byte_serialize(secret.expose().as_bytes()).collect::<String>();
-            let outcome = self.ask(self.credentials_form(None), Some(basic(&user, &password))).await;
+            let outcome = self.ask(client, self.credentials_form(None), Some(basic(&user, &password))).await;
             match outcome {
                 Ok(token) => return Ok(token),
                 // Servers that refuse the header are asked again with a form.
@@ -111,7 +126,8 @@ impl TokenSource {
                 Err((_, why)) => return Err(why),
             }
         }
-        let token = self.ask(self.credentials_form(Some(secret)), None).await.map_err(|(_, why)| why)?;
+        let token =
+            self.ask(client, self.credentials_form(Some(secret)), None).await.map_err(|(_, why)| why)?;
         state.in_form = true;
         Ok(token)
     }
@@ -136,7 +152,7 @@ impl TokenSource {
 
     fn assertion_form(&self, state: &mut State, key: &Secret) -> Result<String, String> {
         let config = &self.config;
-        let now_s = self.client.inner.options.clock.now_ms() / 1000;
+        let now_s = self.options.clock.now_ms() / 1000;
         state.n_assertions += 1;
         let or = |text: &str, other: &str| if text.is_empty() { other.to_owned() } else { text.to_owned() };
         let mut claims = serde_json::json!({
@@ -181,6 +197,7 @@ impl TokenSource {
     /// Asks for a token; a refusal comes with its status.
     async fn ask(
         &self,
+        client: &HttpClient,
         form: String,
         authorization: Option<String>,
     ) -> Result<Token, (Option<StatusCode>, String)> {
@@ -194,8 +211,7 @@ impl TokenSource {
         if let Some(text) = authorization.and_then(|text| http::HeaderValue::from_str(&text).ok()) {
             request.headers_mut().insert(AUTHORIZATION, text);
         }
-        let response =
-            Box::pin(self.client.send(request)).await.map_err(|error| (None, error.to_string()))?;
+        let response = Box::pin(client.send(request)).await.map_err(|error| (None, error.to_string()))?;
         let status = response.status();
         let form_answer = is_form(&response);
         let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
@@ -210,7 +226,7 @@ impl TokenSource {
         if access.is_empty() {
             return Err((None, "oauth2: server response missing access_token".to_owned()));
         }
-        let now = self.client.inner.options.clock.monotonic();
+        let now = self.options.clock.monotonic();
         let ends = (life_s > 0).then(|| now + Duration::from_secs(life_s));
         Ok(Token { header: Secret::new(format!("{} {access}", token_scheme(&kind))), ends })
     }

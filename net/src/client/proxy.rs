@@ -68,7 +68,7 @@ enum DirectRule {
 
 impl Proxy {
     fn parse(text: &str) -> Result<Proxy, BuildError> {
-        let invalid = || BuildError::Proxy("it has no host or an unknown scheme");
+        let invalid = || BuildError::Proxy("it is no URL, or has no such port");
         let with_scheme;
         let text = if text.contains("://") {
             text
@@ -81,15 +81,14 @@ impl Proxy {
             "http" => (ProxyKind::Http, 80),
             "https" => (ProxyKind::Https, 443),
             "socks5" | "socks5h" => (ProxyKind::Socks5, 1080),
-            _ => return Err(invalid()),
+            // As in Go, which then knows no port either.
+            _ => (ProxyKind::Http, 0),
         };
         let (host, port) = match parts.host.rsplit_once(':') {
+            Some((host, "")) => (host, default_port),
             Some((host, port)) if !port.contains(']') => (host, port.parse().map_err(|_| invalid())?),
             _ => (parts.host, default_port),
         };
-        if host.is_empty() {
-            return Err(invalid());
-        }
         let credentials = (!parts.userinfo.is_empty()).then(|| {
             let (user, password) = parts.userinfo.split_once(':').unwrap_or((parts.userinfo, ""));
             (unescaped(user), unescaped(password))

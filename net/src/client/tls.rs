@@ -20,7 +20,7 @@ use rustls::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::error::{BuildError, LegacyName, io_text};
+use crate::error::{BuildError, LegacyName, file_text};
 use crate::server::san;
 
 /// One part of a block: written in it, or in a file.
@@ -41,8 +41,8 @@ impl Pem {
 
     fn place(&self) -> String {
         match self {
-            Pem::Inline(_) => "<inline>".to_owned(),
-            Pem::File(path) => path.display().to_string(),
+            Pem::Inline(_) => "inline".to_owned(),
+            Pem::File(path) => format!("file {}", path.display()),
         }
     }
 
@@ -52,7 +52,7 @@ impl Pem {
             Pem::File(path) => std::fs::read(path).map_err(|error| BuildError::Read {
                 what,
                 path: path.clone(),
-                why: format!("open {}: {}", path.display(), io_text(&error)),
+                why: file_text(path, &error),
             }),
         }
     }
@@ -220,7 +220,7 @@ impl TlsSettings {
     }
 
     fn verifier(&self, ca: Option<Vec<u8>>) -> Result<Arc<dyn ServerCertVerifier>, BuildError> {
-        let place = || self.ca.as_ref().map(|pem| format!("file {}", pem.place())).unwrap_or_default();
+        let place = || self.ca.as_ref().map(Pem::place).unwrap_or_default();
         let authorities = match ca {
             Some(pem) => {
                 let found = certificates(&pem).map_err(|_| BuildError::Ca { place: place() })?;

@@ -357,14 +357,14 @@ impl Fetch for FakeTargets {
                     page.extend_from_slice(&bytes);
                     Ok(Fetched { content_type })
                 }
-                Some(Answer::Fails(error)) => Err(FetchError::Client(error)),
+                Some(Answer::Fails(error)) => Err(FetchError::Header(error)),
                 Some(Answer::Hangs) => {
                     match tokio::time::timeout(request.timeout, std::future::pending()).await {
                         Ok(never) => never,
                         Err(_) => Err(FetchError::Timeout { url: request.url.to_string() }),
                     }
                 }
-                None => Err(FetchError::Client("no such target".to_owned())),
+                None => Err(FetchError::Header("no such target".to_owned())),
             }
         })
     }
