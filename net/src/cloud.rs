@@ -7,6 +7,7 @@
 pub mod aws;
 pub mod azure;
 pub mod google;
+mod process;
 mod token;
 
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 
 use crate::client::{ClientOptions, HttpClient};
-use crate::error::{BuildError, io_text};
+use crate::error::{BuildError, file_text};
 
 /// Most bytes of an answer with credentials.
 const ANSWER_MAX: usize = 1 << 20;
@@ -32,7 +33,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub enum CloudError {
     /// A file cannot be read.
-    #[error("open {}: {}", path.display(), io_text(source))]
+    #[error("{}", file_text(path, source))]
     Read {
         /// The file.
         path: PathBuf,

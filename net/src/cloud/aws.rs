@@ -1,7 +1,6 @@
 //! AWS: whose requests, and their signatures.
 
 mod credentials;
-mod process;
 mod profile;
 mod sha1;
 mod sigv4;

@@ -1,15 +1,18 @@
 //! Tokens of Azure: for an application's secret or certificate, a federated
-//! token, or the machine's own identity.
+//! token, the machine's own identity, or a developer's sign-on.
 //! Source: Azure SDK for Go, `azidentity`; Prometheus `storage/remote/azuread`.
 //!
 //! ```text
-//! way (block, environment) ─▶ grant ─▶ request, signed where there is a certificate ─▶ token
+//! way ─▶ one grant, or a chain of them ─▶ request (signed with a certificate) or program ─▶ token
 //! ```
 
 mod certificate;
+mod chain;
 mod grant;
 mod machine;
+mod tool;
 
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use base64::Engine;
@@ -21,7 +24,8 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
 use self::certificate::CertificateFile;
-use self::grant::{Grant, Proof};
+use self::chain::{Chain, Offer, Refusal};
+use self::grant::{Grant, Proof, Source};
 use super::token::{IssuedToken, Renewal, TokenCell};
 use super::{CloudError, FORM, TIMEOUT, ask, form, secret_of, surrounding_client};
 use crate::client::{ClientOptions, HttpClient, jwt};
@@ -75,23 +79,28 @@ pub enum Way {
         /// Which; its own where empty.
         client: String,
     },
-    /// Whatever the environment offers: secret, certificate, password, workload,
-    /// machine. Command-line tools are not asked.
+    /// The first that gives a token of what the environment offers: secret,
+    /// certificate or password, workload, machine, command-line tools.
     Environment {
-        /// The directory of a workload; named by the environment where empty.
+        /// The directory of a workload or a tool; they name their own where empty.
         tenant: String,
     },
 }
 
 /// Gets tokens and keeps them.
 pub struct Tokens {
-    grant: Grant,
-    /// What the environment might have offered and did not, and why.
-    passed_over: Vec<String>,
+    source: Source,
     client: HttpClient,
     scope: String,
     options: ClientOptions,
-    token: Mutex<TokenCell>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    token: TokenCell,
+    /// What gave the first token of a chain.
+    chosen: Option<(Offer, Grant)>,
 }
 
 impl Tokens {
@@ -105,11 +114,11 @@ impl Tokens {
             host if !host.is_empty() && login == PUBLIC_LOGIN => host,
             _ => login,
         };
-        let (grant, passed_over) = grant::grant(way, login.trim_end_matches('/'), scope, &options.variables)?;
+        let source = grant::source(way, login.trim_end_matches('/'), scope, &options.variables)?;
         let client = surrounding_client(options);
         let client = client.map_err(|error| CloudError::Unusable(error.to_string()))?;
         let (scope, options) = (scope.to_owned(), options.clone());
-        Ok(Tokens { grant, passed_over, client, scope, options, token: Mutex::default() })
+        Ok(Tokens { source, client, scope, options, state: Mutex::default() })
     }
 
     /// Tokens as an `azuread` block wants them.
@@ -139,23 +148,72 @@ impl Tokens {
     /// None is issued.
     pub async fn token(&self) -> Result<Secret, CloudError> {
         // Requests that need a new token wait for the one that asks for it.
-        let mut cell = self.token.lock().await;
+        let mut state = self.state.lock().await;
+        let State { token, chosen } = &mut *state;
         let clock = &*self.options.clock;
-        if let Some(token) = cell.get(clock) {
+        if let Some(token) = token.get(clock) {
             return Ok(token);
         }
-        let failed = |why: String| {
-            let tried: Vec<&str> = self.passed_over.iter().map(String::as_str).chain([&*why]).collect();
-            CloudError::Request(format!("Failed to get access token: {}", tried.join("; ")))
+        let issued = match (&self.source, &*chosen) {
+            (Source::One(grant), _) => self.issue(grant).await.map_err(CloudError::from),
+            (Source::Chain(_), Some((offer, grant))) => {
+                self.issue(grant).await.map_err(|refusal| refusal.of(*offer))
+            }
+            (Source::Chain(chain), None) => match self.first_of(chain).await {
+                Ok((offer, grant, issued)) => {
+                    *chosen = Some((offer, grant));
+                    Ok(issued)
+                }
+                Err(error) => Err(error),
+            },
         };
-        let issued = self.issue().await.map_err(|error| failed(error.to_string()))?;
-        let kept = cell.keep(&issued, clock, Renewal::Halfway);
-        kept.ok_or_else(|| failed("access token is empty".to_owned()))
+        let failed = |why: &dyn Display| CloudError::Request(format!("Failed to get access token: {why}"));
+        let issued = issued.map_err(|error| failed(&error))?;
+        if token.keep(&issued, clock, Renewal::Halfway).is_none() {
+            return Err(failed(&"access token is empty"));
+        }
+        token.get(clock).ok_or_else(|| failed(&"access token expiry is less than the current time"))
     }
 
-    async fn issue(&self) -> Result<IssuedToken, CloudError> {
-        let (url, client, proof) = match &self.grant {
+    /// The first source that gives a token.
+    async fn first_of(&self, chain: &Chain) -> Result<(Offer, Grant, IssuedToken), CloudError> {
+        let is_alone = chain.offers.len() == 1;
+        let mut tried = Vec::new();
+        for &offer in &chain.offers {
+            let refusal = match chain.grant(offer, &self.scope, &self.options.variables) {
+                Ok(grant) => match self.issue_of(&grant, is_alone).await {
+                    Ok(issued) => return Ok((offer, grant, issued)),
+                    Err(refusal) => refusal,
+                },
+                Err(error) => Refusal::Unavailable(error.to_string()),
+            };
+            let is_last = matches!(refusal, Refusal::Failed(_));
+            tried.push(refusal.of(offer).to_string());
+            if is_last {
+                break;
+            }
+        }
+        let what = "DefaultAzureCredential: failed to acquire a token. Attempted credentials";
+        Err(CloudError::Request(format!("{what}: {}", tried.join("; "))))
+    }
+
+    /// The token of a source among others: a machine that may be none is first
+    /// asked whether it is there, since that is known within a second.
+    async fn issue_of(&self, grant: &Grant, is_alone: bool) -> Result<IssuedToken, Refusal> {
+        if let Grant::Machine(machine) = grant
+            && !is_alone
+        {
+            machine.probe(&self.client).await.map_err(Refusal::Unavailable)?;
+        }
+        self.issue(grant).await
+    }
+
+    async fn issue(&self, grant: &Grant) -> Result<IssuedToken, Refusal> {
+        let (url, client, proof) = match grant {
             Grant::Machine(machine) => return machine.issue(&self.client).await,
+            Grant::Tool { tool, tenant } => {
+                return tool.issue(&self.scope, tenant, &self.options.variables).await;
+            }
             Grant::Form { url, client, proof } => (url, client, proof),
         };
         let mut pairs = vec![("scope", self.scope.as_str()), ("client_id", client)];
@@ -185,7 +243,8 @@ impl Tokens {
                 ]);
             }
         }
-        ask(&self.client, Method::POST, url, &[FORM], form(pairs), TIMEOUT).await?.success(url)?.json()
+        let answer = ask(&self.client, Method::POST, url, &[FORM], form(pairs), TIMEOUT).await?;
+        Ok(answer.success(url)?.json()?)
     }
 
     /// A request signed with the certificate's key.

@@ -586,16 +586,23 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_missing_at_first_may_come_later() {
-        let context = context_with(&[("AZURE_TOKEN_CREDENTIALS", "EnvironmentCredential")]);
-        let config = AzureSdConfig {
-            authentication_method: Chosen::some(AzureAuthentication::Sdk),
-            ..AzureSdConfig::default()
+        let looked = async |method: AzureAuthentication, variables: &[(&str, &str)]| {
+            let context = context_with(variables);
+            let config =
+                AzureSdConfig { authentication_method: Chosen::some(method), ..AzureSdConfig::default() };
+            let mut look = config.look(&context).unwrap();
+            let fault = look.refresh().await.unwrap_err().to_string();
+            assert_eq!(context.metrics.azure_failures.get(), 1.0);
+            (fault, look.asked.is_some())
         };
-        let mut look = config.look(&context).unwrap();
-        let fault = look.refresh().await.unwrap_err().to_string();
-        let why = "could not create Azure client: EnvironmentCredential: missing environment variable";
-        assert!(fault.starts_with(why), "{fault}");
-        assert_eq!((look.asked.is_none(), context.metrics.azure_failures.get()), (true, 1.0));
+        let (fault, is_set_up) = looked(AzureAuthentication::WorkloadIdentity, &[]).await;
+        assert!(fault.starts_with("could not create Azure client: no value for AZURE_CLIENT_ID"), "{fault}");
+        assert!(!is_set_up);
+        // Its own sources look again each time.
+        let only = [("AZURE_TOKEN_CREDENTIALS", "EnvironmentCredential")];
+        let (fault, is_set_up) = looked(AzureAuthentication::Sdk, &only).await;
+        assert!(fault.contains("EnvironmentCredential: missing environment variable"), "{fault}");
+        assert!(is_set_up);
     }
 
     #[test]

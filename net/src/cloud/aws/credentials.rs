@@ -3,6 +3,7 @@
 //! the container's agent, the machine itself. A role to take on comes on top.
 //! Source: aws-sdk-go-v2 `config/resolve_credentials.go`.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +12,11 @@ use http::{Method, Uri};
 use model::Clock;
 use serde::Deserialize;
 
-use super::process;
 use super::profile::{Profile, name_of, profile};
 use super::sso::sign_on;
 use super::{Account, Endpoints, Signer, named_endpoint};
 use crate::client::{ClientOptions, HttpClient, Variables};
+use crate::cloud::process::{self, ProgramError};
 use crate::cloud::{Answer, CloudError, FORM, TIMEOUT, ask, form, secret_of};
 use crate::error::BuildError;
 use crate::xml::Element;
@@ -28,6 +29,8 @@ const CONTAINER: &str = "http://169.254.170.2";
 const AGENTS: [&str; 5] = ["169.254.170.2", "169.254.170.23", "[fd00:ec2::23]", "127.0.0.1", "localhost"];
 /// Both answer at once, or not at all.
 const LOCAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a program that a profile names may take.
+const PROGRAM_TIMEOUT: Duration = Duration::from_secs(60);
 /// Credentials are renewed so long before they end.
 const RENEWAL_MS: i64 = 300_000;
 /// Profiles that name each other, at most.
@@ -87,10 +90,17 @@ impl From<Issued> for Credentials {
     }
 }
 
-/// What a program that a profile names writes.
-async fn of_process(command: &str) -> Result<Credentials, CloudError> {
-    let output = process::output_of(command).await?;
+/// What a program that a profile names writes: `credential_process`.
+/// Source: `aws-sdk-go-v2/credentials/processcreds`.
+async fn of_process(command: &str, variables: &Variables) -> Result<Credentials, CloudError> {
     let failed = |why: &str| CloudError::Malformed(format!("process provider error: {why}"));
+    let mut program = Command::new("sh");
+    program.args(["-c", command]).envs(variables.iter());
+    let output = process::output_of(&mut program, PROGRAM_TIMEOUT).await;
+    let output = output.map_err(|error| match error {
+        ProgramError::Late => failed("credential process timed out"),
+        error => failed(&error.to_string()),
+    })?;
     // Its text would quote the secret.
     let issued: Issued =
         serde_json::from_slice(&output).map_err(|_| failed("parse failed of process output"))?;
@@ -311,7 +321,7 @@ impl Source {
             let endpoints = Endpoints { variables: &self.variables };
             sign_on.credentials(&endpoints, client, self.clock.now_ms()).await?
         } else if let Some(command) = setting("credential_process") {
-            of_process(command).await?
+            of_process(command, &self.variables).await?
         } else {
             match self.of_container().await? {
                 Some(found) => found,

@@ -3,12 +3,14 @@
 //! Source: Microsoft's library for authentication, `managedidentity`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use config::Secret;
-use http::header::WWW_AUTHENTICATE;
+use http::header::{ACCEPT, WWW_AUTHENTICATE};
 use http::{Method, StatusCode};
 
 use super::SCOPE_END;
+use super::chain::Refusal;
 use crate::client::{HttpClient, Variables};
 use crate::cloud::token::IssuedToken;
 use crate::cloud::{Answer, CloudError, FORM, TIMEOUT, ask, form};
@@ -22,11 +24,28 @@ const ARC_AGENT: &str = "/opt/azcmagent/bin/himds";
 const ARC_KEYS: &str = "/var/opt/azcmagent/tokens";
 const ARC_KEY_BYTES_MAX: u64 = 4096;
 
+/// How long a virtual machine's service has to show that it is there.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Which service is asked, and what is shown to it.
 pub(super) enum Machine {
-    Get { url: String, header: &'static str, value: Secret },
-    Shell { url: String, resource: String },
-    Arc { url: String },
+    /// A virtual machine's, which may be none.
+    Virtual {
+        url: String,
+        is_chosen: bool,
+    },
+    Get {
+        url: String,
+        header: &'static str,
+        value: Secret,
+    },
+    Shell {
+        url: String,
+        resource: String,
+    },
+    Arc {
+        url: String,
+    },
 }
 
 impl Machine {
@@ -37,10 +56,18 @@ impl Machine {
     pub(super) fn of(client: &str, scope: &str, variables: &Variables) -> Result<Machine, CloudError> {
         let resource = scope.strip_suffix(SCOPE_END).unwrap_or(scope);
         let (endpoint, header) = (variables.get("IDENTITY_ENDPOINT"), variables.get("IDENTITY_HEADER"));
+        let only_own = |what: &str| match client {
+            "" => Ok(()),
+            _ => {
+                Err(CloudError::Unusable(format!("{what} doesn't support user-assigned managed identities")))
+            }
+        };
         if !endpoint.is_empty() && !header.is_empty() {
             if !variables.get("IDENTITY_SERVER_THUMBPRINT").is_empty() {
-                let why = "managed identities of Service Fabric are not supported";
-                return Err(CloudError::Unusable(why.to_owned()));
+                // Its certificate is checked as any other: upstream does not look at the thumbprint.
+                only_own("Service Fabric")?;
+                let url = with_query(endpoint, "2019-07-01-preview", resource, ("", ""));
+                return Ok(Machine::Get { url, header: "Secret", value: Secret::new(header) });
             }
             let url = with_query(endpoint, "2019-08-01", resource, ("client_id", client));
             return Ok(Machine::Get { url, header: "X-IDENTITY-HEADER", value: Secret::new(header) });
@@ -48,6 +75,7 @@ impl Machine {
         let (service, secret) = (variables.get("MSI_ENDPOINT"), variables.get("MSI_SECRET"));
         if !service.is_empty() {
             if secret.is_empty() {
+                only_own("Cloud Shell")?;
                 return Ok(Machine::Shell { url: service.to_owned(), resource: resource.to_owned() });
             }
             let client = if client.is_empty() { variables.get("DEFAULT_IDENTITY_CLIENT_ID") } else { client };
@@ -56,10 +84,7 @@ impl Machine {
         }
         let is_told = !endpoint.is_empty() && !variables.get("IMDS_ENDPOINT").is_empty();
         if is_told || Path::new(ARC_AGENT).exists() {
-            if !client.is_empty() {
-                let why = "Azure Arc does not support user-assigned managed identities";
-                return Err(CloudError::Unusable(why.to_owned()));
-            }
+            only_own("Azure Arc")?;
             let endpoint = if endpoint.is_empty() { ARC } else { endpoint };
             return Ok(Machine::Arc { url: with_query(endpoint, "2020-06-01", resource, ("", "")) });
         }
@@ -69,14 +94,29 @@ impl Machine {
         };
         let endpoint = format!("{base}/metadata/identity/oauth2/token");
         let url = with_query(&endpoint, "2018-02-01", resource, ("client_id", client));
-        Ok(Machine::Get { url, header: "Metadata", value: Secret::new("true") })
+        Ok(Machine::Virtual { url, is_chosen: !client.is_empty() })
+    }
+
+    /// Whether a virtual machine's service is there: it answers anything to a
+    /// request that it would refuse. Others are named by their environment.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub(super) async fn probe(&self, http: &HttpClient) -> Result<(), String> {
+        let Machine::Virtual { url, .. } = self else { return Ok(()) };
+        let url = url.split('?').next().unwrap_or_default();
+        let asked = ask(http, Method::GET, url, &[], "", TIMEOUT);
+        match tokio::time::timeout(PROBE_TIMEOUT, asked).await {
+            Ok(answered) => answered.map(drop).map_err(|error| error.to_string()),
+            Err(_) => Err("managed identity timed out".to_owned()),
+        }
     }
 
     /// Asks for a token.
     ///
     /// # Errors
     /// None is issued.
-    pub(super) async fn issue(&self, http: &HttpClient) -> Result<IssuedToken, CloudError> {
+    pub(super) async fn issue(&self, http: &HttpClient) -> Result<IssuedToken, Refusal> {
         let get = |url: &str, headers: Vec<(&'static str, String)>| {
             let url = url.to_owned();
             async move {
@@ -87,8 +127,12 @@ impl Machine {
         };
         let metadata = ("Metadata", "true".to_owned());
         let (url, answer) = match self {
+            Machine::Virtual { url, is_chosen } => {
+                return of_virtual(url, get(url, vec![metadata]).await?, *is_chosen);
+            }
             Machine::Get { url, header, value } => {
-                (url, get(url, vec![(*header, value.expose().to_owned())]).await?)
+                let accept = (ACCEPT.as_str(), "application/json".to_owned());
+                (url, get(url, vec![accept, (*header, value.expose().to_owned())]).await?)
             }
             Machine::Shell { url, resource } => {
                 let body = form([("resource", resource.as_str())]);
@@ -101,8 +145,25 @@ impl Machine {
                 (url, get(url, vec![metadata, authorization]).await?)
             }
         };
-        answer.success(url)?.json()
+        Ok(answer.success(url)?.json()?)
     }
+}
+
+/// What a virtual machine's service answered: without an identity it is as good
+/// as none, and so is what else may answer at its address.
+fn of_virtual(url: &str, answer: Answer, is_chosen: bool) -> Result<IssuedToken, Refusal> {
+    let unavailable = |error: CloudError| Refusal::Unavailable(error.to_string());
+    let is_none = match answer.status {
+        StatusCode::BAD_REQUEST => !is_chosen,
+        // A proxy of containers says so.
+        StatusCode::FORBIDDEN => answer.text().contains("unreachable"),
+        _ => false,
+    };
+    let success = answer.success(url).map_err(|error| match is_none {
+        true => unavailable(error),
+        false => Refusal::Failed(error),
+    });
+    success?.json().map_err(unavailable)
 }
 
 fn with_query(endpoint: &str, version: &str, resource: &str, client: (&str, &str)) -> String {
