@@ -24,6 +24,8 @@ use crate::polled::{Periodic, interval_of};
 use crate::refresh::Refresh;
 
 const PREFIX: &str = "__meta_openstack_";
+/// The version of the services' APIs; endpoints that name another are passed over.
+const VERSION: u32 = 2;
 /// Pages that are asked for at most.
 const PAGES_MAX: usize = 10_000;
 
@@ -163,13 +165,7 @@ struct Server {
     #[serde(deserialize_with = "null_as_empty")]
     metadata: BTreeMap<String, String>,
     #[serde(deserialize_with = "null_as_empty")]
-    addresses: BTreeMap<String, Vec<Address>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Address {
-    addr: String,
+    addresses: BTreeMap<String, Value>,
 }
 
 #[derive(Default, Deserialize)]
@@ -371,7 +367,9 @@ impl OpenStack {
         let endpoints =
             session.catalog.iter().filter(|entry| entry.r#type == kind).flat_map(|entry| &entry.endpoints);
         let mut fitting = endpoints.filter(|endpoint| {
-            endpoint.interface == interface && (endpoint.region == *region || endpoint.region_id == *region)
+            endpoint.interface == interface
+                && (endpoint.region == *region || endpoint.region_id == *region)
+                && version_of(&endpoint.url).is_none_or(|version| version == VERSION)
         });
         let found = fitting.next().ok_or_else(|| {
             let what =
@@ -392,7 +390,10 @@ impl OpenStack {
         let (mut url, mut items) = (url, Vec::new());
         for _ in 0..PAGES_MAX {
             let mut page: BTreeMap<String, Value> = self.client.get_json(&url, &headers).await?;
-            let mut list = page.remove(name).unwrap_or_default();
+            // Without the list the answer is none, and what is known stays.
+            let list = page.remove(name);
+            let mut list =
+                list.ok_or_else(|| DiscoveryError::Malformed(format!("the answer has no {name}")))?;
             drop_nulls(&mut list);
             let list: Option<Vec<T>> =
                 serde_json::from_value(list).map_err(|error| DiscoveryError::Malformed(error.to_string()))?;
@@ -417,7 +418,7 @@ impl OpenStack {
 
     async fn instances(&self, session: &Session) -> Result<Vec<Labels>, DiscoveryError> {
         let compute = self.endpoint(session, "compute")?;
-        let network = self.endpoint(session, "network")?;
+        let network = unversioned(self.endpoint(session, "network")?);
         let ports: Vec<Port> = self.list(session, format!("{network}/v2.0/ports"), "ports").await?;
         let devices: HashMap<&str, &str> =
             ports.iter().map(|p| (p.id.as_str(), p.device_id.as_str())).collect();
@@ -438,13 +439,16 @@ impl OpenStack {
         for server in &servers {
             let Some(common) = instance_labels(server) else { continue };
             for (pool, addresses) in &server.addresses {
-                for address in addresses.iter().filter(|address| !present.contains(address.addr.as_str())) {
-                    let public = by_fixed.get(&(server.id.as_str(), address.addr.as_str())).copied();
+                // What is no address is passed over.
+                let addresses = addresses.as_array().into_iter().flatten();
+                let addresses = addresses.filter_map(|address| address["addr"].as_str());
+                for address in addresses.filter(|address| !present.contains(address)) {
+                    let public = by_fixed.get(&(server.id.as_str(), address)).copied();
                     let mut labels = common.clone();
                     labels
-                        .address(&address.addr, self.config.port)
+                        .address(address, self.config.port)
                         .set("address_pool", pool)
-                        .set("private_ip", &address.addr)
+                        .set("private_ip", address)
                         .set("public_ip", public.unwrap_or_default());
                     targets.push(labels.finish());
                 }
@@ -472,10 +476,8 @@ impl OpenStack {
     }
 
     async fn load_balancers(&self, session: &Session) -> Result<Vec<Labels>, DiscoveryError> {
-        let octavia = self.endpoint(session, "load-balancer")?;
-        let network = self.endpoint(session, "network")?;
-        // Some catalogues name the version already.
-        let octavia = octavia.strip_suffix("/v2.0").unwrap_or(&octavia);
+        let octavia = unversioned(self.endpoint(session, "load-balancer")?);
+        let network = unversioned(self.endpoint(session, "network")?);
         let url = |what: &str| format!("{octavia}/v2.0/lbaas/{what}");
         let balancers: Vec<LoadBalancer> = self.list(session, url("loadbalancers"), "loadbalancers").await?;
         let listeners: Vec<Listener> = self.list(session, url("listeners"), "listeners").await?;
@@ -506,6 +508,22 @@ impl OpenStack {
         });
         Ok(targets.collect())
     }
+}
+
+/// Without the version that is added to it: some catalogues name it already.
+fn unversioned(url: String) -> String {
+    url.strip_suffix("/v2.0").map(str::to_owned).unwrap_or(url)
+}
+
+/// The version of an API that its URL names, without what stands behind a point.
+fn version_of(url: &str) -> Option<u32> {
+    let path = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let versions = path.split('/').skip(1).filter_map(|part| {
+        let (major, minor) = part.strip_prefix('v')?.split_once('.').unwrap_or((&part[1..], "0"));
+        minor.parse::<u32>().ok()?;
+        major.parse().ok()
+    });
+    versions.last()
 }
 
 /// The labels of a server; `None` where its flavour cannot be told.
@@ -544,11 +562,13 @@ mod tests {
             let endpoint = |kind: &str, path: &str| {
                 let url = format!("{base}{path}");
                 let other = json!({"interface": "admin", "region": "RegionOne", "url": "http://unused"});
+                let newer =
+                    json!({"interface": "public", "region": "RegionOne", "url": "http://unused/v3.1/p"});
                 let public = json!({"interface": "public", "region_id": "RegionOne", "url": url});
-                json!({"type": kind, "endpoints": [other, public]})
+                json!({"type": kind, "endpoints": [other, newer, public]})
             };
             let catalog = [
-                endpoint("compute", "/nova/"),
+                endpoint("compute", "/v1x/nova/v2.1/"),
                 endpoint("network", "/neutron"),
                 endpoint("load-balancer", "/octavia/v2.0/"),
             ];
@@ -557,17 +577,18 @@ mod tests {
         }
         assert_eq!(request.header("x-auth-token"), "t0k");
         let body = match (request.path(), request.parameter("marker").as_str()) {
-            ("/nova/servers/detail", "") => json!({
+            ("/v1x/nova/v2.1/servers/detail", "") => json!({
                 "servers": [{"id": "s1", "name": "vm", "status": "ACTIVE", "tenant_id": "p", "user_id": "u",
                     "flavor": {"id": "1"}, "image": {"id": "img"}, "metadata": {"env-x": "prod"},
-                    "addresses": {"private": [{"addr": "10.0.0.5"}, {"addr": "172.24.4.1"}]}}],
-                "servers_links": [{"rel": "next", "href": format!("{base}/nova/servers/detail?marker=s1")}],
+                    "addresses": {"private": [{"addr": "10.0.0.5"}, {"addr": "172.24.4.1"}, "x", {"addr": 7}],
+                        "odd": {}}}],
+                "servers_links": [{"rel": "next", "href": format!("{base}/v1x/nova/v2.1/servers/detail?marker=s1")}],
             }),
-            ("/nova/servers/detail", _) => {
+            ("/v1x/nova/v2.1/servers/detail", _) => {
                 json!({"servers": [{"id": "s2", "flavor": {"id": "1"}, "image": "",
                 "addresses": {}}]})
             }
-            ("/nova/os-hypervisors/detail", _) => {
+            ("/v1x/nova/v2.1/os-hypervisors/detail", _) => {
                 json!({"hypervisors": [{"id": 7, "host_ip": "172.16.70.14", "state": "up", "status": "enabled"},
                     {"id": "uuid", "host_ip": null, "hypervisor_type": "ironic"}]})
             }
@@ -584,9 +605,8 @@ mod tests {
         Reply::json(body.to_string())
     }
 
-    async fn look(role: OpenStackRole) -> (Vec<Labels>, Vec<Seen>) {
-        let server = TestServer::start(answer).await;
-        let config = OpenStackSdConfig {
+    fn config_of(role: OpenStackRole, server: &TestServer) -> OpenStackSdConfig {
+        OpenStackSdConfig {
             identity_endpoint: server.url("/identity"),
             username: "u".to_owned(),
             password: Secret::new("p"),
@@ -595,8 +615,48 @@ mod tests {
             region: "RegionOne".to_owned(),
             role: Chosen::some(role),
             ..OpenStackSdConfig::default()
-        };
-        let groups = config.look(&context()).unwrap().refresh().await.unwrap();
+        }
+    }
+
+    /// Whoever takes such an answer for an empty list loses all targets.
+    #[tokio::test]
+    async fn an_answer_without_the_list_is_a_failure() {
+        for (role, path, name) in [
+            (OpenStackRole::Instance, "/servers/detail", "servers"),
+            (OpenStackRole::Instance, "/ports", "ports"),
+            (OpenStackRole::Hypervisor, "/os-hypervisors/detail", "hypervisors"),
+            (OpenStackRole::LoadBalancer, "/listeners", "listeners"),
+            (OpenStackRole::LoadBalancer, "/floatingips", "floatingips"),
+        ] {
+            for (body, why) in
+                [("{}".to_owned(), "the answer has no"), (format!("{{\"{name}\": {{}}}}"), "invalid type")]
+            {
+                let server = TestServer::start(move |request| match request.path().ends_with(path) {
+                    true => Reply::json(body.clone()),
+                    false => answer(request),
+                })
+                .await;
+                let fault = config_of(role, &server).look(&context()).unwrap().refresh().await.unwrap_err();
+                assert!(fault.to_string().contains(why), "{path}: {fault}");
+            }
+        }
+    }
+
+    #[test]
+    fn urls_name_versions() {
+        for (url, version) in [
+            ("http://v3.example/compute/v2.1/v1x/project", Some(2)),
+            ("http://h/v3/", Some(3)),
+            ("http://h:9696", None),
+            ("http://h/v2.x/volume", None),
+        ] {
+            assert_eq!(version_of(url), version, "{url}");
+        }
+    }
+
+    async fn look(role: OpenStackRole) -> (Vec<Labels>, Vec<Seen>) {
+        let server = TestServer::start(answer).await;
+        let groups = config_of(role, &server).look(&context()).unwrap().refresh().await.unwrap();
         assert_eq!(groups[0].source, "OS_RegionOne");
         (groups[0].targets.clone(), server.requests())
     }
