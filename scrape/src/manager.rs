@@ -6,7 +6,7 @@
 //!                             └ every 5 s ─▶ pools made, synced
 //! ```
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -111,7 +111,7 @@ struct State {
     pools: BTreeMap<String, Arc<Pool>>,
     groups: HashMap<String, Arc<Vec<TargetGroup>>>,
     /// Jobs whose groups changed since the last round.
-    changed: Vec<String>,
+    changed: BTreeSet<String>,
     failure_logs: HashMap<String, Arc<FailureLog>>,
     offset_seed: u64,
 }
@@ -219,9 +219,7 @@ impl ScrapeManager {
     pub fn update_groups(&self, job: &str, groups: Vec<TargetGroup>) {
         let mut state = self.inner.state.lock();
         state.groups.insert(job.to_owned(), Arc::new(groups));
-        if !state.changed.iter().any(|changed| changed == job) {
-            state.changed.push(job.to_owned());
-        }
+        state.changed.insert(job.to_owned());
         drop(state);
         self.inner.updated.notify_one();
     }

@@ -1,7 +1,9 @@
 //! The manager: runs each distinct mechanism once, gathers what they find and
 //! hands it on by job, at most every few seconds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,14 +54,34 @@ struct State {
     next_provider: u64,
 }
 
+/// Providers by what their mechanisms' settings look like.
+type Looks = HashMap<u64, Vec<u64>>;
+
 /// A mechanism that runs.
 struct Provider {
     mechanism: Arc<dyn Mechanism>,
+    look: u64,
     /// The job that it was started for: a label of its metrics.
     set: String,
     jobs: BTreeSet<String>,
     groups: BTreeMap<String, TargetGroup>,
     stop: CancellationToken,
+}
+
+/// A number for what a mechanism's settings look like. Equal mechanisms look
+/// the same; others may, where they differ in a secret only.
+fn look_of(mechanism: &dyn Mechanism) -> u64 {
+    struct Text(DefaultHasher);
+    impl fmt::Write for Text {
+        fn write_str(&mut self, part: &str) -> fmt::Result {
+            self.0.write(part.as_bytes());
+            Ok(())
+        }
+    }
+    let mut text = Text(DefaultHasher::new());
+    // Writing to a hasher cannot fail.
+    let _written = fmt::write(&mut text, format_args!("{} {mechanism:?}", mechanism.name()));
+    text.0.finish()
 }
 
 impl Drop for Provider {
@@ -126,21 +148,24 @@ impl Manager {
     pub fn apply(&self, jobs: Vec<(String, Vec<Arc<dyn Mechanism>>)>) {
         let mut state = self.state.lock();
         state.jobs = jobs.iter().map(|(job, _)| job.clone()).collect();
-        for provider in state.providers.values_mut() {
+        let mut looks = Looks::with_capacity(state.providers.len());
+        for (&id, provider) in &mut state.providers {
             provider.jobs.clear();
+            looks.entry(provider.look).or_default().push(id);
         }
         let mut failed = 0;
         for (job, mechanisms) in jobs {
             let mut found = false;
             for mechanism in mechanisms {
-                match self.provide(&mut state, mechanism, &job) {
+                match self.provide(&mut state, &mut looks, mechanism, &job) {
                     true => found = true,
                     false => failed += 1,
                 }
             }
             if !found {
                 // The job is known all the same, and has no target.
-                self.provide(&mut state, Arc::new(StaticTargets { groups: Vec::new() }), &job);
+                let none = Arc::new(StaticTargets { groups: Vec::new() });
+                self.provide(&mut state, &mut looks, none, &job);
             }
         }
         let mut gone = BTreeSet::new();
@@ -168,11 +193,22 @@ impl Manager {
 
     /// Lets a job have what a mechanism finds, starting it where it does not run
     /// yet. Whether it runs.
-    fn provide(&self, state: &mut State, mechanism: Arc<dyn Mechanism>, job: &str) -> bool {
-        let running = state.providers.values_mut().find(|provider| provider.mechanism.is_same(&*mechanism));
-        if let Some(provider) = running {
-            provider.jobs.insert(job.to_owned());
-            return true;
+    fn provide(
+        &self,
+        state: &mut State,
+        looks: &mut Looks,
+        mechanism: Arc<dyn Mechanism>,
+        job: &str,
+    ) -> bool {
+        let look = look_of(&*mechanism);
+        let alike = looks.entry(look).or_default();
+        for id in &*alike {
+            if let Some(provider) = state.providers.get_mut(id)
+                && provider.mechanism.is_same(&*mechanism)
+            {
+                provider.jobs.insert(job.to_owned());
+                return true;
+            }
         }
         let stop = CancellationToken::new();
         let context = Context {
@@ -198,8 +234,9 @@ impl Manager {
         }
         state.next_provider += 1;
         let jobs = BTreeSet::from([job.to_owned()]);
-        let provider = Provider { mechanism, set: job.to_owned(), jobs, groups: BTreeMap::new(), stop };
+        let provider = Provider { mechanism, look, set: job.to_owned(), jobs, groups: BTreeMap::new(), stop };
         state.providers.insert(id, provider);
+        alike.push(id);
         true
     }
 
@@ -284,6 +321,8 @@ impl Manager {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use config::discovery::StaticConfig;
     use model::metrics::Registry;
@@ -348,6 +387,64 @@ mod tests {
         assert_eq!(waits[..4], [100, 150, 225, 337]);
         assert_eq!(waits[11], 5000);
         assert_eq!(pauses.next(now + PAUSE_MAX) - (now + PAUSE_MAX), PAUSE_MIN);
+    }
+
+    /// Counts how often it is compared. Its secret does not show.
+    struct Counted {
+        address: usize,
+        secret: usize,
+        n_compared: Arc<AtomicUsize>,
+    }
+
+    impl fmt::Debug for Counted {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "Counted({})", self.address)
+        }
+    }
+
+    impl Mechanism for Counted {
+        fn name(&self) -> &'static str {
+            "counted"
+        }
+        fn is_same(&self, other: &dyn Mechanism) -> bool {
+            self.n_compared.fetch_add(1, Ordering::Relaxed);
+            let other = other.as_any().downcast_ref::<Counted>();
+            other.is_some_and(|other| (self.address, self.secret) == (other.address, other.secret))
+        }
+        fn as_any(&self) -> &dyn std::any::Any {
+            self
+        }
+        fn start(
+            self: Arc<Self>,
+            _: Context,
+            _: Updates,
+        ) -> Result<crate::mechanism::Running, crate::mechanism::DiscoveryError> {
+            Ok(Box::pin(async {}))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_mechanism_is_compared_with_those_only_that_look_the_same() {
+        const N_JOBS: usize = 20_000;
+        let (manager, n_compared) = (manager(), Arc::new(AtomicUsize::new(0)));
+        let jobs = |n_jobs: usize, secret: usize| -> Vec<(String, Vec<Arc<dyn Mechanism>>)> {
+            let job = |address| {
+                let n_compared = n_compared.clone();
+                let mechanism: Arc<dyn Mechanism> = Arc::new(Counted { address, secret, n_compared });
+                (format!("job {address}"), vec![mechanism])
+            };
+            (0..n_jobs).map(job).collect()
+        };
+        manager.apply(jobs(N_JOBS, 1));
+        assert_eq!(n_compared.swap(0, Ordering::Relaxed), 0);
+        // The same again: each finds itself.
+        manager.apply(jobs(N_JOBS, 1));
+        assert_eq!(n_compared.swap(0, Ordering::Relaxed), N_JOBS);
+        assert_eq!(manager.state.lock().next_provider, N_JOBS as u64);
+        // One that differs in what does not show is another.
+        manager.apply(jobs(1, 2));
+        assert_eq!(n_compared.swap(0, Ordering::Relaxed), 1);
+        assert_eq!(manager.state.lock().providers.keys().copied().collect::<Vec<_>>(), [N_JOBS as u64]);
     }
 
     /// Cannot start.
