@@ -160,6 +160,8 @@ struct Cluster {
     server: TestServer,
     watches: Arc<Mutex<Vec<mpsc::UnboundedSender<Vec<u8>>>>>,
     lists: Arc<AtomicUsize>,
+    /// So many further watches are refused since their version is too old.
+    refusals: Arc<AtomicUsize>,
 }
 
 fn pod(name: &str, ip: &str, version: u64) -> Value {
@@ -173,11 +175,15 @@ fn pod(name: &str, ip: &str, version: u64) -> Value {
 impl Cluster {
     async fn start() -> Cluster {
         let watches: Arc<Mutex<Vec<mpsc::UnboundedSender<Vec<u8>>>>> = Arc::default();
-        let lists = Arc::new(AtomicUsize::new(0));
+        let (lists, refusals) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let server = TestServer::start({
-            let (watches, lists) = (watches.clone(), lists.clone());
+            let (watches, lists, refusals) = (watches.clone(), lists.clone(), refusals.clone());
             move |request| {
                 if request.parameter("watch") == "1" {
+                    let one_less = |n: usize| n.checked_sub(1);
+                    if refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
+                        return Reply::status(410);
+                    }
                     let (sender, receiver) = mpsc::unbounded_channel();
                     watches.lock().push(sender);
                     return Reply::stream(receiver);
@@ -204,7 +210,7 @@ impl Cluster {
             }
         })
         .await;
-        Cluster { server, watches, lists }
+        Cluster { server, watches, lists, refusals }
     }
 
     /// Sends an event down the watch of a number, once it is there.
@@ -303,6 +309,25 @@ async fn a_cut_watch_goes_on_where_it_was_and_an_expired_one_lists_again() {
     assert_eq!(events.with(&["pod", "add"]).get(), 3.0);
     assert_eq!(events.with(&["pod", "update"]).get(), 2.0);
     assert_eq!(events.with(&["pod", "delete"]).get(), 2.0);
+    assert_eq!(context.metrics.kubernetes_failures.get(), 0.0);
+}
+
+/// A version can be too old by the time it is asked for: the answer itself is
+/// 410 then, and there is no stream to say so.
+#[tokio::test]
+async fn a_watch_that_is_refused_as_too_old_lists_again() {
+    let cluster = Cluster::start().await;
+    let context = context();
+    let mut received = start(Kubernetes::new(pods(&cluster.server.url("/prefix/"))), &context);
+    sources(&mut received).await;
+    cluster.watch(0).await;
+    cluster.refusals.store(1, Ordering::SeqCst);
+    cluster.cut(0).await;
+    assert_eq!(sources(&mut received).await, [("pod/ns/a".to_owned(), 0), ("pod/ns/b".to_owned(), 1)]);
+    cluster.watch(1).await;
+    let versions: Vec<String> =
+        cluster.watch_requests().iter().map(|request| request.parameter("resourceVersion")).collect();
+    assert_eq!(versions, ["10", "10", "50"]);
     assert_eq!(context.metrics.kubernetes_failures.get(), 0.0);
 }
 
