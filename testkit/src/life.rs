@@ -215,14 +215,16 @@ impl Life {
                     .is_some_and(|known| known.must_be_there(Surety::Acknowledged))
             {
                 let other = self.rng.one_in(2);
+                // What a restart left of the series is not known to the value, which then
+                // is a marker. One more than the marker would be another number.
+                let is_known = !matches!(value, Given::Float(v) if model::is_stale_nan(v));
                 let (rule, value) = match value {
                     Given::Float(v) if other && (v + 1.0).to_bits() != v.to_bits() => {
                         (Rule::Other, Given::Float(v + 1.0))
                     }
                     value => (Rule::Again, value),
                 };
-                // What a restart left of the series is not known to the value.
-                if !matches!(value, Given::Float(v) if model::is_stale_nan(v)) {
+                if is_known {
                     entries.push(Entry { labels: labels.clone(), t: last_t, start: 0, value, rule });
                 }
             }
