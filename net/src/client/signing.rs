@@ -72,7 +72,12 @@ impl RequestSigner {
         let failed = |error: CloudError| Fault::Token(error.to_string());
         match self {
             RequestSigner::Aws(signer) => signer.sign(hop, uri, headers).await.map_err(failed),
-            RequestSigner::Azure(tokens) => bearer(&tokens.token().await.map_err(failed)?, headers),
+            RequestSigner::Azure(tokens) => {
+                let token = tokens.token().await;
+                let token =
+                    token.map_err(|error| Fault::Token(format!("Failed to get access token: {error}")))?;
+                bearer(&token, headers)
+            }
             RequestSigner::Google(tokens) => {
                 if let Ok(project) = HeaderValue::from_str(tokens.quota_project())
                     && !project.is_empty()

@@ -12,7 +12,6 @@ mod grant;
 mod machine;
 mod tool;
 
-use std::fmt::Display;
 use std::path::PathBuf;
 
 use base64::Engine;
@@ -167,12 +166,11 @@ impl Tokens {
                 Err(error) => Err(error),
             },
         };
-        let failed = |why: &dyn Display| CloudError::Request(format!("Failed to get access token: {why}"));
-        let issued = issued.map_err(|error| failed(&error))?;
-        if token.keep(&issued, clock, Renewal::Halfway).is_none() {
-            return Err(failed(&"access token is empty"));
+        let failed = |why: &str| CloudError::Request(why.to_owned());
+        if token.keep(&issued?, clock, Renewal::Halfway).is_none() {
+            return Err(failed("access token is empty"));
         }
-        token.get(clock).ok_or_else(|| failed(&"access token expiry is less than the current time"))
+        token.get(clock).ok_or_else(|| failed("access token expiry is less than the current time"))
     }
 
     /// The first source that gives a token.

@@ -132,9 +132,10 @@ impl Manager {
     }
 
     async fn get<T: DeserializeOwned>(&self, url: &str) -> Result<T, DiscoveryError> {
+        // The first that a token is asked for is the list of machines.
         let token = self.tokens.token().await;
-        let token =
-            token.map_err(|error| DiscoveryError::Request(format!("could not get a token: {error}")))?;
+        let token = token
+            .map_err(|error| DiscoveryError::Request(format!("could not list virtual machines: {error}")))?;
         let authorization = format!("Bearer {}", token.expose());
         let headers = [(ACCEPT.as_str(), "application/json"), ("Authorization", &*authorization)];
         let is_temporary =
