@@ -219,6 +219,7 @@ impl Columns {
     /// Whether none of the first `n` windows reaches so far beyond its samples that
     /// it is cut, and no counter comes near zero: what most blocks are, and what
     /// saves two divisions of seven.
+    #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "what is no number does not move up either")]
     fn is_calm<const COUNTER: bool>(&self, n: usize) -> bool {
         let (first, moved) = (&self.first[..n], &self.moved[..n]);
         let (before_ms, sampled_ms) = (&self.before_ms[..n], &self.sampled_ms[..n]);
