@@ -314,6 +314,15 @@ mod tests {
     use testkit::Rng;
 
     #[test]
+    fn ones_at_the_front_are_counted_up_to_four() {
+        for top in 0..256u64 {
+            for word in [top << 56, top << 56 | u64::MAX >> 8] {
+                assert_eq!(front_ones(word), word.leading_ones().min(4), "{word:x}");
+            }
+        }
+    }
+
+    #[test]
     fn both_writers_agree_and_the_reader_gives_it_back() {
         let mut rng = Rng::new(7);
         let mut vector = BitWriter::default();
