@@ -332,6 +332,35 @@ fn a_flipped_byte_costs_what_it_stood_for() {
     }
 }
 
+/// One digit more or less in a block's `meta.json` neither hides what the log has nor
+/// makes the other blocks too old to be kept.
+#[test]
+fn a_block_that_claims_another_end_costs_nothing() {
+    let filled = filled();
+    let mut options = filled.options.clone();
+    options.runtime.retention_time = Some(std::time::Duration::from_hours(72));
+    assert!(filled.blocks.len() > 2);
+    for (dir, _) in &filled.blocks {
+        for delta_ms in [4, -1, 10_000_000, -2_000_000, 40_000_000_000, 4_000_000_000_000] {
+            let disk = filled.disk.after_kill();
+            let mut meta = read_meta(&disk, dir).unwrap();
+            meta.max_time += delta_ms;
+            disk.damage(&dir.join("meta.json"), |bytes| *bytes = meta.encode());
+            let what = format!("{}, {delta_ms} ms later", dir.display());
+            SAID.lock().unwrap().clear();
+            let db = try_open(&disk, &options, 3).unwrap();
+            check(&db, &filled.life, &what);
+            let name = dir.file_name().unwrap().to_str().unwrap();
+            let said = SAID.lock().unwrap().join("\n");
+            assert!(said.contains(name) && said.contains("meta.json says other times"), "{what}: {said}");
+            db.maintain().unwrap();
+            check(&db, &filled.life, &format!("{what}, after upkeep"));
+            drop(db);
+            check(&try_open(&disk, &options, 4).unwrap(), &filled.life, &format!("{what}, started again"));
+        }
+    }
+}
+
 #[test]
 fn a_file_may_be_short_or_empty_or_half_written() {
     let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

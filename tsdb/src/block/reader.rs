@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use model::Fs;
+use model::{BlockRange, Fs};
 
 use super::chunks::{BlockChunk, ChunkFiles};
 use super::meta::{BlockMeta, MetaError, read_meta};
@@ -41,6 +41,31 @@ impl BlockReader {
     /// What it is.
     pub fn meta(&self) -> &BlockMeta {
         &self.meta
+    }
+
+    /// The times of its chunks by the index: from the first sample to behind the
+    /// last. `None` without a chunk. Reads the whole index.
+    ///
+    /// # Errors
+    /// The index is damaged.
+    pub fn chunk_range(&self) -> Result<Option<BlockRange>, FileError> {
+        let (mut labels, mut chunks) = (Vec::new(), Vec::new());
+        let mut range: Option<BlockRange> = None;
+        for series in self.index.all_postings()?.iter() {
+            self.index.series(series, &mut labels, &mut chunks)?;
+            for chunk in &chunks {
+                let (min_ms, max_ms) = (chunk.min_ms, chunk.max_ms.saturating_add(1));
+                range = Some(range.map_or(BlockRange::new(min_ms, max_ms), |all| {
+                    BlockRange::new(all.min_ms.min(min_ms), all.max_ms.max(max_ms))
+                }));
+            }
+        }
+        Ok(range)
+    }
+
+    /// Lets other times count than those in the file.
+    pub(crate) fn set_range(&mut self, range: BlockRange) {
+        (self.meta.min_time, self.meta.max_time) = (range.min_ms, range.max_ms);
     }
 
     /// Its index.

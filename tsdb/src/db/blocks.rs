@@ -10,7 +10,7 @@ use ulid::Ulid;
 
 use super::store::Store;
 use crate::block::{
-    BlockHint, BlockReader, DELETION_SUFFIX, MetaError, list_blocks, read_meta, remove_block,
+    BlockHint, BlockMeta, BlockReader, DELETION_SUFFIX, MetaError, list_blocks, read_meta, remove_block,
 };
 use crate::corruption::FileError;
 use crate::tombstones::Tombstones;
@@ -18,15 +18,30 @@ use crate::tombstones::Tombstones;
 /// An open block.
 pub(crate) struct Block {
     pub(crate) reader: BlockReader,
+    /// `meta.json` as it was read.
+    written: BlockMeta,
     /// What was deleted from it, as of now.
     pub(crate) tombstones: RwLock<Tombstones>,
 }
 
+/// The usual span of a block of level 1 in ms.
+const USUAL_MS: i64 = 2 * 3_600_000;
+
 impl Block {
-    fn open(fs: &dyn model::Fs, dir: &Path) -> Result<Block, MetaError> {
-        let reader = BlockReader::open(fs, dir)?;
+    /// Opens a block of a database whose blocks of level 1 have this span.
+    fn open(fs: &dyn model::Fs, dir: &Path, span_ms: i64) -> Result<Block, MetaError> {
+        let mut reader = BlockReader::open(fs, dir)?;
+        let written = reader.meta().clone();
+        if let Some(range) = other_range(&reader, span_ms) {
+            tracing::warn!(
+                block = %dir.display(), min_time = written.min_time, max_time = written.max_time,
+                first = range.min_ms, end = range.max_ms,
+                "meta.json says other times than the block's chunks have: the chunks count"
+            );
+            reader.set_range(range);
+        }
         let tombstones = RwLock::new(reader.tombstones().clone());
-        Ok(Block { reader, tombstones })
+        Ok(Block { reader, written, tombstones })
     }
 
     /// Its times.
@@ -38,6 +53,24 @@ impl Block {
     pub(crate) fn ulid(&self) -> Ulid {
         self.reader.meta().ulid
     }
+}
+
+/// The times that a block's chunks have, where `meta.json` says others.
+///
+/// A block that claimed a later end would hide what the log has from there on, and make
+/// all other blocks look older than they may become; one bit of the file is enough. Ends
+/// lie on multiples of a block's span, and another digit never leads from one to the
+/// next, as the span is a multiple of three and a digit's place is not. So ends that lie
+/// elsewhere, as those of blocks from other hands do, are looked up in the index, if it
+/// can be read.
+fn other_range(reader: &BlockReader, span_ms: i64) -> Option<BlockRange> {
+    let written = reader.meta().range();
+    if [span_ms, USUAL_MS].iter().any(|span_ms| written.max_ms.checked_rem(*span_ms) == Some(0)) {
+        return None;
+    }
+    let held = reader.chunk_range().ok()??;
+    let range = BlockRange::new(written.min_ms.min(held.min_ms), held.max_ms);
+    (range != written).then_some(range)
 }
 
 /// A block's error as the store's.
@@ -78,10 +111,10 @@ impl Store {
             let known = before.iter().find(|block| block.reader.dir() == dir);
             // A tombstone rewrite or a mark changes what a block says of itself.
             let meta = read_meta(fs, &dir);
-            let unchanged = known.filter(|block| meta.as_ref().is_ok_and(|meta| meta == block.reader.meta()));
+            let unchanged = known.filter(|block| meta.as_ref().is_ok_and(|meta| *meta == block.written));
             match (unchanged, known) {
                 (Some(block), _) => open.push(block.clone()),
-                (None, known) => match Block::open(fs, &dir) {
+                (None, known) => match Block::open(fs, &dir, self.options.block_duration_ms) {
                     Ok(block) => open.push(Arc::new(block)),
                     Err(error) => {
                         damaged.insert(dir, error.to_string());
