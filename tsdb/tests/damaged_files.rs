@@ -336,6 +336,7 @@ fn a_flipped_byte_costs_what_it_stood_for() {
 /// makes the other blocks too old to be kept.
 #[test]
 fn a_block_that_claims_another_end_costs_nothing() {
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let filled = filled();
     let mut options = filled.options.clone();
     options.runtime.retention_time = Some(std::time::Duration::from_hours(72));
