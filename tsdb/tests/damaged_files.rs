@@ -6,7 +6,7 @@
 
 mod life_support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
@@ -304,6 +304,24 @@ fn survives(
     lost.len()
 }
 
+/// Where the headers of a log's records begin: the three upper bits there mean nothing,
+/// and no checksum covers them.
+fn record_headers(bytes: &[u8]) -> BTreeSet<usize> {
+    const PAGE: usize = 32 * 1024;
+    const HEADER: usize = 7;
+    let (mut headers, mut at) = (BTreeSet::new(), 0);
+    while at < bytes.len() {
+        let left = PAGE - at % PAGE;
+        if left < HEADER || bytes[at] == 0 {
+            at += left;
+            continue;
+        }
+        headers.insert(at);
+        at += HEADER + usize::from(u16::from_be_bytes([bytes[at + 1], bytes[at + 2]]));
+    }
+    headers
+}
+
 #[test]
 fn a_flipped_byte_costs_what_it_stood_for() {
     let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -313,11 +331,13 @@ fn a_flipped_byte_costs_what_it_stood_for() {
         for (path, _) in files {
             // Padding is long and says nothing.
             let bytes = filled.disk.read(&path).unwrap();
+            let headers = if kind == Kind::Snapshot { record_headers(&bytes) } else { BTreeSet::new() };
             let telling: Vec<usize> =
                 (0..bytes.len()).filter(|at| bytes[*at] != 0 || *at % 997 == 0).collect();
             for &at in telling.iter().step_by((telling.len() / per_file).max(1)) {
                 let bit = at % 8;
-                let n = survives(filled, kind, &path, &format!("bit {bit} of byte {at}"), true, |bytes| {
+                let tells = bit < 5 || !headers.contains(&at);
+                let n = survives(filled, kind, &path, &format!("bit {bit} of byte {at}"), tells, |bytes| {
                     bytes[at] ^= 1 << bit
                 });
                 tried += 1;
