@@ -37,14 +37,22 @@ impl<'a> Symbols<'a> {
     fn read(message: &'a [u8]) -> Result<Symbols<'a>, WireError> {
         let mut symbols = Symbols { text: Vec::new(), keys: Vec::new() };
         let mut reader = Reader::new(message);
-        while let Some(field) = reader.next_field()? {
-            if field.number == 4 {
-                let text = field.bytes()?;
-                symbols.text.push(text);
-                symbols.keys.push(SeriesKey::of(text));
+        loop {
+            while let Some(text) = reader.next_of(SYMBOL_TAG)? {
+                symbols.add(text);
+            }
+            reader.skip_run(SERIES_TAG)?;
+            match reader.next_field()? {
+                Some(field) if field.number == 4 => symbols.add(field.bytes()?),
+                Some(_) => {}
+                None => return Ok(symbols),
             }
         }
-        Ok(symbols)
+    }
+
+    fn add(&mut self, text: &'a [u8]) {
+        self.text.push(text);
+        self.keys.push(SeriesKey::of(text));
     }
 
     fn get(&self, reference: u32) -> Option<&'a [u8]> {
@@ -97,12 +105,17 @@ pub fn write(
         without_metadata_samples: 0,
     };
     let mut reader = Reader::new(message);
-    while let Some(field) = reader.next_field()? {
-        if field.number == 5 {
-            request.gather(field.bytes()?)?;
-            if request.series.len() == SERIES_AT_ONCE {
+    loop {
+        while let Some(series) = reader.next_of(SERIES_TAG)? {
+            request.gather(series)?;
+            if request.series.len() >= SERIES_AT_ONCE {
                 request.store(appender)?;
             }
+        }
+        match reader.next_field()? {
+            Some(field) if field.number == 5 => request.gather(field.bytes()?)?,
+            Some(_) => {}
+            None => break,
         }
     }
     request.store(appender)?;
@@ -145,6 +158,10 @@ struct Request<'a, 'c> {
     without_metadata_samples: u64,
 }
 
+/// The tag of a symbol: field 4 of a request, with a length.
+const SYMBOL_TAG: u8 = 4 << 3 | 2;
+/// The tag of a series: field 5 of a request, with a length.
+const SERIES_TAG: u8 = 5 << 3 | 2;
 /// The tag of a series' references, packed: field 1, with a length.
 const REFERENCES_TAG: u8 = 1 << 3 | 2;
 /// The tag of a sample: field 2, with a length.
