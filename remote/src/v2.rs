@@ -12,7 +12,7 @@ use crate::faults::Faults;
 use crate::histogram;
 use crate::receiver::{Stats, WriteError, Written};
 use crate::series::{Known, LABEL_BYTES_MAX, LabelFault, labels};
-use crate::wire::{Field, Reader, Value, WireError, double_and_varint};
+use crate::wire::{Reader, WireError, double_and_varint, each_packed_varint};
 
 /// How to treat what comes with samples.
 #[derive(Clone, Copy, Debug, Default)]
@@ -234,8 +234,7 @@ impl<'a> Request<'a, '_> {
         let mut reader = Reader::new(message);
         // Most series are no more than their references and samples.
         while let Some(references) = reader.next_of(REFERENCES_TAG)? {
-            let value = Value::Bytes(references);
-            Field { number: 1, value }.each_varint(|at| key.take(at))?;
+            each_packed_varint(references, |at| key.take(at))?;
         }
         while reader.next_of(SAMPLE_TAG)?.is_some() {
             samples += 1;

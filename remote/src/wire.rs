@@ -93,12 +93,7 @@ impl<'a> Field<'a> {
     pub fn each_varint(&self, mut each: impl FnMut(u64)) -> Result<(), WireError> {
         match self.value {
             Value::Varint(n) => each(n),
-            Value::Bytes(bytes) => {
-                let mut reader = Reader::new(bytes);
-                while !reader.is_at_end() {
-                    each(reader.varint()?);
-                }
-            }
+            Value::Bytes(bytes) => each_packed_varint(bytes, each)?,
             _ => return Err(WireError::Kind(self.number)),
         }
         Ok(())
@@ -121,6 +116,19 @@ impl<'a> Field<'a> {
         }
         Ok(())
     }
+}
+
+/// Hands on every integer of a packed field.
+///
+/// # Errors
+/// It is truncated.
+#[inline]
+pub fn each_packed_varint(bytes: &[u8], mut each: impl FnMut(u64)) -> Result<(), WireError> {
+    let mut reader = Reader::new(bytes);
+    while !reader.is_at_end() {
+        each(reader.varint()?);
+    }
+    Ok(())
 }
 
 /// A double in field 1 and a varint in field 2, as samples are written: the two

@@ -90,27 +90,33 @@ impl Spans {
         &self.bounds[self.apart..]
     }
 
+    /// Samples of each window, and how many of them the window before did not have.
+    fn each(&self) -> impl Iterator<Item = (u32, u32)> {
+        let mut seen = 0;
+        self.starts().iter().zip(self.ends()).map(move |(&lo, &hi)| {
+            let new = hi - lo.max(seen);
+            seen = hi;
+            (hi - lo, new)
+        })
+    }
+
     /// What the windows hold.
     fn count(&self) -> Counts {
         let mut counts = Counts::default();
-        let mut seen = 0;
-        for (&lo, &hi) in self.starts().iter().zip(self.ends()) {
-            counts.total += u64::from(hi - lo);
-            counts.new += u64::from(hi - lo.max(seen));
-            counts.largest = counts.largest.max(hi - lo);
-            seen = hi;
+        for (held, new) in self.each() {
+            counts.total += u64::from(held);
+            counts.new += u64::from(new);
+            counts.largest = counts.largest.max(held);
         }
         counts
     }
 
     /// Notes what the windows hold one by one, those of steps from `first` on.
     fn note_each(&self, first: usize, stored: bool, tally: &mut StepTally) {
-        let mut seen = 0;
-        for (step, (&lo, &hi)) in (first..).zip(self.starts().iter().zip(self.ends())) {
-            if hi > lo {
-                tally.note(step, u64::from(hi - lo), if stored { u64::from(hi - lo.max(seen)) } else { 0 });
+        for (step, (held, new)) in (first..).zip(self.each()) {
+            if held > 0 {
+                tally.note(step, u64::from(held), if stored { u64::from(new) } else { 0 });
             }
-            seen = hi;
         }
     }
 }
