@@ -73,7 +73,17 @@ impl<'a> Pending<'a> {
         self.histograms.len() >= HISTOGRAMS_MAX
     }
 
+    /// Takes room for so many floats more.
+    pub fn reserve(&mut self, floats: usize) {
+        self.series.reserve(floats);
+        self.timestamps_ms.reserve(floats);
+        self.start_timestamps_ms.reserve(floats);
+        self.values.reserve(floats);
+        self.owners.reserve(floats);
+    }
+
     /// Gathers a float.
+    #[inline]
     pub fn push_float(
         &mut self,
         owner: u32,

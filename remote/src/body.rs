@@ -43,6 +43,26 @@ pub enum BodyError {
     Malformed(String),
 }
 
+/// How long a body says it is unpacked; `None` where it does not say, or lies.
+pub fn declared_len(encoding: Encoding, body: &[u8]) -> Option<usize> {
+    match encoding {
+        Encoding::Snappy => snappy_len(body).ok(),
+        Encoding::Zstd => None,
+    }
+}
+
+fn snappy_len(body: &[u8]) -> Result<usize, BodyError> {
+    let size = snap::raw::decompress_len(body).map_err(|error| BodyError::Malformed(error.to_string()))?;
+    if size > DECODED_BYTES_MAX {
+        return Err(BodyError::TooLarge { size, limit: DECODED_BYTES_MAX });
+    }
+    // Snappy copies at most 64 bytes for two bytes of input.
+    if size > body.len().saturating_mul(32).saturating_add(64) {
+        return Err(BodyError::Malformed(format!("snappy: {} bytes cannot hold {size}", body.len())));
+    }
+    Ok(size)
+}
+
 /// Unpacks a body into `out`, whose memory is used again; the size it declares
 /// is checked before memory is taken. Answers the unpacked bytes.
 ///
@@ -52,14 +72,7 @@ pub fn unpack<'o>(encoding: Encoding, body: &[u8], out: &'o mut Vec<u8>) -> Resu
     match encoding {
         Encoding::Snappy => {
             let malformed = |error: snap::Error| BodyError::Malformed(error.to_string());
-            let size = snap::raw::decompress_len(body).map_err(malformed)?;
-            if size > DECODED_BYTES_MAX {
-                return Err(BodyError::TooLarge { size, limit: DECODED_BYTES_MAX });
-            }
-            // Snappy copies at most 64 bytes for two bytes of input.
-            if size > body.len().saturating_mul(32).saturating_add(64) {
-                return Err(BodyError::Malformed(format!("snappy: {} bytes cannot hold {size}", body.len())));
-            }
+            let size = snappy_len(body)?;
             // What was unpacked before is written over: only growth costs zeros.
             if out.len() < size {
                 out.resize(size, 0);
@@ -123,6 +136,8 @@ mod tests {
         assert!(matches!(unpack(Encoding::Snappy, &bomb, &mut out), Err(BodyError::TooLarge { .. })));
         let lie = [0x80, 0x80, 0x80, 0x08, 0x00];
         assert!(matches!(unpack(Encoding::Snappy, &lie, &mut out), Err(BodyError::Malformed(_))));
+        assert_eq!(declared_len(Encoding::Snappy, &bomb), None);
+        assert_eq!(declared_len(Encoding::Snappy, &lie), None);
         let zeros = vec![0u8; DECODED_BYTES_MAX + 1];
         let bomb = zstd::bulk::compress(&zeros, 3).unwrap();
         assert!(bomb.len() < 10_000);
@@ -136,8 +151,10 @@ mod tests {
         let text = b"some text, some text, some text".repeat(100);
         let packed = snap::raw::Encoder::new().compress_vec(&text).unwrap();
         assert_eq!(unpack(Encoding::Snappy, &packed, &mut out).unwrap(), text);
+        assert_eq!(declared_len(Encoding::Snappy, &packed), Some(text.len()));
         let packed = zstd::bulk::compress(&text, 3).unwrap();
         assert_eq!(unpack(Encoding::Zstd, &packed, &mut out).unwrap(), text);
+        assert_eq!(declared_len(Encoding::Zstd, &packed), None);
     }
 
     #[test]

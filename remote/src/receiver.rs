@@ -77,6 +77,9 @@ pub enum WriteError {
     /// Its series have more bytes of labels than one request may bring.
     #[error("labels of new series are over the limit of {REQUEST_LABEL_BYTES_MAX} bytes a request")]
     TooManyLabels,
+    /// Its table has more symbols than one without repetition could have.
+    #[error("more symbols than different ones have room in the request")]
+    TooManySymbols,
     /// The samples are in memory, but could not be logged: a crash would lose
     /// them, so the sender shall keep them.
     #[error("the write-ahead log cannot be written: samples are not durable yet, send them again")]
@@ -89,7 +92,10 @@ pub enum WriteError {
 impl WriteError {
     fn status(&self) -> u16 {
         match self {
-            WriteError::Wire(_) | WriteError::Refused(_) | WriteError::TooManyLabels => 400,
+            WriteError::Wire(_)
+            | WriteError::Refused(_)
+            | WriteError::TooManyLabels
+            | WriteError::TooManySymbols => 400,
             WriteError::Append(AppendError::EmptyLabels | AppendError::DuplicateLabel(_)) => 400,
             // The sender shall keep the request and try again.
             WriteError::Append(AppendError::Refused(_)) | WriteError::NotDurable => 503,

@@ -23,24 +23,32 @@ pub fn write(
     cache: &SeriesCache,
     now_ms: i64,
 ) -> Result<Written, WriteError> {
+    let expected = (message.len() / SERIES_BYTES).min(SERIES_AT_ONCE);
     let mut request = Request {
         known: Known::new(cache),
         latest_ms: now_ms.saturating_add(FUTURE_MS_MAX),
-        series: Vec::new(),
-        keys: Vec::new(),
+        series: Vec::with_capacity(expected),
+        keys: Vec::with_capacity(expected),
         handles: Vec::new(),
         pending: Pending::default(),
         stats: Stats::default(),
         skipped_series: 0,
     };
     let mut reader = Reader::new(message);
-    while let Some(field) = reader.next_field()? {
-        // Field 3, metadata, is not stored: upstream ignores it as well.
-        if field.number == 1 {
-            request.gather(field.bytes()?)?;
-            if request.series.len() == SERIES_AT_ONCE {
-                request.store(appender)?;
-            }
+    loop {
+        let series = match reader.next_of(SERIES_TAG)? {
+            Some(series) => series,
+            None => match reader.next_field()? {
+                // It is the tag in more bytes than it needs.
+                Some(field) if field.number == 1 => field.bytes()?,
+                // Field 3, metadata, is not stored: upstream ignores it as well.
+                Some(_) => continue,
+                None => break,
+            },
+        };
+        request.gather(series)?;
+        if request.series.len() >= SERIES_AT_ONCE {
+            request.store(appender)?;
         }
     }
     request.store(appender)?;
@@ -54,18 +62,30 @@ pub fn write(
 
 /// Series that are looked up together.
 const SERIES_AT_ONCE: usize = 4096;
+/// Bytes of a series with few labels and a sample: no more of them are expected.
+const SERIES_BYTES: usize = 96;
 
+/// The tag of a series: field 1, with a length.
+const SERIES_TAG: u8 = 1 << 3 | 2;
 /// The tag of a label: field 1, with a length.
 const LABEL_TAG: u8 = 1 << 3 | 2;
 /// The tag of a sample: field 2, with a length.
 const SAMPLE_TAG: u8 = 2 << 3 | 2;
 
+/// A series that is gathered.
+#[derive(Clone, Copy)]
+struct Gathered<'a> {
+    message: &'a [u8],
+    /// Where the labels end that stand first; 0 where others stand elsewhere.
+    labels_end: usize,
+    /// The time and value of its sample, where that is all behind the labels.
+    only: Option<(i64, f64)>,
+}
+
 struct Request<'a, 'c> {
     known: Known<'c>,
     latest_ms: i64,
-    /// The series that are gathered: their messages, and where the labels end
-    /// that stand first.
-    series: Vec<(&'a [u8], usize)>,
+    series: Vec<Gathered<'a>>,
     keys: Vec<SeriesKey>,
     handles: Vec<Option<SeriesHandle>>,
     pending: Pending<'a>,
@@ -108,12 +128,17 @@ impl<'a> Request<'a, '_> {
         reader.skip_run(LABEL_TAG)?;
         let end = reader.position();
         let mut together = end > 0;
+        let first = reader.next_of(SAMPLE_TAG)?;
+        let only = match reader.is_at_end() {
+            true => first.and_then(double_and_varint).map(|(value, timestamp)| (timestamp as i64, value)),
+            false => None,
+        };
         reader.skip_run(SAMPLE_TAG)?;
         while let Some(field) = reader.next_field()? {
             together &= field.number != 1;
         }
         self.keys.push(if together { SeriesKey::of(&message[..end]) } else { no_key() });
-        self.series.push((message, if together { end } else { 0 }));
+        self.series.push(Gathered { message, labels_end: if together { end } else { 0 }, only });
         Ok(())
     }
 
@@ -121,15 +146,17 @@ impl<'a> Request<'a, '_> {
     fn store(&mut self, appender: &mut dyn Appender) -> Result<(), WriteError> {
         let mut handles = std::mem::take(&mut self.handles);
         self.known.get_all(&self.keys, &mut handles);
+        self.pending.reserve(handles.len());
         for (i, handle) in handles.iter().enumerate() {
-            let (message, end) = self.series[i];
+            let Gathered { message, labels_end: end, only } = self.series[i];
             let handle = match handle {
                 Some(handle) if end > 0 => Some(*handle),
                 _ => self.handle(message, self.keys[i], end > 0, appender)?,
             };
-            match handle {
-                Some(handle) => self.samples(i as u32, &message[end..], handle, appender)?,
-                None => {
+            match (handle, only) {
+                (Some(handle), Some(sample)) => self.float(sample, i as u32, handle, appender)?,
+                (Some(handle), None) => self.samples(i as u32, &message[end..], handle, appender)?,
+                (None, _) => {
                     decodes(&message[end..])?;
                     self.skipped_series += 1;
                 }
@@ -152,11 +179,11 @@ impl<'a> Request<'a, '_> {
         let mut reader = Reader::new(message);
         // Almost always there is nothing else.
         while let Some(message) = reader.next_of(SAMPLE_TAG)? {
-            self.float(message, owner, handle, appender)?;
+            self.float(sample(message)?, owner, handle, appender)?;
         }
         while let Some(field) = reader.next_field()? {
             match field.number {
-                2 => self.float(field.bytes()?, owner, handle, appender)?,
+                2 => self.float(sample(field.bytes()?)?, owner, handle, appender)?,
                 3 => self.exemplar(field.bytes()?, owner, handle, appender)?,
                 4 => {
                     let message = field.bytes()?;
@@ -177,12 +204,11 @@ impl<'a> Request<'a, '_> {
     #[inline]
     fn float(
         &mut self,
-        message: &[u8],
+        (timestamp_ms, value): (i64, f64),
         owner: u32,
         handle: SeriesHandle,
         appender: &mut dyn Appender,
     ) -> Result<(), WriteError> {
-        let (timestamp_ms, value) = sample(message)?;
         self.check_time(timestamp_ms)?;
         if self.pending.is_full_for_float(handle) {
             self.flush(appender)?;
@@ -206,7 +232,7 @@ impl<'a> Request<'a, '_> {
         let Request { known, series, keys, pending, stats, .. } = self;
         let mut refused = None;
         let mut resolve = |appender: &mut dyn Appender, owner: u32| {
-            let (message, end) = series[owner as usize];
+            let Gathered { message, labels_end: end, .. } = series[owner as usize];
             // These labels were found usable when the series was read.
             let labels = pairs(message).ok().and_then(|pairs| labels(pairs.iter().copied()).ok());
             let handle = appender.series(&labels.unwrap_or_default())?;

@@ -27,6 +27,12 @@ pub struct Options {
     pub start_timestamps: bool,
 }
 
+/// How many different symbols of at most two bytes there can be.
+const SHORT_SYMBOLS_MAX: usize = 1 + (1 << 8) + (1 << 16);
+/// Bytes that any other one takes in a message. A table without one twice has no more
+/// symbols than these two say; of empty ones, a small body could unpack to millions.
+const LONGER_SYMBOL_BYTES: usize = 5;
+
 /// The symbols of a request and the hash of each.
 struct Symbols<'a> {
     text: Vec<&'a [u8]>,
@@ -34,19 +40,26 @@ struct Symbols<'a> {
 }
 
 impl<'a> Symbols<'a> {
-    fn read(message: &'a [u8]) -> Result<Symbols<'a>, WireError> {
+    fn read(message: &'a [u8]) -> Result<Symbols<'a>, WriteError> {
         let mut symbols = Symbols { text: Vec::new(), keys: Vec::new() };
+        let most = SHORT_SYMBOLS_MAX + message.len() / LONGER_SYMBOL_BYTES;
         let mut reader = Reader::new(message);
         loop {
-            while let Some(text) = reader.next_of(SYMBOL_TAG)? {
-                symbols.add(text);
+            let text = match reader.next_of(SYMBOL_TAG)? {
+                Some(text) => text,
+                None => {
+                    reader.skip_run(SERIES_TAG)?;
+                    match reader.next_field()? {
+                        Some(field) if field.number == 4 => field.bytes()?,
+                        Some(_) => continue,
+                        None => return Ok(symbols),
+                    }
+                }
+            };
+            if symbols.text.len() >= most {
+                return Err(WriteError::TooManySymbols);
             }
-            reader.skip_run(SERIES_TAG)?;
-            match reader.next_field()? {
-                Some(field) if field.number == 4 => symbols.add(field.bytes()?),
-                Some(_) => {}
-                None => return Ok(symbols),
-            }
+            symbols.add(text);
         }
     }
 
@@ -89,14 +102,15 @@ pub fn write(
     options: Options,
     now_ms: i64,
 ) -> Result<Written, WriteError> {
+    let expected = (message.len() / SERIES_BYTES).min(SERIES_AT_ONCE);
     let mut request = Request {
         symbols: Symbols::read(message)?,
         known: Known::new(cache),
         options,
         latest_ms: now_ms.saturating_add(FUTURE_MS_MAX),
-        series: Vec::new(),
+        series: Vec::with_capacity(expected),
         told: 0,
-        keys: Vec::new(),
+        keys: Vec::with_capacity(expected),
         handles: Vec::new(),
         pending: Pending::default(),
         stats: Stats::default(),
@@ -106,16 +120,18 @@ pub fn write(
     };
     let mut reader = Reader::new(message);
     loop {
-        while let Some(series) = reader.next_of(SERIES_TAG)? {
-            request.gather(series)?;
-            if request.series.len() >= SERIES_AT_ONCE {
-                request.store(appender)?;
-            }
-        }
-        match reader.next_field()? {
-            Some(field) if field.number == 5 => request.gather(field.bytes()?)?,
-            Some(_) => {}
-            None => break,
+        let series = match reader.next_of(SERIES_TAG)? {
+            Some(series) => series,
+            None => match reader.next_field()? {
+                // It is the tag in more bytes than it needs.
+                Some(field) if field.number == 5 => field.bytes()?,
+                Some(_) => continue,
+                None => break,
+            },
+        };
+        request.gather(series)?;
+        if request.series.len() >= SERIES_AT_ONCE {
+            request.store(appender)?;
         }
     }
     request.store(appender)?;
@@ -130,11 +146,16 @@ pub fn write(
 
 /// Series that are looked up together.
 const SERIES_AT_ONCE: usize = 4096;
+/// Bytes of a series with few labels and a sample: no more of them are expected.
+const SERIES_BYTES: usize = 32;
 
 /// A series that is gathered.
 #[derive(Clone, Copy)]
 struct Gathered<'a> {
     message: &'a [u8],
+    /// The value and time of its sample, where that is all it has besides
+    /// references and metadata.
+    only: Option<(f64, i64)>,
     /// Its references and those of its metadata lead to symbols.
     is_sound: bool,
     with_metadata: bool,
@@ -166,6 +187,8 @@ const SERIES_TAG: u8 = 5 << 3 | 2;
 const REFERENCES_TAG: u8 = 1 << 3 | 2;
 /// The tag of a sample: field 2, with a length.
 const SAMPLE_TAG: u8 = 2 << 3 | 2;
+/// The tag of a series' metadata: field 5, with a length.
+const METADATA_TAG: u8 = 5 << 3 | 2;
 
 /// The key of a series, made of its references one by one.
 struct PairedKey<'s> {
@@ -195,9 +218,59 @@ impl<'s> PairedKey<'s> {
         }
     }
 
+    /// Takes packed references, most of them two at a time.
+    #[inline]
+    fn take_all(&mut self, references: &[u8]) -> Result<(), WireError> {
+        let mut reader = Reader::new(references);
+        if self.name.is_none() {
+            while let Some((name, value)) = reader.next_two_short() {
+                let (Some(&name), Some(&value)) =
+                    (self.symbols.get(name as usize), self.symbols.get(value as usize))
+                else {
+                    self.is_sound = false;
+                    continue;
+                };
+                self.key = self.key.then_pair(name, value);
+            }
+        }
+        each_packed_varint(reader.rest(), |at| self.take(at))
+    }
+
     /// The key; `None` where a reference leads nowhere or has no other beside it.
     fn finish(self) -> Option<SeriesKey> {
         (self.is_sound && self.name.is_none()).then_some(self.key)
+    }
+}
+
+/// What is looked at of a series' metadata when it is gathered.
+struct MetadataRead {
+    /// How many symbols there are.
+    size: u64,
+    /// It says something.
+    says: bool,
+    /// Its references lead to symbols.
+    is_sound: bool,
+}
+
+impl MetadataRead {
+    /// Reads a message, the last of which counts.
+    #[inline]
+    fn read(&mut self, message: &[u8]) -> Result<(), WireError> {
+        self.says = false;
+        let mut reader = Reader::new(message);
+        while let Some(part) = reader.next_field()? {
+            match part.number {
+                1 => self.says |= part.varint()? != 0,
+                // The first symbol is the empty one.
+                3 | 4 => {
+                    let symbol = part.varint()?;
+                    self.says |= symbol != 0;
+                    self.is_sound &= symbol < self.size;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 
@@ -228,45 +301,37 @@ impl<'a> Request<'a, '_> {
 
     /// Notes a series: its key is made of its symbols' keys.
     fn gather(&mut self, message: &'a [u8]) -> Result<(), WireError> {
-        let size = self.symbols.keys.len() as u64;
         let mut key = PairedKey::of(&self.symbols.keys);
-        let (mut samples, mut with_metadata) = (0, false);
+        let mut metadata = MetadataRead { size: self.symbols.keys.len() as u64, says: false, is_sound: true };
         let mut reader = Reader::new(message);
-        // Most series are no more than their references and samples.
+        // Most series are no more than their references, a sample and metadata.
         while let Some(references) = reader.next_of(REFERENCES_TAG)? {
-            each_packed_varint(references, |at| key.take(at))?;
+            key.take_all(references)?;
         }
-        while reader.next_of(SAMPLE_TAG)?.is_some() {
+        let (mut samples, mut only) = (0, None);
+        while let Some(sample) = reader.next_of(SAMPLE_TAG)? {
+            only = double_and_varint(sample);
             samples += 1;
         }
-        let mut is_sound = true;
+        while let Some(part) = reader.next_of(METADATA_TAG)? {
+            metadata.read(part)?;
+        }
+        if samples != 1 || !reader.is_at_end() {
+            only = None;
+        }
         while let Some(field) = reader.next_field()? {
             match field.number {
                 1 => field.each_varint(|at| key.take(at))?,
                 2 | 3 => samples += 1,
-                5 => {
-                    let mut metadata = Reader::new(field.bytes()?);
-                    with_metadata = false;
-                    while let Some(part) = metadata.next_field()? {
-                        match part.number {
-                            1 => with_metadata |= part.varint()? != 0,
-                            // The first symbol is the empty one.
-                            3 | 4 => {
-                                let symbol = part.varint()?;
-                                with_metadata |= symbol != 0;
-                                is_sound &= symbol < size;
-                            }
-                            _ => {}
-                        }
-                    }
-                }
+                5 => metadata.read(field.bytes()?)?,
                 _ => {}
             }
         }
         let key = key.finish();
-        is_sound &= key.is_some();
+        let is_sound = metadata.is_sound && key.is_some();
         self.keys.push(key.unwrap_or(SeriesKey::empty()));
-        self.series.push(Gathered { message, is_sound, with_metadata, samples });
+        let only = only.map(|(value, timestamp)| (value, timestamp as i64));
+        self.series.push(Gathered { message, only, is_sound, with_metadata: metadata.says, samples });
         Ok(())
     }
 
@@ -274,6 +339,7 @@ impl<'a> Request<'a, '_> {
     fn store(&mut self, appender: &mut dyn Appender) -> Result<(), WriteError> {
         let mut handles = std::mem::take(&mut self.handles);
         self.known.get_all(&self.keys, &mut handles);
+        self.pending.reserve(handles.len());
         // Labels made from metadata are no part of the key.
         let cached = !self.options.type_and_unit_labels;
         for (i, known) in handles.iter().enumerate() {
@@ -307,7 +373,13 @@ impl<'a> Request<'a, '_> {
             if !gathered.with_metadata {
                 self.without_metadata_samples += gathered.samples;
             }
-            self.samples(gathered.message, owner, handle, appender)?;
+            match gathered.only {
+                Some((value, timestamp_ms)) => {
+                    let sample = FloatSample { value, timestamp_ms, start_ms: 0 };
+                    self.float(sample, owner, handle, &mut None, appender)?;
+                }
+                None => self.samples(gathered.message, owner, handle, appender)?,
+            }
             if self.options.metadata {
                 let head = self.head(gathered.message)?;
                 appender.update_metadata(handle, &head.metadata);

@@ -141,15 +141,49 @@ pub fn double_and_varint(message: &[u8]) -> Option<(f64, u64)> {
     if head[0] != DOUBLE_TAG || head[9] != VARINT_TAG {
         return None;
     }
-    let mut reader = Reader::new(rest);
-    let number = reader.varint().ok()?;
+    let number = match sole_varint(rest) {
+        Some(number) => number,
+        None => {
+            let mut reader = Reader::new(rest);
+            let number = reader.varint().ok()?;
+            reader.is_at_end().then_some(number)?
+        }
+    };
     let bits: [u8; 8] = head[1..9].try_into().expect("eight of ten bytes");
-    reader.is_at_end().then(|| (f64::from_le_bytes(bits), number))
+    Some((f64::from_le_bytes(bits), number))
+}
+
+/// The varint that all of four to eight bytes are, as times in ms are: `None`
+/// where there are less or more bytes, or one ends before the last.
+#[inline]
+fn sole_varint(bytes: &[u8]) -> Option<u64> {
+    const ENDS: u64 = 0x8080_8080_8080_8080;
+    let len @ 4..=8 = bytes.len() else { return None };
+    let low = u64::from(u32::from_le_bytes(*bytes.first_chunk()?));
+    let high = u64::from(u32::from_le_bytes(*bytes.last_chunk()?));
+    let n = low | high << (8 * (len - 4));
+    if n & ENDS != (ENDS & 0x7fff_ffff_ffff_ffff) >> (8 * (8 - len)) & ENDS {
+        return None;
+    }
+    // Seven bits of each byte, moved together in pairs, fours and eights.
+    let n = n & !ENDS;
+    let n = n & 0x007f_007f_007f_007f | (n & 0x7f00_7f00_7f00_7f00) >> 1;
+    let n = n & 0x0000_3fff_0000_3fff | (n & 0x3fff_0000_3fff_0000) >> 2;
+    Some(n & 0x0fff_ffff | (n & 0x0fff_ffff_0000_0000) >> 4)
 }
 
 /// The number that a zig-zag integer stands for.
 pub fn zigzag(n: u64) -> i64 {
     (n >> 1) as i64 ^ -((n & 1) as i64)
+}
+
+/// The varint of one byte or two at the low end of a word, and its length.
+#[inline(always)]
+fn short(word: u32) -> Option<(u32, u32)> {
+    let second = word >> 7 & 1;
+    // Bits 7 to 13, where there is a second byte.
+    let high = (word >> 1 & 0x3f80) & second.wrapping_neg();
+    (word >> 15 & second == 0).then_some((word & 0x7f | high, 1 + second))
 }
 
 /// Walks the fields of a message.
@@ -170,6 +204,11 @@ impl<'a> Reader<'a> {
         self.at
     }
 
+    /// What is not read yet.
+    pub fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
     /// Whether all is read.
     pub fn is_at_end(&self) -> bool {
         self.at >= self.bytes.len()
@@ -181,9 +220,13 @@ impl<'a> Reader<'a> {
     /// The bytes are no message.
     #[inline]
     pub fn next_field(&mut self) -> Result<Option<Field<'a>>, WireError> {
-        if self.is_at_end() {
-            return Ok(None);
+        match self.is_at_end() {
+            true => Ok(None),
+            false => self.field().map(Some),
         }
+    }
+
+    fn field(&mut self) -> Result<Field<'a>, WireError> {
         let at = self.at;
         let tag = self.varint()?;
         // Go's decoders look at 32 of its bits, as a signed number.
@@ -204,7 +247,7 @@ impl<'a> Reader<'a> {
             5 => Value::Fixed32(u32::from_le_bytes(self.take(4)?.try_into().expect("four bytes were taken"))),
             _ => return Err(WireError::Tag { tag, at }),
         };
-        Ok(Some(Field { number, value }))
+        Ok(Field { number, value })
     }
 
     /// Passes over fields of one kind that stand one behind the other: those of
@@ -232,6 +275,18 @@ impl<'a> Reader<'a> {
         self.at += 1;
         let len = usize::try_from(self.varint()?).map_err(|_| WireError::Truncated(start))?;
         self.take(len).map(Some)
+    }
+
+    /// The next two varints if each has one byte or two and four bytes are left;
+    /// else nothing is read. Both are read without a branch: numbers on both sides
+    /// of 128 come in no order that a processor could foresee.
+    #[inline(always)]
+    pub fn next_two_short(&mut self) -> Option<(u32, u32)> {
+        let first = *self.bytes.get(self.at..)?.first_chunk::<4>()?;
+        let (a, a_len) = short(u32::from_le_bytes(first))?;
+        let (b, b_len) = short(u32::from_le_bytes(first) >> (8 * a_len))?;
+        self.at += (a_len + b_len) as usize;
+        Some((a, b))
     }
 
     fn take(&mut self, len: usize) -> Result<&'a [u8], WireError> {
@@ -326,6 +381,37 @@ mod tests {
         assert_eq!(reader.next_of(0x12).unwrap(), None);
         assert_eq!(reader.position(), 3);
         assert!(Reader::new(&[0x12, 0x05, 7]).next_of(0x12).is_err());
+    }
+
+    #[test]
+    fn numbers_read_at_once_are_those_read_byte_by_byte() {
+        proptest::proptest!(|(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..12))| {
+            let mut slow = Reader::new(&bytes);
+            let whole = slow.varint().ok().filter(|_| slow.is_at_end());
+            if let Some(fast) = sole_varint(&bytes) {
+                proptest::prop_assert_eq!(Some(fast), whole);
+            } else {
+                proptest::prop_assert!(whole.is_none() || !(4..=8).contains(&bytes.len()));
+            }
+            let (mut fast, mut slow) = (Reader::new(&bytes), Reader::new(&bytes));
+            if let Some((a, b)) = fast.next_two_short() {
+                proptest::prop_assert_eq!((u64::from(a), u64::from(b)), (slow.varint().unwrap(), slow.varint().unwrap()));
+            }
+            proptest::prop_assert_eq!(fast.position(), slow.position());
+        });
+        for n in [1u64 << 21, 1 << 40, 1_764_000_000_000, (1 << 56) - 1] {
+            let mut bytes = Vec::new();
+            let mut rest = n;
+            while rest >= 0x80 {
+                bytes.push(rest as u8 | 0x80);
+                rest >>= 7;
+            }
+            bytes.push(rest as u8);
+            assert_eq!(sole_varint(&bytes), Some(n));
+        }
+        assert_eq!(Reader::new(&[5, 0x80, 1, 9]).next_two_short(), Some((5, 128)));
+        assert_eq!(Reader::new(&[0xff, 0x7f, 0xff, 0x7f]).next_two_short(), Some((0x3fff, 0x3fff)));
+        assert_eq!(Reader::new(&[5, 6, 7]).next_two_short(), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use model::{Appendable, Clock, Labels, Queryable, StorageError};
 use remote::{Message, Receiver, ReceiverOptions, V2Options};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use crate::api::write::WritesAtOnce;
 use crate::cors::AllowedOrigins;
 use crate::error::{ApiError, ErrorKind};
 use crate::federate::FederationMetrics;
@@ -140,6 +141,8 @@ pub struct Web {
     pub engine: Arc<promql::Engine>,
     /// One permit a query that runs.
     pub query_slots: Arc<Semaphore>,
+    /// Threads that store remote-written requests themselves.
+    pub writes_at_once: WritesAtOnce,
     /// Targets and their states.
     pub scrape: Arc<scrape::ScrapeManager>,
     /// The configuration in force, as it is shown.
@@ -204,6 +207,7 @@ impl Web {
             http,
             engine,
             query_slots: slots,
+            writes_at_once: WritesAtOnce::default(),
             scrape,
             config_text: ArcSwap::from_pointee(String::new()),
             gogc: ArcSwap::from_pointee("75".to_owned()),

@@ -342,6 +342,39 @@ fn more_samples_than_are_gathered_keep_their_order() {
 }
 
 #[test]
+fn series_under_a_longer_tag_than_needed_are_stored_as_others() {
+    let store = Store::default();
+    let receiver = receiver(&store);
+    let mut request = request2(&["", "__name__", "a"], &[]);
+    for time in 0..10_000 {
+        let series = series2(&[1, 2], &[(time, 0, 1.0)]).0;
+        // Field 5, with a length, in two bytes.
+        request.extend([0xaa, 0x00, u8::try_from(series.len()).unwrap()]);
+        request.extend(series);
+    }
+    assert_eq!(send(&receiver, Message::V2, &request).status, 204);
+    assert_eq!(store.series()[r#"{__name__="a"}"#].floats.len(), 10_000);
+}
+
+#[test]
+fn a_table_of_more_symbols_than_there_can_be_is_refused() {
+    let store = Store::default();
+    let receiver = receiver(&store);
+    let names: Vec<String> = (0..70_000).map(|i| format!("{i:06}")).collect();
+    let mut different = vec!["", "__name__"];
+    different.extend(names.iter().map(String::as_str));
+    let request = request2(&different, &[series2(&[1, 70_001], &[(1, 0, 1.0)])]);
+    assert_eq!(send(&receiver, Message::V2, &request).status, 204);
+    let empty = vec![""; 200_000];
+    let reply = send(&receiver, Message::V2, &request2(&empty, &[]));
+    assert_eq!(
+        (reply.status, reply.body.as_str()),
+        (400, "more symbols than different ones have room in the request")
+    );
+    assert_eq!(store.series().len(), 1);
+}
+
+#[test]
 fn bad_bodies_are_told_apart() {
     let receiver = receiver(&Store::default());
     assert_eq!(receiver.receive(Message::V1, Encoding::Snappy, b"\xff\xff\xff\xff\x0fx").status, 400);

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -39,27 +40,68 @@ pub async fn write(State(web): State<Arc<Web>>, request: Request<Body>) -> Respo
         Ok(body) => body,
         Err(refused) => return refused,
     };
-    let stored = tokio::task::spawn_blocking(move || {
+    let declared = remote::body::declared_len(encoding, &body);
+    let unpacked = declared.unwrap_or_else(|| body.len().saturating_mul(USUAL_RATIO)) as u64;
+    if let Err(error) = lease.grow_to(body.capacity() as u64 + unpacked.saturating_mul(BYTES_HELD_PER_BYTE)) {
+        return come_back(text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")));
+    }
+    let is_small = declared.is_some_and(|len| len <= AT_ONCE_BYTES_MAX);
+    let here = if is_small { web.writes_at_once.enter() } else { None };
+    let store = move || {
         let reply = receiver.receive(message, encoding, &body);
         drop(lease);
         reply
-    });
-    match stored.await {
-        Ok(reply) => {
-            if reply.status >= 400 {
-                tracing::error!(
-                    component = "web",
-                    err = reply.body,
-                    code = reply.status,
-                    "Error on remote write request"
-                );
+    };
+    let reply = match here {
+        Some(_entered) => store(),
+        None => match tokio::task::spawn_blocking(store).await {
+            Ok(reply) => reply,
+            Err(fault) => {
+                tracing::error!(component = "web", error = %fault, "a worker failed");
+                return error(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n");
             }
-            respond(&reply)
-        }
-        Err(fault) => {
-            tracing::error!(component = "web", error = %fault, "a worker failed");
-            error(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
-        }
+        },
+    };
+    if reply.status >= 400 {
+        tracing::error!(
+            component = "web",
+            err = reply.body,
+            code = reply.status,
+            "Error on remote write request"
+        );
+    }
+    respond(&reply)
+}
+
+/// Requests that unpack to no more are stored by the thread that read them, where
+/// it may: to wake another and be woken again costs a fifth of the request.
+const AT_ONCE_BYTES_MAX: usize = 1 << 20;
+
+/// How many threads that serve sockets store requests themselves. One of them is
+/// always left, so that neither a slow disk nor many senders keep probes, scrapes
+/// and queries from their answers.
+#[derive(Default)]
+pub struct WritesAtOnce(AtomicUsize);
+
+impl WritesAtOnce {
+    /// A permit to store on this thread; `None` where that would be the last one.
+    fn enter(&self) -> Option<Entered<'_>> {
+        self.enter_of(tokio::runtime::Handle::current().metrics().num_workers())
+    }
+
+    fn enter_of(&self, threads: usize) -> Option<Entered<'_>> {
+        let one_more = |inside: usize| (inside + 1 < threads).then_some(inside + 1);
+        self.0.fetch_update(Ordering::Acquire, Ordering::Relaxed, one_more).ok()?;
+        Some(Entered(&self.0))
+    }
+}
+
+/// A thread that stores a request.
+struct Entered<'w>(&'w AtomicUsize);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -69,6 +111,13 @@ fn header_text(headers: &HeaderMap, name: HeaderName) -> &str {
 
 /// What most requests are shorter than: 2,000 samples with their labels.
 const USUAL_BYTES: usize = 256 * 1024;
+
+/// How many times longer a body is when it is unpacked that does not say it.
+const USUAL_RATIO: usize = 10;
+
+/// Bytes that a byte of an unpacked body may take at most until it is stored: itself,
+/// its part in tables of symbols, and its samples on their way.
+const BYTES_HELD_PER_BYTE: u64 = 8;
 
 /// Reads a body within the bounds of its kind and of memory.
 async fn read(mut body: Body, lease: &Lease) -> Result<Vec<u8>, Response<Body>> {
@@ -86,10 +135,8 @@ async fn read(mut body: Body, lease: &Lease) -> Result<Vec<u8>, Response<Body>> 
             return Err(too_large());
         }
         bytes.extend_from_slice(&piece);
-        // Three times: the body, what it unpacks to, and the samples of it.
-        let bytes_held = bytes.capacity() as u64 * 3;
         lease
-            .grow_to(bytes_held)
+            .grow_to(bytes.capacity() as u64)
             .map_err(|error| come_back(text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n"))))?;
     }
     Ok(bytes)
@@ -139,5 +186,22 @@ pub async fn otlp(State(web): State<Arc<Web>>) -> Response<Body> {
             "otlp write receiver needs to be enabled with --web.enable-otlp-receiver\n",
         ),
         true => error(StatusCode::NOT_IMPLEMENTED, "this server does not receive OTLP yet\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_is_left_for_all_else() {
+        let writes = WritesAtOnce::default();
+        assert!(writes.enter_of(1).is_none());
+        let first = writes.enter_of(3).unwrap();
+        let second = writes.enter_of(3);
+        assert!(second.is_some());
+        assert!(writes.enter_of(3).is_none());
+        drop(first);
+        assert!(writes.enter_of(3).is_some());
     }
 }
