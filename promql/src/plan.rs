@@ -118,6 +118,9 @@ pub(crate) struct Selector {
     pub(crate) offset_ms: i64,
     /// `@` in ms.
     pub(crate) at_ms: Option<i64>,
+    /// An instant selector that stands at `@` at the first step and moves on with
+    /// the steps, but sees nothing behind `@`: so it is in parameters of aggregations.
+    pub(crate) wanders: bool,
     pub(crate) anchored: bool,
     pub(crate) smoothed: bool,
     /// Only count and sum of histograms are asked for.
@@ -129,9 +132,14 @@ pub(crate) struct Selector {
 }
 
 impl Selector {
-    /// The time it looks at when the step is at `step_ms`.
-    pub(crate) fn reference_ms(&self, step_ms: i64) -> i64 {
-        self.at_ms.unwrap_or(step_ms).saturating_sub(self.offset_ms)
+    /// The time it looks at when the step is at `step_ms`, and the first at `start_ms`.
+    pub(crate) fn reference_ms(&self, step_ms: i64, start_ms: i64) -> i64 {
+        let at_ms = match self.at_ms {
+            Some(at_ms) if self.wanders => at_ms.saturating_add(step_ms.saturating_sub(start_ms)),
+            Some(at_ms) => at_ms,
+            None => step_ms,
+        };
+        at_ms.saturating_sub(self.offset_ms)
     }
 }
 
@@ -207,9 +215,10 @@ impl Selector {
             range => range,
         };
         let ahead = if self.smoothed { lookback_ms } else { 0 };
+        let last_ms = if self.wanders { start_ms } else { end_ms };
         Reach {
-            start_ms: self.reference_ms(start_ms).saturating_sub(back).saturating_add(1),
-            end_ms: self.reference_ms(end_ms).saturating_add(ahead),
+            start_ms: self.reference_ms(start_ms, start_ms).saturating_sub(back).saturating_add(1),
+            end_ms: self.reference_ms(last_ms, start_ms).saturating_add(ahead),
         }
     }
 }

@@ -163,6 +163,7 @@ fn select_info(
         matchers,
         offset_ms,
         at_ms,
+        wanders: false,
         anchored: false,
         smoothed: false,
         stats_only: false,

@@ -238,7 +238,7 @@ impl InstantSelector {
         out: &mut Batch,
         count: &mut impl FnMut(usize, usize, u64),
     ) -> Result<()> {
-        let at_ms = self.selector.reference_ms(self.ctx.steps.start_ms);
+        let at_ms = self.selector.reference_ms(self.ctx.steps.start_ms, self.ctx.steps.start_ms);
         let mut first = 0;
         while first < rows.len() {
             let mut end = first + 1;
@@ -329,7 +329,7 @@ impl InstantSelector {
                 if step % STEPS_UNCHECKED == 0 {
                     self.query().check_canceled()?;
                 }
-                let at_ms = self.selector.reference_ms(steps.at(step));
+                let at_ms = self.selector.reference_ms(steps.at(step), steps.start_ms);
                 walk.advance(at_ms);
                 let Some(found) = walk.current(at_ms, lookback_ms) else { continue };
                 let cell = i * steps.count + step;
@@ -379,7 +379,7 @@ impl InstantSelector {
             let mut cursor = Cursor::default();
             let (mut largest, mut last) = (0, 0);
             for step in 0..steps.count {
-                let at_ms = self.selector.reference_ms(steps.at(step));
+                let at_ms = self.selector.reference_ms(steps.at(step), steps.start_ms);
                 cursor.slide(
                     &worker.series,
                     at_ms.saturating_sub(lookback_ms),

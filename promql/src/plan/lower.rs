@@ -49,7 +49,8 @@ const TIME_DEPENDENT: [&str; 15] = [
 /// # Errors
 /// A duration expression has no usable value.
 pub(crate) fn lower(expr: &Expr, times: &QueryTimes, chained: bool) -> Result<Plan> {
-    let lowered = Lowering { times, ranks: Cell::new(0), chained }.expr(expr, &Around::default())?;
+    let lowering = Lowering { times, ranks: Cell::new(0), chained, in_param: Cell::new(false) };
+    let lowered = lowering.expr(expr, &Around::default())?;
     Ok(lowered.finish())
 }
 
@@ -132,6 +133,8 @@ struct Lowering<'a> {
     /// How many operators are lowered.
     ranks: Cell<u32>,
     chained: bool,
+    /// Whether this is the parameter of an aggregation.
+    in_param: Cell<bool>,
 }
 
 fn operator(e: &BinaryExpr) -> Operator {
@@ -198,10 +201,7 @@ impl Lowering<'_> {
                     grouping: Some((e.grouping.clone(), !e.without)),
                     stats_only: around.stats_only,
                 };
-                let param = match &e.param {
-                    Some(param) => Some(at_each_step(self.expr(param, &Around::default())?.plan)),
-                    None => None,
-                };
+                let param = e.param.as_ref().map(|param| self.param(param)).transpose()?;
                 let Lowered { plan: inner, invariant, wrap } = self.expr(&e.expr, &inner)?;
                 let kind = Kind::Aggregate(Box::new(Aggregate {
                     op: e.op,
@@ -246,6 +246,17 @@ impl Lowering<'_> {
                 Lowered { plan: plan(kind), invariant: at_ms.is_some(), wrap: false }
             }
         })
+    }
+
+    /// The parameter of an aggregation. Upstream does not prepare it as all else, in
+    /// [version 3.14](https://github.com/prometheus/prometheus/blob/v3.14.0/promql/engine.go)
+    /// (`preprocessExprHelper`): `@ start()` and `@ end()` are passed over, and what
+    /// `@` pins moves on with the steps.
+    fn param(&self, param: &Expr) -> Result<Plan> {
+        let outside = self.in_param.replace(true);
+        let lowered = self.expr(param, &Around::default());
+        self.in_param.set(outside);
+        Ok(at_each_step(lowered?.plan))
     }
 
     /// Operators in turn, those in parentheses on the left among them.
@@ -330,10 +341,12 @@ impl Lowering<'_> {
             Some(expr) => duration::resolve(expr, self.times, true)?,
             None => e.offset_ms,
         };
+        let at_ms = self.at(e.at);
         Ok(Selector {
             matchers: e.matchers.clone(),
             offset_ms,
-            at_ms: self.at(e.at),
+            at_ms,
+            wanders: self.in_param.get() && at_ms.is_some(),
             anchored: e.anchored,
             smoothed: e.smoothed,
             stats_only: around.stats_only == Stats::Only,
@@ -343,10 +356,11 @@ impl Lowering<'_> {
     }
 
     fn at(&self, at: Option<AtModifier>) -> Option<i64> {
-        at.map(|at| match at {
-            AtModifier::Timestamp(ms) => ms,
-            AtModifier::Start => self.times.start_ms,
-            AtModifier::End => self.times.end_ms,
-        })
+        match at? {
+            AtModifier::Timestamp(ms) => Some(ms),
+            _ if self.in_param.get() => None,
+            AtModifier::Start => Some(self.times.start_ms),
+            AtModifier::End => Some(self.times.end_ms),
+        }
     }
 }

@@ -121,7 +121,7 @@ fn operator(e: &Operator) -> String {
 
 fn selector(s: &Selector) -> String {
     let matchers: Vec<String> = s.matchers.iter().map(ToString::to_string).collect();
-    let time = (s.offset_ms, s.at_ms, s.anchored, s.smoothed, s.stats_only);
+    let time = (s.offset_ms, s.at_ms, s.wanders, s.anchored, s.smoothed, s.stats_only);
     // The store may use what stands around a selector to read less.
     format!("{matchers:?} {time:?} {:?} {:?}", s.func, s.grouping)
 }
