@@ -72,6 +72,8 @@ impl Spans {
     fn walk(&mut self, times: &[i64], mut bound_ms: i64, interval_ms: i64, n: usize) {
         let mut at = 0;
         self.bounds.extend((0..n).map(|_| {
+            // Mostly there is one sample a step: that one is passed without a branch.
+            at += usize::from(times.get(at).is_some_and(|&t| t <= bound_ms));
             while at < times.len() && times[at] <= bound_ms {
                 at += 1;
             }
@@ -179,24 +181,36 @@ impl Columns {
         windows: &PlainRate<'_>,
     ) -> u64 {
         let spans = || starts.iter().zip(ends);
-        let newest = times.len() - 1;
-        // An empty window takes any sample.
-        let first_and_last =
-            |(&lo, &hi): (&u32, &u32)| ((lo as usize).min(newest), (hi as usize).saturating_sub(1));
-        for ((first_value, moved), span) in self.first.iter_mut().zip(&mut self.moved).zip(spans()) {
-            let (first, last) = first_and_last(span);
-            *first_value = values[first];
-            *moved = values[last] - values[first];
-        }
-        let mut start_ms = start_ms;
         let (range_ms, interval_ms) = (windows.range_ms, windows.ctx.steps.interval_ms);
-        let columns = self.before_ms.iter_mut().zip(&mut self.sampled_ms).zip(&mut self.after_ms);
-        for (((before_ms, sampled_ms), after_ms), span) in columns.zip(spans()) {
-            let (first, last) = first_and_last(span);
-            *before_ms = times[first].wrapping_sub(start_ms);
-            *sampled_ms = times[last].wrapping_sub(times[first]);
-            *after_ms = start_ms.wrapping_add(range_ms).wrapping_sub(times[last]);
-            start_ms = start_ms.wrapping_add(interval_ms);
+        let mut bound_ms = start_ms;
+        // Bounds ascend: where the last one is inside, all are.
+        let newest = times.len() - 1;
+        let all_start_inside = starts.last().is_some_and(|&lo| lo as usize <= newest);
+        let all_end_inside = ends.first().is_some_and(|&hi| hi > 0);
+        // An empty window takes any sample.
+        let first = |&lo: &u32| if all_start_inside { lo as usize } else { (lo as usize).min(newest) };
+        let last = |&hi: &u32| if all_end_inside { hi as usize - 1 } else { (hi as usize).saturating_sub(1) };
+        for (((value, before_ms), sampled_ms), at) in
+            self.first.iter_mut().zip(&mut self.before_ms).zip(&mut self.sampled_ms).zip(starts)
+        {
+            let (t, v) = (times[first(at)], values[first(at)]);
+            *value = v;
+            *before_ms = t.wrapping_sub(bound_ms);
+            *sampled_ms = t;
+            bound_ms = bound_ms.wrapping_add(interval_ms);
+        }
+        bound_ms = start_ms.wrapping_add(range_ms);
+        for (((moved, after_ms), sampled_ms), at) in
+            self.moved.iter_mut().zip(&mut self.after_ms).zip(&mut self.sampled_ms).zip(ends)
+        {
+            let (t, v) = (times[last(at)], values[last(at)]);
+            *moved = v;
+            *after_ms = bound_ms.wrapping_sub(t);
+            *sampled_ms = t.wrapping_sub(*sampled_ms);
+            bound_ms = bound_ms.wrapping_add(interval_ms);
+        }
+        for (moved, first) in self.moved.iter_mut().zip(&self.first) {
+            *moved -= first;
         }
         for (gaps, (&lo, &hi)) in self.gaps.iter_mut().zip(spans()) {
             *gaps = i64::from(hi - lo) - 1;
@@ -222,39 +236,42 @@ impl Columns {
         drops
     }
 
-    /// Whether none of the first `n` windows reaches so far beyond its samples that
-    /// it is cut, and no counter comes near zero: what most blocks are, and what
-    /// saves two divisions of seven.
-    #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "what is no number does not move up either")]
-    fn is_calm<const COUNTER: bool>(&self, n: usize) -> bool {
-        let (first, moved) = (&self.first[..n], &self.moved[..n]);
-        let (before_ms, sampled_ms) = (&self.before_ms[..n], &self.sampled_ms[..n]);
-        let (after_ms, gaps) = (&self.after_ms[..n], &self.gaps[..n]);
-        let mut calm = true;
-        for i in 0..n {
-            // Surely less than 1.1 of the mean distance: far more is left than is rounded.
-            let cut_from = float(sampled_ms[i]) * 1.099_999_9;
-            let gaps = float(gaps[i]);
-            calm &= (float(before_ms[i]) * gaps < cut_from) & (float(after_ms[i]) * gaps < cut_from);
-            // Back to zero it would take twice as long as the samples do, or longer.
-            calm &= !COUNTER | (first[i] >= 2.0 * moved[i]) | !(moved[i] > 0.0);
-        }
-        calm
-    }
-
     /// The formula of `functions::rate` for the first windows, into `out`.
     /// `divisor`: the window's seconds, for what is asked a second.
     fn rates<const COUNTER: bool>(&self, divisor: Option<f64>, out: &mut [f64]) {
         // A factor divided by one is that factor.
         let divisor = divisor.unwrap_or(1.0);
-        if self.is_calm::<COUNTER>(out.len().min(BLOCK)) {
-            self.formula::<COUNTER, true>(divisor, out);
-        } else {
-            self.formula::<COUNTER, false>(divisor, out);
+        if !self.calm_formula::<COUNTER>(divisor, out) {
+            self.formula::<COUNTER>(divisor, out);
         }
     }
 
-    fn formula<const COUNTER: bool, const CALM: bool>(&self, divisor: f64, out: &mut [f64]) {
+    /// The formula as it is where no window reaches so far beyond its samples that it
+    /// is cut, and no counter comes near zero: so most blocks are, and that saves five
+    /// divisions of seven. Answers whether it was so; else `out` holds any numbers.
+    #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "what is no number does not move up either")]
+    fn calm_formula<const COUNTER: bool>(&self, divisor: f64, out: &mut [f64]) -> bool {
+        let n = out.len().min(BLOCK);
+        let (first, moved) = (&self.first[..n], &self.moved[..n]);
+        let (before_ms, sampled_ms) = (&self.before_ms[..n], &self.sampled_ms[..n]);
+        let (after_ms, gaps) = (&self.after_ms[..n], &self.gaps[..n]);
+        let mut calm = true;
+        for (i, out) in out[..n].iter_mut().enumerate() {
+            let (before, after, gaps) = (float(before_ms[i]), float(after_ms[i]), float(gaps[i]));
+            let sampled = float(sampled_ms[i]);
+            // Surely less than 1.1 of the mean distance: far more is left than is rounded.
+            let cut_from = sampled * 1.099_999_9;
+            calm &= (before * gaps < cut_from) & (after * gaps < cut_from) & (cut_from < THOUSANDTHS_BELOW);
+            // Back to zero it would take twice as long as the samples do, or longer.
+            calm &= !COUNTER | (first[i] >= 2.0 * moved[i]) | !(moved[i] > 0.0);
+            let (to_start, to_end, sampled) = (thousandth(before), thousandth(after), thousandth(sampled));
+            let factor = (sampled + to_start + to_end) / sampled;
+            *out = moved[i] * (factor / divisor);
+        }
+        calm
+    }
+
+    fn formula<const COUNTER: bool>(&self, divisor: f64, out: &mut [f64]) {
         let n = out.len().min(BLOCK);
         let (first, moved) = (&self.first[..n], &self.moved[..n]);
         let (before_ms, sampled_ms) = (&self.before_ms[..n], &self.sampled_ms[..n]);
@@ -263,13 +280,11 @@ impl Columns {
             let mut to_start = float(before_ms[i]) / 1000.0;
             let mut to_end = float(after_ms[i]) / 1000.0;
             let sampled = float(sampled_ms[i]) / 1000.0;
-            if !CALM {
-                let average = sampled / float(gaps[i]);
-                let (threshold, half) = (average * 1.1, average / 2.0);
-                to_end = if to_end >= threshold { half } else { to_end };
-                to_start = if to_start >= threshold { half } else { to_start };
-            }
-            if COUNTER && !CALM {
+            let average = sampled / float(gaps[i]);
+            let (threshold, half) = (average * 1.1, average / 2.0);
+            to_end = if to_end >= threshold { half } else { to_end };
+            to_start = if to_start >= threshold { half } else { to_start };
+            if COUNTER {
                 // A counter is not below zero: how far back it may have begun there.
                 let to_zero = sampled * (first[i] / moved[i]);
                 let capped = if to_zero < to_start { to_zero } else { to_start };
@@ -280,6 +295,23 @@ impl Columns {
             *out = moved[i] * (factor / divisor);
         }
     }
+}
+
+/// Whole numbers below this have exact [`thousandth`]s.
+const THOUSANDTHS_BELOW: f64 = (1 << 28) as f64;
+
+/// `x / 1000.0` of a whole number below 2^28, to the bit, without a division.
+///
+/// A thousandth is taken in two parts. The upper one has 25 bits, so that its product
+/// has no more than 53 and is exact. The lower product and the sum are rounded: the
+/// first errs by less than 2^-75 of the result, and no `x / 1000` lies nearer than
+/// 2^-64 to the middle of two floats, where that could matter.
+#[inline(always)]
+fn thousandth(x: f64) -> f64 {
+    const UPPER: f64 = f64::from_bits((0.001f64).to_bits() & !((1 << 28) - 1));
+    // 0.001 - UPPER is exact, but 0.001 is itself rounded: 1 - 1000 * UPPER is exact.
+    const LOWER: f64 = (1.0 - 1000.0 * UPPER) / 1000.0;
+    x * UPPER + x * LOWER
 }
 
 /// The float of a number from 0 to 2^52, which windows are far from: with
@@ -397,14 +429,30 @@ mod tests {
             let bits = |out: [f64; BLOCK]| out.map(f64::to_bits);
             let mut out = [[0.0; BLOCK]; 4];
             columns.rates::<true>(Some(300.0), &mut out[0]);
-            columns.formula::<true, false>(300.0, &mut out[1]);
+            columns.formula::<true>(300.0, &mut out[1]);
             columns.rates::<false>(None, &mut out[2]);
-            columns.formula::<false, false>(1.0, &mut out[3]);
+            columns.formula::<false>(1.0, &mut out[3]);
+            n_calm += u32::from(columns.calm_formula::<true>(300.0, &mut [0.0; BLOCK]));
             let [rate, rate_plainly, delta, delta_plainly] = out.map(bits);
             assert_eq!(rate, rate_plainly);
             assert_eq!(delta, delta_plainly);
-            n_calm += u32::from(columns.is_calm::<true>(BLOCK));
         }
         assert!((500..3900).contains(&n_calm), "{n_calm}");
+    }
+
+    #[test]
+    fn thousandths_are_those_of_a_division() {
+        let same = |n: u32| {
+            let x = f64::from(n);
+            assert_eq!(thousandth(x).to_bits(), (x / 1000.0).to_bits(), "{n}");
+        };
+        // All that a window of six hours may have to its samples, and a walk to the end.
+        (0..1 << 21).for_each(same);
+        let mut n = 1 << 21;
+        while f64::from(n) < THOUSANDTHS_BELOW {
+            same(n);
+            n += 97;
+        }
+        ((1 << 28) - 1000..1 << 28).for_each(same);
     }
 }

@@ -38,7 +38,8 @@ impl SeriesData {
         self.clear();
         let start_timestamps = !columns.start_timestamps_ms.is_empty();
         if columns.histograms.is_empty() && !start_timestamps {
-            if !columns.floats.iter().any(|&v| is_stale_nan(v)) {
+            // All are looked at: to stop at the first would be a choice at each.
+            if !columns.floats.iter().fold(false, |some, &v| some | is_stale_nan(v)) {
                 std::mem::swap(&mut self.float_ts, &mut columns.timestamps_ms);
                 std::mem::swap(&mut self.floats, &mut columns.floats);
             } else {
@@ -104,10 +105,16 @@ impl SeriesData {
 
     /// Notes where floats fall. Call once all are in.
     pub(crate) fn find_drops(&mut self) {
+        /// Looked at without a choice; where none of them falls, that was all.
+        const AT_ONCE: usize = 64;
         self.drops.clear();
-        for (i, pair) in self.floats.windows(2).enumerate() {
-            if pair[1] < pair[0] {
-                self.drops.push(i as u32 + 1);
+        let Some(later) = self.floats.get(1..) else { return };
+        let blocks = self.floats.chunks(AT_ONCE).zip(later.chunks(AT_ONCE));
+        for (first, (before, after)) in (1..).step_by(AT_ONCE).zip(blocks) {
+            let pairs = || before.iter().zip(after);
+            if pairs().fold(false, |falls, (before, after)| falls | (after < before)) {
+                let falls = (first..).zip(pairs()).filter(|(_, (before, after))| after < before);
+                self.drops.extend(falls.map(|(at, _)| at));
             }
         }
     }
