@@ -118,9 +118,8 @@ pub(crate) struct Selector {
     pub(crate) offset_ms: i64,
     /// `@` in ms.
     pub(crate) at_ms: Option<i64>,
-    /// An instant selector that stands at `@` at the first step and moves on with
-    /// the steps, but sees nothing behind `@`: so it is in parameters of aggregations.
-    pub(crate) wanders: bool,
+    /// What `@` does.
+    pub(crate) pin: Pin,
     pub(crate) anchored: bool,
     pub(crate) smoothed: bool,
     /// Only count and sum of histograms are asked for.
@@ -131,15 +130,34 @@ pub(crate) struct Selector {
     pub(crate) grouping: Option<(Vec<String>, bool)>,
 }
 
+/// What `@` does to a selector that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pin {
+    /// Each step looks at the same time.
+    Still,
+    /// The first step looks there, later ones so much later; samples are read up to
+    /// `@`. So upstream has it in parameters of aggregations.
+    Wandering,
+    /// Each step looks at the time without its offset, but samples are read up to
+    /// where the offset leads. So upstream has it in `timestamp`.
+    WithoutOffset,
+}
+
 impl Selector {
     /// The time it looks at when the step is at `step_ms`, and the first at `start_ms`.
     pub(crate) fn reference_ms(&self, step_ms: i64, start_ms: i64) -> i64 {
-        let at_ms = match self.at_ms {
-            Some(at_ms) if self.wanders => at_ms.saturating_add(step_ms.saturating_sub(start_ms)),
-            Some(at_ms) => at_ms,
-            None => step_ms,
+        let at_ms = match (self.at_ms, self.pin) {
+            (Some(at_ms), Pin::WithoutOffset) => return at_ms,
+            (Some(at_ms), Pin::Wandering) => at_ms.saturating_add(step_ms.saturating_sub(start_ms)),
+            (Some(at_ms), Pin::Still) => at_ms,
+            (None, _) => step_ms,
         };
         at_ms.saturating_sub(self.offset_ms)
+    }
+
+    /// Whether it looks where not all of the lookback is read.
+    pub(crate) fn looks_aside(&self) -> bool {
+        self.at_ms.is_some() && self.pin == Pin::WithoutOffset && self.offset_ms != 0
     }
 }
 
@@ -157,6 +175,9 @@ pub(crate) struct Subquery {
     pub(crate) step_ms: i64,
     pub(crate) offset_ms: i64,
     pub(crate) at_ms: Option<i64>,
+    /// What `@` does to the bounds that functions are told; [`Pin::WithoutOffset`] it
+    /// does not do.
+    pub(crate) pin: Pin,
 }
 
 /// The widest range of times that any selector of a plan may read.
@@ -215,10 +236,10 @@ impl Selector {
             range => range,
         };
         let ahead = if self.smoothed { lookback_ms } else { 0 };
-        let last_ms = if self.wanders { start_ms } else { end_ms };
+        let (first_ms, last_ms) = self.at_ms.map_or((start_ms, end_ms), |at_ms| (at_ms, at_ms));
         Reach {
-            start_ms: self.reference_ms(start_ms, start_ms).saturating_sub(back).saturating_add(1),
-            end_ms: self.reference_ms(last_ms, start_ms).saturating_add(ahead),
+            start_ms: first_ms.saturating_sub(self.offset_ms).saturating_sub(back).saturating_add(1),
+            end_ms: last_ms.saturating_sub(self.offset_ms).saturating_add(ahead),
         }
     }
 }

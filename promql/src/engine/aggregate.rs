@@ -13,6 +13,7 @@ use super::rows::{Groups, LabelFilter, Rows};
 use super::scalar::Column;
 use crate::annotations::{Annotation, Annotations, HistogramOperation, Place};
 use crate::ast::AggregateOp;
+use crate::functions::math::{go_max, go_min};
 use crate::functions::over_time::{HistogramSum, Mean};
 use crate::functions::quantile::quantile;
 use crate::functions::{histogram as hist, kahan};
@@ -90,12 +91,11 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate, param: Option<Column>) -
 
 fn quantile_remarks(q: &[f64], pos: Place, annotations: &mut Annotations) {
     if q.iter().any(|q| q.is_nan()) {
-        // Upstream's smallest and largest value are NaN, too.
         annotations.add(Annotation::invalid_quantile(f64::NAN, pos));
-        return;
     }
-    let max = q.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let min = q.iter().copied().fold(f64::INFINITY, f64::min);
+    // As upstream finds them: of no number with others comes none, but for infinity.
+    let max = q.iter().copied().fold(f64::MIN, go_max);
+    let min = q.iter().copied().fold(f64::MAX, go_min);
     if max > 1.0 {
         annotations.add(Annotation::invalid_quantile(max, pos));
     }

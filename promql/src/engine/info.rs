@@ -11,7 +11,7 @@ use super::node::{Vectors, explain};
 use super::repeat::{held, kept};
 use super::rows::{HashMap, HashSet, Pair, Pairs, Rows, set_label, value_of};
 use super::selector::{self, Want};
-use crate::plan::{Call, Kind, Plan, Selector};
+use crate::plan::{Call, Kind, Pin, Plan, Selector};
 
 const TARGET_INFO: &str = "target_info";
 const IDENTIFYING: [&str; 2] = ["instance", "job"];
@@ -163,7 +163,7 @@ fn select_info(
         matchers,
         offset_ms,
         at_ms,
-        wanders: false,
+        pin: Pin::Still,
         anchored: false,
         smoothed: false,
         stats_only: false,

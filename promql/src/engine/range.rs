@@ -26,7 +26,7 @@ use crate::annotations::{Annotation, Place};
 use crate::functions::extended::{self, Extended};
 use crate::functions::window::{Answer, Cursor, Extremes, Remarks, SeriesData, Window};
 use crate::functions::{over_time, rate};
-use crate::plan::{Kind, Plan, Selector, Subquery};
+use crate::plan::{Kind, Pin, Plan, Selector, Subquery};
 use crate::stats::{ExplainNode, Relation};
 
 /// A range function.
@@ -125,16 +125,20 @@ struct Shape {
     range_ms: i64,
     offset_ms: i64,
     at_ms: Option<i64>,
+    /// Where the first step lies, if bounds move on from `@` with the steps, though
+    /// the samples do not.
+    wander_from_ms: Option<i64>,
     anchored: bool,
     smoothed: bool,
 }
 
 impl Shape {
-    fn of_selector(selector: &Selector, range_ms: i64) -> Shape {
+    fn of_selector(selector: &Selector, range_ms: i64, ctx: &EvalContext) -> Shape {
         Shape {
             range_ms,
             offset_ms: selector.offset_ms,
             at_ms: selector.at_ms,
+            wander_from_ms: wander_from_ms(selector.pin, ctx),
             anchored: selector.anchored,
             smoothed: selector.smoothed,
         }
@@ -142,7 +146,12 @@ impl Shape {
 
     /// Start (outside) and end (inside) of the window of a step.
     fn bounds(&self, step_ms: i64) -> (i64, i64) {
-        let end = self.at_ms.unwrap_or(step_ms).saturating_sub(self.offset_ms);
+        let end = match (self.at_ms, self.wander_from_ms) {
+            (Some(at_ms), Some(from_ms)) => at_ms.saturating_add(step_ms.saturating_sub(from_ms)),
+            (Some(at_ms), None) => at_ms,
+            (None, _) => step_ms,
+        };
+        let end = end.saturating_sub(self.offset_ms);
         (end.saturating_sub(self.range_ms), end)
     }
 
@@ -153,6 +162,10 @@ impl Shape {
         let ahead = if self.smoothed { lookback_ms } else { 0 };
         (start.saturating_sub(back), end.saturating_add(ahead))
     }
+}
+
+fn wander_from_ms(pin: Pin, ctx: &EvalContext) -> Option<i64> {
+    (pin == Pin::Wandering).then_some(ctx.steps.start_ms)
 }
 
 /// Rows of a block whose reading is measured.
@@ -238,7 +251,7 @@ fn node(
                 ..ReadOptions::default()
             };
             let range = TimeRange::new(reach.start_ms, reach.end_ms);
-            let shape = Shape::of_selector(&m.selector, m.range_ms);
+            let shape = Shape::of_selector(&m.selector, m.range_ms, ctx);
             let stats_only = m.selector.stats_only;
             (rows, shape, Input::Selector { source, range, options, stats_only })
         }
@@ -248,6 +261,7 @@ fn node(
                 range_ms: s.range_ms,
                 offset_ms: s.offset_ms,
                 at_ms: s.at_ms,
+                wander_from_ms: wander_from_ms(s.pin, ctx),
                 anchored: false,
                 smoothed: false,
             };
@@ -621,7 +635,7 @@ pub(crate) fn points(ctx: &EvalContext, plan: &Plan) -> Result<RangePoints> {
     match &plan.kind {
         Kind::Matrix(m) => {
             let node = node(ctx, "", RangeFunction::Last, plan, Vec::new())?;
-            let shape = Shape::of_selector(&m.selector, m.range_ms);
+            let shape = Shape::of_selector(&m.selector, m.range_ms, ctx);
             for row in 0..node.rows.len() as u32 {
                 query.check()?;
                 node.load(row, &mut worker)?;

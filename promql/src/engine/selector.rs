@@ -201,7 +201,10 @@ impl Node for InstantSelector {
         let fresh = self.counted.claim(rows);
         let result = if self.smoothed {
             self.smoothed(rows, &fresh, worker, out)
-        } else if self.ctx.steps.count == 1 && self.want != Want::StartTimestamp && !self.selector.stats_only
+        } else if self.ctx.steps.count == 1
+            && self.want != Want::StartTimestamp
+            && !self.selector.stats_only
+            && !self.selector.looks_aside()
         {
             self.latest(rows, worker, out, &mut |i, step, samples| {
                 if fresh.has(i) {

@@ -10,7 +10,7 @@ use crate::engine::error::Result;
 use crate::functions::rate::seconds;
 
 use super::{
-    Aggregate, Binary, Call, Chain, Kind, Link, Matrix, Operator, Plan, Selector, Subquery, duration,
+    Aggregate, Binary, Call, Chain, Kind, Link, Matrix, Operator, Pin, Plan, Selector, Subquery, duration,
 };
 
 /// The times of a query.
@@ -178,7 +178,14 @@ impl Lowering<'_> {
             Expr::Paren(e) => {
                 // Operators show the place of what they were given with its
                 // parentheses, functions and aggregations without them.
-                self.expr(&e.expr, around)?
+                let inner = self.expr(&e.expr, around)?;
+                match inner.plan.value_type {
+                    // But in parameters, where they stay.
+                    ValueType::Vector | ValueType::Scalar if self.in_param.get() => {
+                        Lowered { plan: plan(Kind::Same(Box::new(inner.plan))), ..inner }
+                    }
+                    _ => inner,
+                }
             }
             Expr::Unary(e) => {
                 let Lowered { plan: inner, invariant, wrap } = self.expr(&e.expr, around)?;
@@ -201,7 +208,7 @@ impl Lowering<'_> {
                     grouping: Some((e.grouping.clone(), !e.without)),
                     stats_only: around.stats_only,
                 };
-                let param = e.param.as_ref().map(|param| self.param(param)).transpose()?;
+                let param = e.param.as_ref().map(|param| self.param(param, around)).transpose()?;
                 let Lowered { plan: inner, invariant, wrap } = self.expr(&e.expr, &inner)?;
                 let kind = Kind::Aggregate(Box::new(Aggregate {
                     op: e.op,
@@ -240,9 +247,15 @@ impl Lowering<'_> {
                 let range_ms = resolved(&e.range_expr, e.range_ms, false)?;
                 let inner = self.expr(&e.expr, &Around { stats_only: Stats::Whole, ..Around::default() })?;
                 let inner = if inner.invariant { invariant(inner.plan) } else { inner.plan };
-                let at_ms = self.at(e.at);
-                let kind =
-                    Kind::Subquery(Box::new(Subquery { expr: inner, range_ms, step_ms, offset_ms, at_ms }));
+                let (at_ms, pin) = (self.at(e.at), self.pin());
+                let kind = Kind::Subquery(Box::new(Subquery {
+                    expr: inner,
+                    range_ms,
+                    step_ms,
+                    offset_ms,
+                    at_ms,
+                    pin,
+                }));
                 Lowered { plan: plan(kind), invariant: at_ms.is_some(), wrap: false }
             }
         })
@@ -250,11 +263,14 @@ impl Lowering<'_> {
 
     /// The parameter of an aggregation. Upstream does not prepare it as all else, in
     /// [version 3.14](https://github.com/prometheus/prometheus/blob/v3.14.0/promql/engine.go)
-    /// (`preprocessExprHelper`): `@ start()` and `@ end()` are passed over, and what
-    /// `@` pins moves on with the steps.
-    fn param(&self, param: &Expr) -> Result<Plan> {
+    /// (`preprocessExprHelper`): `@ start()` and `@ end()` are passed over, what `@`
+    /// pins moves on with the steps, and parentheses inside stay.
+    fn param(&self, mut param: &Expr, around: &Around) -> Result<Plan> {
+        while let (Expr::Paren(e), false) = (param, self.in_param.get()) {
+            param = &e.expr;
+        }
         let outside = self.in_param.replace(true);
-        let lowered = self.expr(param, &Around::default());
+        let lowered = self.expr(param, &Around { stats_only: around.stats_only, ..Around::default() });
         self.in_param.set(outside);
         Ok(at_each_step(lowered?.plan))
     }
@@ -322,7 +338,12 @@ impl Lowering<'_> {
         let mut invariant = !TIME_DEPENDENT.contains(&e.func.name);
         let mut pinned_timestamp = e.func.name == "timestamp";
         for arg in &e.args {
-            let arg = self.expr(arg, &inner)?;
+            let mut arg = self.expr(arg, &inner)?;
+            if let (Kind::Selector(selector), "timestamp" | "start_timestamp") =
+                (&mut arg.plan.kind, e.func.name)
+            {
+                selector.pin = Pin::WithoutOffset;
+            }
             invariant &= arg.invariant;
             pinned_timestamp &= arg.invariant && matches!(arg.plan.kind, Kind::Selector(_));
             args.push(arg);
@@ -346,13 +367,17 @@ impl Lowering<'_> {
             matchers: e.matchers.clone(),
             offset_ms,
             at_ms,
-            wanders: self.in_param.get() && at_ms.is_some(),
+            pin: self.pin(),
             anchored: e.anchored,
             smoothed: e.smoothed,
             stats_only: around.stats_only == Stats::Only,
             func: around.func,
             grouping: around.grouping.clone(),
         })
+    }
+
+    fn pin(&self) -> Pin {
+        if self.in_param.get() { Pin::Wandering } else { Pin::Still }
     }
 
     fn at(&self, at: Option<AtModifier>) -> Option<i64> {

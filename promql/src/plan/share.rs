@@ -110,7 +110,7 @@ fn describe(plan: &Plan) -> String {
         Kind::Selector(s) => selector(s),
         Kind::Matrix(m) => format!("{} {}", m.range_ms, selector(&m.selector)),
         Kind::Subquery(s) => {
-            format!("subquery {} {} {} {:?}", s.range_ms, s.step_ms, s.offset_ms, s.at_ms)
+            format!("subquery {} {} {} {:?} {:?}", s.range_ms, s.step_ms, s.offset_ms, s.at_ms, s.pin)
         }
     }
 }
@@ -121,7 +121,7 @@ fn operator(e: &Operator) -> String {
 
 fn selector(s: &Selector) -> String {
     let matchers: Vec<String> = s.matchers.iter().map(ToString::to_string).collect();
-    let time = (s.offset_ms, s.at_ms, s.wanders, s.anchored, s.smoothed, s.stats_only);
+    let time = (s.offset_ms, s.at_ms, s.pin, s.anchored, s.smoothed, s.stats_only);
     // The store may use what stands around a selector to read less.
     format!("{matchers:?} {time:?} {:?} {:?}", s.func, s.grouping)
 }
