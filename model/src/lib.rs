@@ -18,6 +18,7 @@ pub mod exemplar;
 pub mod float;
 pub mod histogram;
 pub mod labels;
+pub mod logarithm;
 pub mod matcher;
 pub mod memory;
 pub mod metadata;

@@ -14,6 +14,7 @@ use super::bounds::upper_bound;
 use super::convert::absolute_counts;
 use super::layout::Positions;
 use super::{CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Histogram};
+use crate::logarithm::log2;
 
 /// One bucket.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -86,22 +87,6 @@ impl<C> Bucket<C> {
         }
         self
     }
-}
-
-/// The binary logarithm as Go computes it: exact for powers of two.
-pub(super) fn log2(value: f64) -> f64 {
-    if value <= 0.0 || !value.is_finite() {
-        return value.log2();
-    }
-    let (value, shift) = if value < f64::MIN_POSITIVE { (value * 2f64.powi(64), 64) } else { (value, 0) };
-    let bits = value.to_bits();
-    let exponent = (bits >> 52) as i32 - 1022 - shift;
-    // In [0.5, 1).
-    let fraction = f64::from_bits(bits & 0x000f_ffff_ffff_ffff | 1022 << 52);
-    if fraction == 0.5 {
-        return f64::from(exponent - 1);
-    }
-    fraction.ln() * (1.0 / std::f64::consts::LN_2) + f64::from(exponent)
 }
 
 impl fmt::Display for Bucket<f64> {

@@ -12,8 +12,8 @@
 //! Observations of NaN are in no bucket but in the count; they rank highest.
 
 use super::arithmetic::neumaier;
-use super::buckets::log2;
 use super::{Bucket, FloatHistogram};
+use crate::logarithm::log2;
 
 /// What NaN observations did to a quantile: each is an info annotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! Functions of one number, and Go's rules where they differ from Rust's.
 
+use model::logarithm;
+
 /// Go's `math.Max`: NaN wins, unless the other is +Inf.
 pub(crate) fn go_max(a: f64, b: f64) -> f64 {
     if a == f64::INFINITY || b == f64::INFINITY {
@@ -43,9 +45,9 @@ pub(crate) fn by_name(name: &str) -> Option<fn(f64) -> f64> {
         "floor" => f64::floor,
         "exp" => f64::exp,
         "sqrt" => f64::sqrt,
-        "ln" => f64::ln,
-        "log2" => f64::log2,
-        "log10" => f64::log10,
+        "ln" => logarithm::ln,
+        "log2" => logarithm::log2,
+        "log10" => logarithm::log10,
         "sin" => f64::sin,
         "cos" => f64::cos,
         "tan" => f64::tan,
