@@ -118,7 +118,7 @@ pub(crate) struct Selector {
     pub(crate) offset_ms: i64,
     /// `@` in ms.
     pub(crate) at_ms: Option<i64>,
-    /// What `@` does.
+    /// What `@` does; [`Pin::Still`] where there is none.
     pub(crate) pin: Pin,
     pub(crate) anchored: bool,
     pub(crate) smoothed: bool,
@@ -130,7 +130,7 @@ pub(crate) struct Selector {
     pub(crate) grouping: Option<(Vec<String>, bool)>,
 }
 
-/// What `@` does to a selector that has it.
+/// What `@` does to what has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pin {
     /// Each step looks at the same time.
@@ -157,7 +157,7 @@ impl Selector {
 
     /// Whether it looks where not all of the lookback is read.
     pub(crate) fn looks_aside(&self) -> bool {
-        self.at_ms.is_some() && self.pin == Pin::WithoutOffset && self.offset_ms != 0
+        self.pin == Pin::WithoutOffset && self.offset_ms != 0
     }
 }
 

@@ -35,17 +35,8 @@ pub fn write(
         skipped_series: 0,
     };
     let mut reader = Reader::new(message);
-    loop {
-        let series = match reader.next_of(SERIES_TAG)? {
-            Some(series) => series,
-            None => match reader.next_field()? {
-                // It is the tag in more bytes than it needs.
-                Some(field) if field.number == 1 => field.bytes()?,
-                // Field 3, metadata, is not stored: upstream ignores it as well.
-                Some(_) => continue,
-                None => break,
-            },
-        };
+    // Field 3, metadata, is not stored: upstream ignores it as well.
+    while let Some(series) = reader.find_next(SERIES_TAG)? {
         request.gather(series)?;
         if request.series.len() >= SERIES_AT_ONCE {
             request.store(appender)?;

@@ -119,16 +119,7 @@ pub fn write(
         without_metadata_samples: 0,
     };
     let mut reader = Reader::new(message);
-    loop {
-        let series = match reader.next_of(SERIES_TAG)? {
-            Some(series) => series,
-            None => match reader.next_field()? {
-                // It is the tag in more bytes than it needs.
-                Some(field) if field.number == 5 => field.bytes()?,
-                Some(_) => continue,
-                None => break,
-            },
-        };
+    while let Some(series) = reader.find_next(SERIES_TAG)? {
         request.gather(series)?;
         if request.series.len() >= SERIES_AT_ONCE {
             request.store(appender)?;

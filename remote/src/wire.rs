@@ -162,7 +162,8 @@ fn sole_varint(bytes: &[u8]) -> Option<u64> {
     let low = u64::from(u32::from_le_bytes(*bytes.first_chunk()?));
     let high = u64::from(u32::from_le_bytes(*bytes.last_chunk()?));
     let n = low | high << (8 * (len - 4));
-    if n & ENDS != (ENDS & 0x7fff_ffff_ffff_ffff) >> (8 * (8 - len)) & ENDS {
+    // All but the last go on.
+    if n & ENDS != ENDS >> (8 * (9 - len)) {
         return None;
     }
     // Seven bits of each byte, moved together in pairs, fours and eights.
@@ -277,6 +278,26 @@ impl<'a> Reader<'a> {
         self.take(len).map(Some)
     }
 
+    /// The bytes of the next field of this tag's number, which must have a length;
+    /// what comes before is passed over. `None` at the end.
+    ///
+    /// # Errors
+    /// The bytes are no message, or the field is of another kind.
+    #[inline]
+    pub fn find_next(&mut self, tag: u8) -> Result<Option<&'a [u8]>, WireError> {
+        loop {
+            if let Some(bytes) = self.next_of(tag)? {
+                return Ok(Some(bytes));
+            }
+            match self.next_field()? {
+                // It is the tag in more bytes than it needs, or of another kind.
+                Some(field) if field.number == u32::from(tag >> 3) => return field.bytes().map(Some),
+                Some(_) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
     /// The next two varints if each has one byte or two and four bytes are left;
     /// else nothing is read. Both are read without a branch: numbers on both sides
     /// of 128 come in no order that a processor could foresee.
@@ -366,6 +387,15 @@ mod tests {
         assert_eq!(reader.next_field().unwrap().unwrap().number, 2);
         assert!(Reader::new(&[0x0a, 0x05, 1]).skip_run(0x0a).is_err());
         assert!(Reader::new(&[0x0a]).skip_run(0x0a).is_err());
+    }
+
+    #[test]
+    fn a_field_is_found_behind_others_and_under_a_longer_tag() {
+        let mut reader = Reader::new(&[0x12, 0x01, 7, 0x0a, 0x01, 8, 0x18, 5, 0x8a, 0x00, 0x01, 9]);
+        assert_eq!(reader.find_next(0x0a).unwrap(), Some(&[8][..]));
+        assert_eq!(reader.find_next(0x0a).unwrap(), Some(&[9][..]));
+        assert_eq!(reader.find_next(0x0a).unwrap(), None);
+        assert_eq!(Reader::new(&[0x08, 1]).find_next(0x0a), Err(WireError::Kind(1)));
     }
 
     #[test]

@@ -446,7 +446,7 @@ mod tests {
             let x = f64::from(n);
             assert_eq!(thousandth(x).to_bits(), (x / 1000.0).to_bits(), "{n}");
         };
-        // All that a window of six hours may have to its samples, and a walk to the end.
+        // All of half an hour, and a walk to the end: all were tried once.
         (0..1 << 21).for_each(same);
         let mut n = 1 << 21;
         while f64::from(n) < THOUSANDTHS_BELOW {

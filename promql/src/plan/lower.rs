@@ -247,7 +247,7 @@ impl Lowering<'_> {
                 let range_ms = resolved(&e.range_expr, e.range_ms, false)?;
                 let inner = self.expr(&e.expr, &Around { stats_only: Stats::Whole, ..Around::default() })?;
                 let inner = if inner.invariant { invariant(inner.plan) } else { inner.plan };
-                let (at_ms, pin) = (self.at(e.at), self.pin());
+                let (at_ms, pin) = self.pinned(e.at);
                 let kind = Kind::Subquery(Box::new(Subquery {
                     expr: inner,
                     range_ms,
@@ -341,6 +341,7 @@ impl Lowering<'_> {
             let mut arg = self.expr(arg, &inner)?;
             if let (Kind::Selector(selector), "timestamp" | "start_timestamp") =
                 (&mut arg.plan.kind, e.func.name)
+                && selector.at_ms.is_some()
             {
                 selector.pin = Pin::WithoutOffset;
             }
@@ -362,12 +363,12 @@ impl Lowering<'_> {
             Some(expr) => duration::resolve(expr, self.times, true)?,
             None => e.offset_ms,
         };
-        let at_ms = self.at(e.at);
+        let (at_ms, pin) = self.pinned(e.at);
         Ok(Selector {
             matchers: e.matchers.clone(),
             offset_ms,
             at_ms,
-            pin: self.pin(),
+            pin,
             anchored: e.anchored,
             smoothed: e.smoothed,
             stats_only: around.stats_only == Stats::Only,
@@ -376,8 +377,12 @@ impl Lowering<'_> {
         })
     }
 
-    fn pin(&self) -> Pin {
-        if self.in_param.get() { Pin::Wandering } else { Pin::Still }
+    /// `@` in ms, and what it does.
+    fn pinned(&self, at: Option<AtModifier>) -> (Option<i64>, Pin) {
+        match self.at(at) {
+            Some(at_ms) if self.in_param.get() => (Some(at_ms), Pin::Wandering),
+            at_ms => (at_ms, Pin::Still),
+        }
     }
 
     fn at(&self, at: Option<AtModifier>) -> Option<i64> {

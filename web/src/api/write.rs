@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use model::memory::{Lease, Pressure};
+use model::memory::{Lease, MemoryRefused, Pressure};
 use remote::body::COMPRESSED_BYTES_MAX;
 use remote::{Reply, Stats};
 
@@ -43,7 +43,7 @@ pub async fn write(State(web): State<Arc<Web>>, request: Request<Body>) -> Respo
     let declared = remote::body::declared_len(encoding, &body);
     let unpacked = declared.unwrap_or_else(|| body.len().saturating_mul(USUAL_RATIO)) as u64;
     if let Err(error) = lease.grow_to(body.capacity() as u64 + unpacked.saturating_mul(BYTES_HELD_PER_BYTE)) {
-        return come_back(text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")));
+        return no_room(&error);
     }
     let is_small = declared.is_some_and(|len| len <= AT_ONCE_BYTES_MAX);
     let here = if is_small { web.writes_at_once.enter() } else { None };
@@ -135,15 +135,17 @@ async fn read(mut body: Body, lease: &Lease) -> Result<Vec<u8>, Response<Body>> 
             return Err(too_large());
         }
         bytes.extend_from_slice(&piece);
-        lease
-            .grow_to(bytes.capacity() as u64)
-            .map_err(|error| come_back(text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n"))))?;
+        lease.grow_to(bytes.capacity() as u64).map_err(|error| no_room(&error))?;
     }
     Ok(bytes)
 }
 
 /// How long a sender shall wait that was refused for want of room, in seconds.
 const RETRY_AFTER_S: u64 = 5;
+
+fn no_room(error: &MemoryRefused) -> Response<Body> {
+    come_back(text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")))
+}
 
 /// Tells the sender when to try again.
 fn come_back(mut response: Response<Body>) -> Response<Body> {
