@@ -5,7 +5,7 @@
 //! holds (`sample`, `histogram`, `exemplar`, `metadata`), how it is found
 //! (`matcher`, `relabel`), how it goes in (`append`), how it comes out
 //! (`query`), how the store is run (`admin`, `wal_tail`), and what all of it
-//! stands on (`time`, `env`, `memory`, `metrics`).
+//! stands on (`elementary`, `time`, `env`, `memory`, `metrics`).
 //!
 //! Nothing here knows a file format, a socket or a thread.
 
@@ -13,12 +13,12 @@
 
 pub mod admin;
 pub mod append;
+pub mod elementary;
 pub mod env;
 pub mod exemplar;
 pub mod float;
 pub mod histogram;
 pub mod labels;
-pub mod logarithm;
 pub mod matcher;
 pub mod memory;
 pub mod metadata;

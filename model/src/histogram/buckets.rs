@@ -14,7 +14,7 @@ use super::bounds::upper_bound;
 use super::convert::absolute_counts;
 use super::layout::Positions;
 use super::{CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Histogram};
-use crate::logarithm::log2;
+use crate::elementary::log2;
 
 /// One bucket.
 #[derive(Clone, Copy, Debug, PartialEq)]

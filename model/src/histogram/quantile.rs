@@ -13,7 +13,7 @@
 
 use super::arithmetic::neumaier;
 use super::{Bucket, FloatHistogram};
-use crate::logarithm::log2;
+use crate::elementary::{exp2, log2};
 
 /// What NaN observations did to a quantile: each is an info annotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,9 +168,9 @@ fn interpolate(bucket: &Bucket, rank: f64, h: &FloatHistogram) -> f64 {
     }
     let (lower, upper) = (log2(bucket.lower.abs()), log2(bucket.upper.abs()));
     if bucket.lower > 0.0 {
-        (lower + (upper - lower) * fraction).exp2()
+        exp2(lower + (upper - lower) * fraction)
     } else {
-        -(upper + (lower - upper) * (1.0 - fraction)).exp2()
+        -exp2(upper + (lower - upper) * (1.0 - fraction))
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use model::elementary;
+
 use super::batch::{Hist, Point};
 use crate::annotations::{Annotation, HistogramOperation, Place};
 use crate::ast::BinaryOp;
 use crate::functions::histogram::{self as hist, Mixed};
-use crate::functions::math::go_pow;
 use crate::functions::window::Answer;
 
 /// Whether the result measures something else than the operands, so that the
@@ -32,8 +33,8 @@ pub(crate) fn arithmetic(op: BinaryOp, l: f64, r: f64) -> f64 {
         BinaryOp::Mul => l * r,
         BinaryOp::Div => l / r,
         BinaryOp::Mod => l % r,
-        BinaryOp::Pow => go_pow(l, r),
-        BinaryOp::Atan2 => l.atan2(r),
+        BinaryOp::Pow => elementary::pow(l, r),
+        BinaryOp::Atan2 => elementary::atan2(l, r),
         _ => f64::NAN,
     }
 }

@@ -1,6 +1,6 @@
 //! Functions of one number, and Go's rules where they differ from Rust's.
 
-use model::logarithm;
+use model::elementary;
 
 /// Go's `math.Max`: NaN wins, unless the other is +Inf.
 pub(crate) fn go_max(a: f64, b: f64) -> f64 {
@@ -32,34 +32,29 @@ pub(crate) fn go_min(a: f64, b: f64) -> f64 {
     }
 }
 
-/// Go's `math.Pow`, which differs from C's only in what sign NaN has.
-pub(crate) fn go_pow(a: f64, b: f64) -> f64 {
-    a.powf(b)
-}
-
 /// A function of one number by its PromQL name.
 pub(crate) fn by_name(name: &str) -> Option<fn(f64) -> f64> {
     Some(match name {
         "abs" => f64::abs,
         "ceil" => f64::ceil,
         "floor" => f64::floor,
-        "exp" => f64::exp,
+        "exp" => elementary::exp,
         "sqrt" => f64::sqrt,
-        "ln" => logarithm::ln,
-        "log2" => logarithm::log2,
-        "log10" => logarithm::log10,
-        "sin" => f64::sin,
-        "cos" => f64::cos,
-        "tan" => f64::tan,
-        "asin" => f64::asin,
-        "acos" => f64::acos,
-        "atan" => f64::atan,
-        "sinh" => f64::sinh,
-        "cosh" => f64::cosh,
-        "tanh" => f64::tanh,
-        "asinh" => asinh,
-        "acosh" => f64::acosh,
-        "atanh" => f64::atanh,
+        "ln" => elementary::ln,
+        "log2" => elementary::log2,
+        "log10" => elementary::log10,
+        "sin" => elementary::sin,
+        "cos" => elementary::cos,
+        "tan" => elementary::tan,
+        "asin" => elementary::asin,
+        "acos" => elementary::acos,
+        "atan" => elementary::atan,
+        "sinh" => elementary::sinh,
+        "cosh" => elementary::cosh,
+        "tanh" => elementary::tanh,
+        "asinh" => elementary::asinh,
+        "acosh" => elementary::acosh,
+        "atanh" => elementary::atanh,
         "rad" => |v| v * std::f64::consts::PI / 180.0,
         "deg" => |v| v * 180.0 / std::f64::consts::PI,
         "sgn" => |v| {
@@ -73,11 +68,6 @@ pub(crate) fn by_name(name: &str) -> Option<fn(f64) -> f64> {
         },
         _ => return None,
     })
-}
-
-/// Keeps the sign of zero and infinity, as Go's does.
-fn asinh(v: f64) -> f64 {
-    if v == 0.0 || !v.is_finite() { v } else { v.asinh() }
 }
 
 /// `round(v, to)`: ties up, by the inverse as it is more exact.

@@ -70,6 +70,6 @@ fn compute_operator(e: &DurationExpr, times: &QueryTimes) -> Result<f64, QueryEr
         DurationOp::Div => lhs / rhs,
         DurationOp::Mod if rhs == 0.0 => return fail("modulo by zero"),
         DurationOp::Mod => lhs % rhs,
-        DurationOp::Pow => lhs.powf(rhs),
+        DurationOp::Pow => model::elementary::pow(lhs, rhs),
     })
 }

@@ -1,6 +1,6 @@
 //! Functions of numbers, times and windows, each as its description has it.
 
-use model::Labels;
+use model::{Labels, elementary};
 
 use std::rc::Rc;
 
@@ -220,23 +220,23 @@ pub fn of_number(name: &str) -> Option<fn(f64) -> f64> {
         "abs" => f64::abs,
         "ceil" => f64::ceil,
         "floor" => f64::floor,
-        "exp" => f64::exp,
+        "exp" => elementary::exp,
         "sqrt" => f64::sqrt,
-        "ln" => model::logarithm::ln,
-        "log2" => model::logarithm::log2,
-        "log10" => model::logarithm::log10,
-        "sin" => f64::sin,
-        "cos" => f64::cos,
-        "tan" => f64::tan,
-        "asin" => f64::asin,
-        "acos" => f64::acos,
-        "atan" => f64::atan,
-        "sinh" => f64::sinh,
-        "cosh" => f64::cosh,
-        "tanh" => f64::tanh,
-        "asinh" => f64::asinh,
-        "acosh" => f64::acosh,
-        "atanh" => f64::atanh,
+        "ln" => elementary::ln,
+        "log2" => elementary::log2,
+        "log10" => elementary::log10,
+        "sin" => elementary::sin,
+        "cos" => elementary::cos,
+        "tan" => elementary::tan,
+        "asin" => elementary::asin,
+        "acos" => elementary::acos,
+        "atan" => elementary::atan,
+        "sinh" => elementary::sinh,
+        "cosh" => elementary::cosh,
+        "tanh" => elementary::tanh,
+        "asinh" => elementary::asinh,
+        "acosh" => elementary::acosh,
+        "atanh" => elementary::atanh,
         "deg" => |v| v * 180.0 / std::f64::consts::PI,
         "rad" => |v| v * std::f64::consts::PI / 180.0,
         "sgn" => |v: f64| if v == 0.0 || v.is_nan() { v } else { v.signum() },

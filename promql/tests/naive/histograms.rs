@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use model::FloatHistogram;
+use model::{FloatHistogram, elementary};
 
 const CUSTOM: i32 = -53;
 
@@ -322,11 +322,11 @@ impl Hist {
         if self.is_custom() || (found.lower <= 0.0 && found.upper >= 0.0) {
             return found.lower + (found.upper - found.lower) * share;
         }
-        let (low, high) = (found.lower.abs().log2(), found.upper.abs().log2());
+        let (low, high) = (elementary::log2(found.lower.abs()), elementary::log2(found.upper.abs()));
         if found.lower > 0.0 {
-            (low + (high - low) * share).exp2()
+            elementary::exp2(low + (high - low) * share)
         } else {
-            -(high + (low - high) * (1.0 - share)).exp2()
+            -elementary::exp2(high + (low - high) * (1.0 - share))
         }
     }
 
@@ -366,11 +366,11 @@ impl Hist {
                     let share = if self.is_custom() || zero {
                         (v - b.lower) / (b.upper - b.lower)
                     } else {
-                        let (low, high) = (b.lower.abs().log2(), b.upper.abs().log2());
+                        let (low, high) = (elementary::log2(b.lower.abs()), elementary::log2(b.upper.abs()));
                         if v > 0.0 {
-                            (v.log2() - low) / (high - low)
+                            (elementary::log2(v) - low) / (high - low)
                         } else {
-                            1.0 - (v.abs().log2() - high) / (low - high)
+                            1.0 - (elementary::log2(v.abs()) - high) / (low - high)
                         }
                     };
                     return rank + b.count * share;

@@ -10,7 +10,7 @@ mod operators;
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
-use model::{Labels, Matcher};
+use model::{Labels, Matcher, elementary};
 use promql::Expr;
 use promql::ast::{
     AggregateExpr, AggregateOp, AtModifier, BinaryExpr, CallExpr, DurationOp, SubqueryExpr, ValueType,
@@ -167,7 +167,7 @@ impl Naive<'_> {
             DurationOp::Div | DurationOp::Mod if r == 0.0 => return Err(Fault::Query),
             DurationOp::Div => l / r,
             DurationOp::Mod => l % r,
-            DurationOp::Pow => l.powf(r),
+            DurationOp::Pow => elementary::pow(l, r),
         })
     }
 

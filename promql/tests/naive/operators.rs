@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
-use model::Labels;
+use model::{Labels, elementary};
 use promql::ast::{BinaryExpr, BinaryOp, Cardinality, VectorMatching};
 
 use super::{Fault, Hist, Outcome, Point, Vector, nameless, unique};
@@ -27,8 +27,8 @@ pub fn arithmetic(op: BinaryOp, l: f64, r: f64) -> Outcome<f64> {
         BinaryOp::Mul => l * r,
         BinaryOp::Div => l / r,
         BinaryOp::Mod => l % r,
-        BinaryOp::Pow => l.powf(r),
-        BinaryOp::Atan2 => l.atan2(r),
+        BinaryOp::Pow => elementary::pow(l, r),
+        BinaryOp::Atan2 => elementary::atan2(l, r),
         _ => return Err(Fault::Unknown),
     })
 }
