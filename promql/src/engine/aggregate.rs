@@ -44,45 +44,42 @@ pub(crate) fn vectors(ctx: &EvalContext, e: &Aggregate, param: Option<Column>) -
     let groups = Groups::new(&input.rows, &filter(ctx, e), follow)?;
     let steps = ctx.steps.count;
     let cells = groups.keys.len() * steps;
-    let mut memory = Reservation::new(&ctx.query, (cells * 24) as u64)?;
-    // Whether the name of a group's series goes follows the inputs it has seen.
-    let mut drop_name = vec![false; groups.keys.len()];
+    let orders = groups.keys.len() * (size_of::<Option<u32>>() + size_of::<u32>() + 1);
+    let mut memory = Reservation::new(&ctx.query, (cells * 24 + orders) as u64)?;
     let mut folder = Folder::new(e.op, cells, pos);
-    // Groups in order of their first sample, which instant queries show.
+    // Groups in order of their first series with a sample: without one there is no series.
     let mut order: Vec<u32> = Vec::new();
-    let mut met = vec![false; groups.keys.len()];
+    let mut place: Vec<Option<u32>> = vec![None; groups.keys.len()];
+    // Whether the name of a group's series goes follows the inputs it has seen.
+    let mut drop_name: Vec<bool> = Vec::new();
     input.for_each(None, |rows, batch| {
         for (i, &row) in rows.iter().enumerate() {
-            let group = groups.of_row[row as usize] as usize;
-            if steps == 1 && !met[group] && batch.is_present(i) {
-                met[group] = true;
-                order.push(group as u32);
-            }
+            let group = groups.of_row[row as usize];
+            let cells = i * steps..(i + 1) * steps;
+            let at = match place[group as usize] {
+                Some(at) => at as usize,
+                None if cells.clone().any(|cell| batch.is_present(cell)) => {
+                    place[group as usize] = Some(order.len() as u32);
+                    order.push(group);
+                    drop_name.push(false);
+                    order.len() - 1
+                }
+                None => continue,
+            };
             let metric =
                 || ctx.query.dictionary.labels(input.rows.row(row as usize)).metric_name().to_owned();
-            let seen = folder.fold_row(batch, i * steps, group * steps, steps, &metric, &mut annotations);
-            drop_name[group] |= seen && input.rows.drop_name[row as usize];
+            let seen = folder.fold_row(batch, cells.start, at * steps, steps, &metric, &mut annotations);
+            drop_name[at] |= seen && input.rows.drop_name[row as usize];
         }
-        memory.grow_to(folder.heap_bytes())
+        memory.grow_to(folder.heap_bytes() + orders as u64)
     })?;
     let mut out = Batch::default();
-    out.reset(groups.keys.len(), steps);
+    out.reset(order.len(), steps);
     folder.finish(ctx, &mut out, steps, param.as_deref(), &mut annotations)?;
     ctx.annotate(annotations);
     let mut rows = Rows::default();
-    if steps == 1 && !order.iter().copied().eq(0..groups.keys.len() as u32) {
-        let mut shown = Batch::default();
-        order.retain(|&group| out.is_present(group as usize));
-        shown.reset(order.len(), 1);
-        for (row, &group) in order.iter().enumerate() {
-            shown.copy_row(row, &out, group as usize);
-            rows.push(groups.keys[group as usize].iter().copied(), drop_name[group as usize]);
-        }
-        out = shown;
-    } else {
-        for (key, drop_name) in groups.keys.into_iter().zip(drop_name) {
-            rows.push(key, drop_name);
-        }
+    for (group, drop_name) in order.into_iter().zip(drop_name) {
+        rows.push(groups.keys[group as usize].iter().copied(), drop_name);
     }
     let explained = explain(e.op.as_str(), "", vec![input.explain()]);
     drop(input);
