@@ -145,6 +145,14 @@ pub fn write_value(out: &mut Vec<u8>, value: f64) {
     out.push(b'"');
 }
 
+/// Appends the value of a scalar answer: quoted, and never with an exponent.
+/// Source: Prometheus `promql/value.go`, `Scalar.MarshalJSON`.
+pub fn write_scalar(out: &mut Vec<u8>, value: f64) {
+    out.push(b'"');
+    model::float::write_f(out, value);
+    out.push(b'"');
+}
+
 /// Appends a native histogram: count, sum and the buckets that are not empty,
 /// each as `[rule, lower, upper, count]`.
 pub fn write_histogram(out: &mut Vec<u8>, histogram: &model::FloatHistogram) {

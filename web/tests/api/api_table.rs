@@ -73,6 +73,8 @@ const ROWS: &[Row] = &[
     ("GET /api/v1/query?query=1&time=-292273086-05-16T16:47:06Z", "", 200, &[At("/data/resultType", r#""scalar""#)]),
     ("GET /api/v1/query?query=vector(1e-7)&time=1.5", "", 200, &[At("/data/result/0/value", r#"[1.5,"1e-07"]"#), Starts("{\"status\":\"success\",\"data\":{\"resultType\":\"vector\",\"result\":[{\"metric\":{},\"value\":[1.500,")]),
     ("GET /api/v1/query?query=vector(1e21)&time=0", "", 200, &[At("/data/result/0/value", r#"[0,"1e+21"]"#)]),
+    ("GET /api/v1/query?query=1e21&time=0", "", 200, &[Exact(r#"{"status":"success","data":{"resultType":"scalar","result":[0,"1000000000000000000000"]}}"#)]),
+    ("GET /api/v1/query?query=-2.5e-9&time=0", "", 200, &[Exact(r#"{"status":"success","data":{"resultType":"scalar","result":[0,"-0.0000000025"]}}"#)]),
     ("GET /api/v1/query?query=1&time=0&limit=1", "", 200, &[Exact(r#"{"status":"success","data":{"resultType":"scalar","result":[0,"1"]}}"#)]),
     ("GET /api/v1/query?query=up&lookback_delta=1e30", "", 400, &[Error("bad_data", "error parsing lookback delta duration: cannot parse \"1e30\" to a valid duration. It overflows int64")]),
     ("GET /api/v1/query?query=up&lookback_delta=1ms&time=1699999999", "", 200, &[At("/data/result", "[]")]),

@@ -114,7 +114,7 @@ impl Iterator for Pieces {
             Value::Scalar { timestamp_ms, value } => {
                 json::write_float_time(&mut out, *timestamp_ms);
                 out.push(b',');
-                json::write_value(&mut out, *value);
+                json::write_scalar(&mut out, *value);
                 true
             }
             Value::String { timestamp_ms, value } => {
