@@ -1,7 +1,7 @@
 //! Asks two servers the same questions and tells where their answers differ.
 //!
 //! ```sh
-//! cargo run --release -p benches --bin query_diff -- FILE PORT_A PORT_B TIME [STEP_SECONDS [SPAN_SECONDS]] [stats] [order]
+//! cargo run --release -p benches --bin query_diff -- FILE PORT_A PORT_B TIME [STEP_SECONDS [SPAN_SECONDS]] [stats] [order] [exact]
 //! ```
 //!
 //! FILE has one expression a line; lines that begin with `# ` are skipped. Each
@@ -18,7 +18,7 @@
 //!
 //! With `stats` the counts of samples that belong to each answer must be equal,
 //! too, by step and at the peak; with `order` the series of an instant answer
-//! must come in the same order.
+//! must come in the same order; with `exact` no value may differ in any digit.
 
 #![forbid(unsafe_code)]
 
@@ -36,7 +36,7 @@ const SHARE_MAX: f64 = 1e-9;
 /// An answer shows so many warnings; of more, which ones is open.
 const ANNOTATIONS_MAX: usize = 10;
 /// How often a server is asked whether it has another answer, too.
-const ASKED_AGAIN: usize = 12;
+const ASKED_AGAIN: usize = 40;
 
 #[derive(Default)]
 struct Tally {
@@ -51,15 +51,24 @@ struct Tally {
 struct Also {
     stats: bool,
     order: bool,
+    exact: bool,
+}
+
+/// How far values may be from each other, and whether any were far.
+struct Digits {
+    exact: bool,
+    far: bool,
 }
 
 fn main() -> ExitCode {
     let (words, args): (Vec<String>, Vec<String>) =
-        std::env::args().skip(1).partition(|arg| arg == "stats" || arg == "order");
+        std::env::args().skip(1).partition(|arg| ["stats", "order", "exact"].contains(&arg.as_str()));
     let has = |word: &str| words.iter().any(|have| have == word);
-    let also = Also { stats: has("stats"), order: has("order") };
+    let also = Also { stats: has("stats"), order: has("order"), exact: has("exact") };
     let [file, port_a, port_b, time, rest @ ..] = args.as_slice() else {
-        eprintln!("usage: query_diff FILE PORT_A PORT_B TIME [STEP_SECONDS [SPAN_SECONDS]] [stats] [order]");
+        eprintln!(
+            "usage: query_diff FILE PORT_A PORT_B TIME [STEP_SECONDS [SPAN_SECONDS]] [stats] [order] [exact]"
+        );
         return ExitCode::from(2);
     };
     let (Ok(a), Ok(b), Ok(time)) = (port_a.parse::<u16>(), port_b.parse::<u16>(), time.parse::<f64>()) else {
@@ -149,7 +158,7 @@ fn compare(expression: &str, also: Also, a: &Value, b: &Value, tally: &mut Tally
     if let Some(only) = series_b.keys().find(|key| !series_a.contains_key(*key)) {
         return Err(format!("{} / {} series; only the second has {only}", series_a.len(), series_b.len()));
     }
-    let mut digits = false;
+    let mut digits = Digits { exact: also.exact, far: false };
     for (labels, points) in &series_a {
         if let Some(difference) = differ(points, &series_b[labels], &mut digits) {
             return Err(format!("{labels}: {difference}"));
@@ -180,7 +189,7 @@ fn compare(expression: &str, also: Also, a: &Value, b: &Value, tally: &mut Tally
     }
     if also.stats {
         let (stats_a, stats_b) = (&a["data"]["stats"]["samples"], &b["data"]["stats"]["samples"]);
-        if let Some(difference) = differ(stats_a, stats_b, &mut false) {
+        if let Some(difference) = differ(stats_a, stats_b, &mut digits) {
             return Err(format!(
                 "counts of samples: {difference}: {} / {}",
                 counts(stats_a),
@@ -188,7 +197,7 @@ fn compare(expression: &str, also: Also, a: &Value, b: &Value, tally: &mut Tally
             ));
         }
     }
-    tally.digits += usize::from(digits);
+    tally.digits += usize::from(digits.far);
     tally.with_series += usize::from(!series_a.is_empty());
     Ok(())
 }
@@ -253,7 +262,7 @@ fn by_labels(result: &Value) -> BTreeMap<String, Value> {
     }
 }
 
-fn differ(a: &Value, b: &Value, digits: &mut bool) -> Option<String> {
+fn differ(a: &Value, b: &Value, digits: &mut Digits) -> Option<String> {
     match (a, b) {
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
             a.iter().zip(b).find_map(|(a, b)| differ(a, b, digits))
@@ -262,9 +271,9 @@ fn differ(a: &Value, b: &Value, digits: &mut bool) -> Option<String> {
             a.iter().zip(b.values()).find_map(|((_, a), b)| differ(a, b, digits))
         }
         (Value::String(x), Value::String(y)) if x != y => match (x.parse::<f64>(), y.parse::<f64>()) {
-            (Ok(x), Ok(y)) if near(x, y) => None,
-            (Ok(x), Ok(y)) if (x - y).abs() <= SHARE_MAX * x.abs().max(y.abs()) => {
-                *digits = true;
+            (Ok(x), Ok(y)) if !digits.exact && near(x, y) => None,
+            (Ok(x), Ok(y)) if !digits.exact && (x - y).abs() <= SHARE_MAX * x.abs().max(y.abs()) => {
+                digits.far = true;
                 None
             }
             _ => Some(format!("{x} / {y}")),
