@@ -120,3 +120,27 @@ eval instant at 0m histogram_quantiles(h, \"q\", 1, 1)
     assert!(report.failures.is_empty(), "{:#?}", report.failures);
     assert_eq!(report.passed, 3);
 }
+
+#[test]
+fn remarks_on_classic_histograms_show_names_that_go_late() {
+    let script = |named: &str| {
+        format!(
+            "
+load 1m
+  h_bucket{{le=\"1\"}} 5 5
+  h_bucket{{le=\"2\"}} 3 3
+  h_bucket{{le=\"+Inf\"}} 6 6
+
+eval instant at 1m histogram_quantile(0.5, h_bucket)
+  expect info regex: histogram_quantile\\){named}, from buckets 2 to 2, with a max diff of 2
+  {{}} 0.6
+
+eval instant at 1m histogram_quantiles(h_bucket, \"q\", 0.5)
+  expect info regex: histogram_quantile\\){named}, from buckets 2 to 2, with a max diff of 2
+  {{q=\"0.5\"}} 0.6
+"
+        )
+    };
+    passes(false, &script(""));
+    passes(true, &script(" for metric name \"h_bucket\""));
+}

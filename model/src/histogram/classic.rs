@@ -154,7 +154,8 @@ fn quantile_of_arranged(q: f64, buckets: &[ClassicBucket]) -> f64 {
     let Some(bucket) = finite.get(at) else { return highest.upper_bound };
     match at.checked_sub(1).map(|before| finite[before]) {
         None if bucket.upper_bound <= 0.0 => bucket.upper_bound,
-        None => bucket.upper_bound * (rank / bucket.count),
+        // From its start on, 0: so that -0 becomes 0.
+        None => 0.0 + bucket.upper_bound * (rank / bucket.count),
         Some(before) => {
             let share = (rank - before.count) / (bucket.count - before.count);
             before.upper_bound + (bucket.upper_bound - before.upper_bound) * share

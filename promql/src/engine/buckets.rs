@@ -275,13 +275,12 @@ impl Node for Histograms {
 }
 
 impl Histograms {
-    fn metric_name(&self, row: u32) -> String {
-        self.ctx.query.dictionary.labels(self.input.rows.row(row as usize)).metric_name().to_owned()
-    }
-
-    /// The name that remarks on classic histograms may show.
+    /// The name that remarks on histograms show: only where names are dropped late.
     fn remark_name(&self, row: u32) -> String {
-        if self.ctx.query.delayed_name_removal { self.metric_name(row) } else { String::new() }
+        if !self.ctx.query.delayed_name_removal {
+            return String::new();
+        }
+        self.ctx.query.dictionary.labels(self.input.rows.row(row as usize)).metric_name().to_owned()
     }
 
     /// One output of a unit at one step. The unit's rows stand in `batch` as
@@ -333,7 +332,8 @@ impl Histograms {
         if buckets.is_empty() {
             return Ok(None);
         }
-        self.classic(buckets, output, step, annotations)
+        let name = || unit.buckets.first().map_or_else(String::new, |&(row, _)| self.remark_name(row));
+        self.classic(&name, buckets, output, step, annotations)
     }
 
     fn native(
@@ -344,7 +344,7 @@ impl Histograms {
         step: usize,
         annotations: &mut Annotations,
     ) -> Result<Option<f64>> {
-        let name = || if self.ctx.query.delayed_name_removal { self.metric_name(row) } else { String::new() };
+        let name = || self.remark_name(row);
         if let Ask::Fraction { lower, upper } = &self.ask {
             let (fraction, has_nan) = hist::fraction(lower[step], upper[step], h);
             if has_nan {
@@ -368,6 +368,7 @@ impl Histograms {
 
     fn classic(
         &self,
+        name: &dyn Fn() -> String,
         mut buckets: Vec<hist::ClassicBucket>,
         output: Output,
         step: usize,
@@ -385,9 +386,7 @@ impl Histograms {
                 max_bucket: forced.max_bucket,
                 max_diff: forced.max_diff,
             };
-            // The name is gone from a classic histogram by now, also when
-            // names are dropped late.
-            annotations.add(Annotation::forced_monotonicity("", self.pos, at));
+            annotations.add(Annotation::forced_monotonicity(&name(), self.pos, at));
         }
         Ok(Some(found.value))
     }
