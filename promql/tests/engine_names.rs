@@ -144,3 +144,22 @@ eval instant at 1m histogram_quantiles(h_bucket, \"q\", 0.5)
     passes(false, &script(""));
     passes(true, &script(" for metric name \"h_bucket\""));
 }
+
+#[test]
+fn what_is_evaluated_once_finds_equal_series_at_the_end_too() {
+    let script = "
+load 1m
+  h_bucket{le=\"1\"} 5 5
+  h_bucket{le=\"+Inf\"} 6 6
+  a{x=\"1\"} 1 2
+  a{x=\"2\"} 1 2
+
+eval range from 0 to 1m step 1m histogram_quantiles(h_bucket @ 60, \"q\", 0, 0)
+  expect fail msg: vector cannot contain metrics with the same labelset
+
+eval range from 0 to 1m step 1m label_replace(a @ 60, \"x\", \"3\", \"\", \"\")
+  expect fail msg: vector cannot contain metrics with the same labelset
+";
+    passes(false, script);
+    passes(true, script);
+}

@@ -66,17 +66,9 @@ fn finished(ctx: &EvalContext, mut vectors: Vectors) -> Result<Vectors> {
         return Ok(vectors);
     }
     let named = vectors.rows.clone();
-    let any_drops = named.drop_name.iter().any(|&drop| drop);
-    if any_drops {
+    if named.drop_name.iter().any(|&drop| drop) {
         let rows = labels::dropped_names(&ctx.query, &named);
         vectors = labels::under_labels(ctx, vectors, rows, "drop names")?;
-    }
-    // Rows that all had the same name and lose it still differ.
-    let one_name = || {
-        named.drop_name.iter().all(|&drop| drop) && named.agree_on(|name| ctx.query.names.is_metadata(name))
-    };
-    if !ctx.instant && (!any_drops || one_name()) {
-        return Ok(vectors);
     }
     labels::merged_always(ctx, vectors)
 }
