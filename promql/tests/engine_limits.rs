@@ -245,6 +245,12 @@ fn samples_are_counted_as_upstream_counts_them() {
     assert_eq!((pinned.total_queryable_samples, pinned.samples_read), (5, 1));
     let subquery = stats("max_over_time(m_total[60s:5s])", 201, 201);
     assert_eq!((subquery.total_queryable_samples, subquery.samples_read), (12, 12));
+    // The steps of a pinned subquery go on behind its time, its selectors do not: the
+    // first sample is at 0.
+    let behind = stats("predict_linear((m_total)[1s:5s] @ -3, 60)", 201, 221);
+    assert_eq!((behind.total_queryable_samples, behind.samples_read), (0, 0));
+    let once = stats("predict_linear((m_total)[1s:50s] @ -3, 60)", 201, 221);
+    assert_eq!((once.total_queryable_samples, once.samples_read), (0, 0));
 }
 
 #[test]

@@ -314,10 +314,11 @@ impl EvalContext {
         }
     }
 
-    /// First and last time for which selectors find samples.
+    /// First and last time for which selectors find samples; both may lie before the
+    /// first step.
     pub(crate) fn selected_times(&self) -> (i64, i64) {
-        let (start, last) = (self.steps.start_ms, self.steps.last_ms());
-        (start, self.selected_until_ms.map_or(last, |until| last.min(until.max(start))))
+        let last = self.selected_until_ms.unwrap_or(i64::MAX).min(self.steps.last_ms());
+        (self.steps.start_ms.min(last), last)
     }
 
     /// The same with counters and remarks of its own, for a part that may stand

@@ -205,6 +205,7 @@ impl Node for InstantSelector {
             && self.want != Want::StartTimestamp
             && !self.selector.stats_only
             && !self.selector.looks_aside()
+            && self.ctx.selected_times().1 >= self.ctx.steps.start_ms
         {
             self.latest(rows, worker, out, &mut |i, step, samples| {
                 if fresh.has(i) {
