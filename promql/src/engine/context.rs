@@ -253,10 +253,6 @@ impl Remarked {
         self.own.lock().clone()
     }
 
-    pub(crate) fn replace(&self, annotations: Annotations) {
-        *self.own.lock() = annotations;
-    }
-
     /// Hands on what came and what will come.
     pub(crate) fn forward(&self, to: &Arc<Remarked>) {
         to.annotate(std::mem::take(&mut *self.own.lock()));

@@ -73,18 +73,12 @@ fn first(
     let cells = built.len().saturating_mul(ctx.steps.count);
     let room = (cells <= CELLS_MAX).then(|| Reservation::new(&ctx.query, 0)).transpose()?;
     let kept = match room {
-        Some(mut memory) => {
-            let before = inner.remarks.taken();
-            match built.collect(&mut memory) {
-                Ok(batch) => Some(Values { batch, _memory: memory }),
-                // Without room it is not kept, but may pass by.
-                Err(QueryError::Memory(_)) => {
-                    inner.remarks.replace(before);
-                    None
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        Some(mut memory) => match built.collect(&mut memory) {
+            Ok(batch) => Some(Values { batch, _memory: memory }),
+            // Without room it is not kept, but may pass by.
+            Err(QueryError::Memory(_)) => None,
+            Err(error) => return Err(error),
+        },
         None => None,
     };
     let Some(values) = kept else {

@@ -569,6 +569,9 @@ impl Node for RangeNode {
                 continue;
             }
             worker.tally.start(&self.ctx.counters);
+            // Some remarks tell how often they were made: a join that looks at its rows
+            // again makes no more of them.
+            let made = (!fresh.has(i)).then(|| std::mem::take(&mut worker.annotations));
             let base = i * self.ctx.steps.count;
             let rate = self.plain_rate(&worker.series);
             let plain = rate.is_some();
@@ -595,6 +598,9 @@ impl Node for RangeNode {
                 if plain || cells.any(|cell| matches!(out.get(cell), Some(Point::Float(_)))) {
                     self.check_counter(row, worker);
                 }
+            }
+            if let Some(made) = made {
+                worker.annotations = made;
             }
         }
         let done = self.account.add_runs(&runs);

@@ -228,11 +228,12 @@ impl Lowering<'_> {
                 Lowered { plan: plan(kind), invariant: pinned, wrap: pinned }
             }
             Expr::MatrixSelector(e) => {
-                let selector = self.selector(&e.selector, around)?;
+                // Of two errors that of the range comes first.
                 let range_ms = match &e.range_expr {
                     Some(expr) => duration::resolve(expr, self.times, false)?,
                     None => e.range_ms,
                 };
+                let selector = self.selector(&e.selector, around)?;
                 let invariant = selector.at_ms.is_some();
                 let kind = Kind::Matrix(Box::new(Matrix { selector, range_ms }));
                 Lowered { plan: plan(kind), invariant, wrap: false }
