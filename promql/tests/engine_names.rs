@@ -163,3 +163,21 @@ eval range from 0 to 1m step 1m label_replace(a @ 60, \"x\", \"3\", \"\", \"\")
     passes(false, script);
     passes(true, script);
 }
+
+#[test]
+fn quantiles_of_classic_histograms_keep_names_that_go_late() {
+    let script = |labels: &str| {
+        format!(
+            "
+load 1m
+  h_bucket{{le=\"1\"}} 5 5
+  h_bucket{{le=\"+Inf\"}} 5 5
+
+eval instant at 1m count_values by (__name__) (\"v\", histogram_quantile(0.5, h_bucket))
+  {labels} 1
+"
+        )
+    };
+    passes(false, &script("{v=\"0.5\"}"));
+    passes(true, &script("h_bucket{v=\"0.5\"}"));
+}

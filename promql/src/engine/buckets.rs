@@ -116,12 +116,13 @@ pub(crate) fn vectors(
                     units_bytes + rows.heap_bytes() + (outputs.capacity() * size_of::<Output>()) as u64
                 })
             };
+            let keep = |name| query.delayed_name_removal || !query.names.is_metadata(name);
+            let row = || key.iter().copied().filter(|(name, _)| keep(*name)).collect();
             if !unit.buckets.is_empty() || !unit.malformed.is_empty() {
-                push(false, key.iter().copied().filter(|(n, _)| *n != SymbolId::METRIC_NAME).collect())?;
+                push(false, row())?;
             }
             if unit.native.is_some() {
-                let keep = |name| query.delayed_name_removal || !query.names.is_metadata(name);
-                push(true, key.iter().copied().filter(|(name, _)| keep(*name)).collect())?;
+                push(true, row())?;
             }
         }
     }
