@@ -14,8 +14,8 @@
 //! | `sinh` | Hart & Cheney 2029, below one half |
 //! | `asinh` `acosh` `atanh` | FDLIBM, by `ln_1p` |
 //!
-//! Upstream's `exp` has fused steps where the processor has them, all since 2013; here
-//! they are always fused, so that every machine gives the same answers.
+//! Upstream's `exp` has fused steps where the processor has them (most x86-64 ones of
+//! servers do); here they are always fused, so that every machine gives the same answers.
 
 mod circle;
 mod exponential;
