@@ -39,7 +39,7 @@ fn series(rng: &mut Rng, jitter_ms: u64, mut value: impl FnMut(&mut Rng, usize) 
     times(rng, jitter_ms).into_iter().enumerate().map(|(i, t)| (t, value(rng, i))).collect()
 }
 
-const DATA: [Data; 6] = [
+const DATA: [Data; 7] = [
     Data { name: "constant", make: |rng| series(rng, 0, |_, _| 1.0) },
     Data {
         name: "counter",
@@ -62,6 +62,19 @@ const DATA: [Data; 6] = [
         },
     },
     Data { name: "random floats", make: |rng| series(rng, 0, |rng, _| rng.unit()) },
+    // Nobody can foresee which of its samples are as the one before.
+    Data {
+        name: "counter, ⅓ still",
+        make: |rng| {
+            let mut total = rng.below(1_000_000);
+            series(rng, 0, move |rng, _| {
+                if rng.below(3) > 0 {
+                    total += rng.below(200);
+                }
+                total as f64
+            })
+        },
+    },
     // Three of five series as they are: constant; the rest counters and gauges.
     Data {
         name: "mix",

@@ -223,19 +223,9 @@ impl<'a> BitReader<'a> {
         let at = self.position >> 3;
         let word = match self.bytes.get(at..at + 8) {
             Some(window) => u64::from_be_bytes(window.try_into().expect("the window has eight bytes")),
-            None => self.tail(at),
+            None => tail(self.bytes, at),
         };
         word << (self.position & 7)
-    }
-
-    /// The last bytes, zeros behind them.
-    #[cold]
-    fn tail(&self, at: usize) -> u64 {
-        let mut window = [0; 8];
-        if let Some(rest) = self.bytes.get(at..) {
-            window[..rest.len()].copy_from_slice(rest);
-        }
-        u64::from_be_bytes(window)
     }
 
     /// Passes over bits.
@@ -261,17 +251,23 @@ impl<'a> BitReader<'a> {
         }
     }
 
-    /// The `count` bits (1 to 64) behind `used` ones, which were looked at in
-    /// `word`, the last [`BitReader::peek`], and are passed over. Where the word
-    /// has them all, memory is not asked again.
+    /// The `count` bits (1 to 64) behind `used` ones, at the top of the word. Those
+    /// were looked at in `word`, the last [`BitReader::peek`], and are passed over.
+    /// Where that word has them all, memory is not asked again. Behind the bits
+    /// stand any others.
     #[inline(always)]
     pub(crate) fn take_behind(&mut self, word: u64, used: u32, count: u32) -> u64 {
         if used + count <= 57 {
             self.skip(used + count);
-            (word << used) >> (64 - count)
+            return word << used;
+        }
+        self.skip(used);
+        if count <= 57 {
+            let word = self.peek();
+            self.skip(count);
+            word
         } else {
-            self.skip(used);
-            self.take(count)
+            self.take(count) << (64 - count)
         }
     }
 
@@ -296,6 +292,17 @@ impl<'a> BitReader<'a> {
     pub(crate) fn take_varint(&mut self) -> Result<i64, ChunkError> {
         self.take_uvarint().map(unzigzag)
     }
+}
+
+/// The last bytes from one on, zeros behind them. It takes no reader, so that a
+/// loop's reader can stay in registers.
+#[cold]
+fn tail(bytes: &[u8], at: usize) -> u64 {
+    let mut window = [0; 8];
+    if let Some(rest) = bytes.get(at..) {
+        window[..rest.len()].copy_from_slice(rest);
+    }
+    u64::from_be_bytes(window)
 }
 
 /// A signed number as an unsigned one, small for small magnitudes.

@@ -23,6 +23,8 @@ pub const APPEND_BYTES_MAX: usize = 48;
 
 /// No window of significant bits is known yet.
 const NO_WINDOW: u8 = 0xff;
+/// So many equal samples are a run to a decoder: fewer are as soon read singly.
+pub(super) const RUN_MIN: u32 = 4;
 /// Leading zeros are counted in five bits.
 const LEADING_MAX: u32 = 31;
 /// In [`XorState::end`]: the newest sample is a staleness marker.
@@ -277,26 +279,34 @@ pub(super) struct XorDecoder<'a> {
 }
 
 /// Which bits of a difference are stored.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(super) struct Window {
     leading: u32,
-    trailing: u32,
+    significant: u32,
+    /// Ones where the window is, and before it.
+    mask: u64,
     known: bool,
 }
 
+impl Default for Window {
+    /// Before any window was given it is all 64 bits: so upstream writes after a restart.
+    fn default() -> Window {
+        Window { leading: 0, significant: 64, mask: u64::MAX, known: false }
+    }
+}
+
 impl Window {
-    /// For [`XorState`].
+    /// Leading and trailing zeros, for [`XorState`].
     pub(super) fn parts(self) -> (u8, u8) {
-        if self.known { (self.leading as u8, self.trailing as u8) } else { (NO_WINDOW, 0) }
+        if self.known { (self.leading as u8, self.mask.trailing_zeros() as u8) } else { (NO_WINDOW, 0) }
     }
 
     /// The difference behind `used` bits of `word` that end in a kept window's
-    /// control bits. Before any window was given it is all 64 bits: so upstream
-    /// writes after a restart.
+    /// control bits.
     #[inline(always)]
     pub(super) fn take_kept(&mut self, reader: &mut BitReader<'_>, word: u64, used: u32) -> u64 {
         self.known = true;
-        reader.take_behind(word, used, 64 - self.leading - self.trailing) << self.trailing
+        (reader.take_behind(word, used, self.significant) >> self.leading) & self.mask
     }
 
     /// The difference behind `used` bits of `word` (at most 46) that end in a new
@@ -309,16 +319,16 @@ impl Window {
         used: u32,
     ) -> Result<u64, ChunkError> {
         let header = (word << used) >> 53;
-        let leading = (header >> 6) as u32;
-        let significant = match (header & 63) as u32 {
+        self.leading = (header >> 6) as u32;
+        self.significant = match (header & 63) as u32 {
             0 => 64,
             bits => bits,
         };
-        if leading + significant > 64 {
+        let Some(trailing) = 64u32.checked_sub(self.leading + self.significant) else {
             return Err(ChunkError::Malformed("a value has more than 64 bits"));
-        }
-        *self = Window { leading, trailing: 64 - leading - significant, known: true };
-        Ok(reader.take_behind(word, used + 11, significant) << self.trailing)
+        };
+        self.mask = u64::MAX << trailing;
+        Ok(self.take_kept(reader, word, used + 11))
     }
 }
 
@@ -397,34 +407,31 @@ impl<'a> XorDecoder<'a> {
         let mut reader = self.reader.clone();
         let mut window = self.window;
         while i < wanted && t <= end_ms {
-            let word = reader.peek();
-            if word >> 62 == 0 {
+            let mut word = reader.peek();
+            let mut used = 1;
+            if word >> 63 == 1 {
+                (delta, used) = match front_ones(word) {
+                    ones @ 1..=3 => {
+                        let bits = 11 + 3 * ones;
+                        let dod = from_signed((word << (ones + 1)) >> (64 - bits), bits);
+                        (delta.wrapping_add(dod as u64), ones + 1 + bits)
+                    }
+                    _ => {
+                        reader.skip(4);
+                        let dod = reader.take(64);
+                        word = reader.peek();
+                        (delta.wrapping_add(dod), 0)
+                    }
+                };
+            } else if word >> (64 - 2 * RUN_MIN) == 0 {
                 let same = (word.leading_zeros() as usize / 2).min(28).min(wanted - i);
-                for slot in &mut timestamps[i..i + same] {
-                    t = t.wrapping_add(delta as i64);
-                    *slot = t;
-                }
-                values[i..i + same].fill(f64::from_bits(value));
+                let run = (&mut timestamps[i..i + same], &mut values[i..i + same]);
+                t = fill_run(run, t, delta, f64::from_bits(value));
                 reader.skip(same as u32 * 2);
                 i += same;
                 continue;
             }
-            let ones = front_ones(word);
-            if ones <= 3 {
-                let mut used = 1;
-                if ones > 0 {
-                    let bits = 11 + 3 * ones;
-                    used = ones + 1 + bits;
-                    let dod = from_signed((word << (ones + 1)) >> (64 - bits), bits);
-                    delta = delta.wrapping_add(dod as u64);
-                }
-                value ^= take_diff(&mut reader, &mut window, word, used)?;
-            } else {
-                reader.skip(4);
-                delta = delta.wrapping_add(reader.take(64));
-                let word = reader.peek();
-                value ^= take_diff(&mut reader, &mut window, word, 0)?;
-            }
+            value ^= take_diff(&mut reader, &mut window, word, used)?;
             t = t.wrapping_add(delta as i64);
             timestamps[i] = t;
             values[i] = f64::from_bits(value);
@@ -443,6 +450,24 @@ impl<'a> XorDecoder<'a> {
     }
 }
 
+/// Fills in samples that are as the one before, which was at `t`; answers the time
+/// of the last. Apart from the loops that use it: else each of their rounds would
+/// make ready for a run.
+#[inline(never)]
+pub(super) fn fill_run(
+    (timestamps, values): (&mut [i64], &mut [f64]),
+    mut t: i64,
+    delta: u64,
+    value: f64,
+) -> i64 {
+    for slot in timestamps {
+        t = t.wrapping_add(delta as i64);
+        *slot = t;
+    }
+    values.fill(value);
+    t
+}
+
 /// The difference of a value to the one before, behind `used` bits (at most 24)
 /// of `word`, the reader's last look.
 #[inline(always)]
@@ -452,12 +477,13 @@ fn take_diff(
     word: u64,
     used: u32,
 ) -> Result<u64, ChunkError> {
-    match (word << used) >> 62 {
-        0 | 1 => {
-            reader.skip(used + 1);
-            Ok(0)
-        }
-        2 => Ok(window.take_kept(reader, word, used + 2)),
-        _ => window.take_new(reader, word, used + 2),
+    let control = word << used;
+    if control >> 63 == 0 {
+        reader.skip(used + 1);
+        Ok(0)
+    } else if control >> 62 == 0b10 {
+        Ok(window.take_kept(reader, word, used + 2))
+    } else {
+        window.take_new(reader, word, used + 2)
     }
 }

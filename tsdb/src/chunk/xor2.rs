@@ -20,7 +20,7 @@
 
 use super::bits::{BitReader, SliceWriter, front_ones};
 use super::start::{CHANGE_INDEX_MAX, StartDecoder, StartField, StartState};
-use super::xor::{Code, Window, XorState};
+use super::xor::{Code, RUN_MIN, Window, XorState, fill_run};
 use super::{COUNT_LEN, ChunkError};
 
 /// Offset of the start timestamps' header byte.
@@ -295,13 +295,10 @@ impl<'a> Xor2Decoder<'a> {
         let mut i = 0;
         while i < wanted && t <= end_ms {
             let word = reader.peek();
-            if word >> 63 == 0 {
+            if word >> (64 - RUN_MIN) == 0 {
                 let same = (word.leading_zeros() as usize).min(57).min(wanted - i);
-                for slot in &mut timestamps[i..i + same] {
-                    t = t.wrapping_add(delta as i64);
-                    *slot = t;
-                }
-                values[i..i + same].fill(f64::from_bits(baseline));
+                let run = (&mut timestamps[i..i + same], &mut values[i..i + same]);
+                t = fill_run(run, t, delta, f64::from_bits(baseline));
                 stale = false;
                 reader.skip(same as u32);
                 i += same;
@@ -354,36 +351,31 @@ fn take_joint(
     delta: &mut u64,
     baseline: &mut u64,
 ) -> Result<bool, ChunkError> {
-    match front_ones(word) {
-        0 => {
-            reader.skip(1);
-            Ok(false)
-        }
-        1 => {
-            *baseline ^= if word >> 61 == 0b100 {
-                window.take_kept(reader, word, 3)
-            } else {
-                window.take_new(reader, word, 3)?
-            };
-            Ok(false)
-        }
-        ones @ (2 | 3) => {
-            let (prefix, bits) = if ones == 2 { (3, 13) } else { (4, 20) };
-            let dod = ((word << prefix) as i64) >> (64 - bits);
-            *delta = delta.wrapping_add(dod as u64);
-            take_value(reader, window, word, prefix + bits, baseline)
-        }
-        4 if word >> 59 & 1 == 0 => {
-            reader.skip(5);
-            *delta = delta.wrapping_add(reader.take(64));
-            let word = reader.peek();
-            take_value(reader, window, word, 0, baseline)
-        }
-        _ => {
-            reader.skip(5);
-            Ok(true)
-        }
+    if word >> 63 == 0 {
+        reader.skip(1);
+        return Ok(false);
     }
+    let ones = front_ones(word);
+    if ones == 1 {
+        *baseline ^= match word >> 61 {
+            0b100 => window.take_kept(reader, word, 3),
+            _ => window.take_new(reader, word, 3)?,
+        };
+        return Ok(false);
+    }
+    if ones <= 3 {
+        let (prefix, bits) = if ones == 2 { (3, 13) } else { (4, 20) };
+        let dod = ((word << prefix) as i64) >> (64 - bits);
+        *delta = delta.wrapping_add(dod as u64);
+        return take_value(reader, window, word, prefix + bits, baseline);
+    }
+    reader.skip(5);
+    if word >> 59 & 1 == 1 {
+        return Ok(true);
+    }
+    *delta = delta.wrapping_add(reader.take(64));
+    let word = reader.peek();
+    take_value(reader, window, word, 0, baseline)
 }
 
 /// The value behind `used` bits (at most 24) of `word`. Answers whether it is a
@@ -396,14 +388,16 @@ fn take_value(
     used: u32,
     baseline: &mut u64,
 ) -> Result<bool, ChunkError> {
-    match front_ones(word << used) {
-        0 => reader.skip(used + 1),
-        1 => *baseline ^= window.take_kept(reader, word, used + 2),
-        2 => *baseline ^= window.take_new(reader, word, used + 3)?,
-        _ => {
-            reader.skip(used + 3);
-            return Ok(true);
-        }
+    let control = word << used;
+    if control >> 63 == 0 {
+        reader.skip(used + 1);
+    } else if control >> 62 == 0b10 {
+        *baseline ^= window.take_kept(reader, word, used + 2);
+    } else if control >> 61 == 0b110 {
+        *baseline ^= window.take_new(reader, word, used + 3)?;
+    } else {
+        reader.skip(used + 3);
+        return Ok(true);
     }
     Ok(false)
 }
