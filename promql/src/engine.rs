@@ -37,6 +37,7 @@ mod rows;
 mod scalar;
 mod selector;
 mod setops;
+mod spans;
 mod unions;
 
 use std::sync::Arc;

@@ -11,10 +11,13 @@
 //!           lo       hi              is so many steps, a start is an earlier end
 //!              lo       hi
 //!
-//! pass 1, a row:   find the bounds           ─▶ counts of samples
-//! pass 2, a block: gather first and last     ─▶ a column for each number of the formula
+//! pass 1, a row:   find the bounds
+//! pass 2, a block: count samples; gather first and last ─▶ a column for each number of the formula
 //! pass 3, a block: the formula, a few windows at once
 //! ```
+//!
+//! Where targets are scraped once a step, each bound of a block lies one sample behind
+//! the one before: then the samples are the columns, and nothing is gathered.
 //!
 //! Every number is computed by the same operations in the same order, so that
 //! bits are the same.
@@ -22,9 +25,8 @@
 use super::batch::Batch;
 use super::context::EvalContext;
 use super::node::Worker;
+use super::spans::{BLOCK, Block, Counts};
 use crate::functions::rate::seconds;
-use crate::functions::window::SeriesData;
-use crate::stats::StepTally;
 
 /// How windows lie, and what is asked of them.
 pub(crate) struct PlainRate<'a> {
@@ -36,110 +38,6 @@ pub(crate) struct PlainRate<'a> {
     pub(crate) per_second: bool,
     /// Whether samples are read from the store: those of a subquery were counted there.
     pub(crate) stored: bool,
-}
-
-/// Windows that are computed together; a bit each fits a word.
-const BLOCK: usize = 64;
-
-/// Where the windows of a row lie in its samples: places of the first sample
-/// behind each bound. A buffer that is used again.
-///
-/// ```text
-/// bounds   s0 s1 s2 … e0 e1 e2 …        a range of 3 steps: s3 is e0, kept once
-///          └── apart ─┘
-/// ```
-#[derive(Default)]
-pub(crate) struct Spans {
-    bounds: Vec<u32>,
-    apart: usize,
-    windows: usize,
-}
-
-impl Spans {
-    /// Finds so many windows; the first ends at `end_ms`, each other `interval_ms` later.
-    fn find(&mut self, times: &[i64], windows: usize, end_ms: i64, range_ms: i64, interval_ms: i64) {
-        self.bounds.clear();
-        self.windows = windows;
-        let start_ms = end_ms.saturating_sub(range_ms);
-        let apart = shared_bounds(windows, range_ms, interval_ms);
-        self.apart = apart.unwrap_or(windows);
-        self.walk(times, start_ms, interval_ms, windows + apart.unwrap_or(0));
-        if apart.is_none() {
-            self.walk(times, end_ms, interval_ms, windows);
-        }
-    }
-
-    fn walk(&mut self, times: &[i64], mut bound_ms: i64, interval_ms: i64, n: usize) {
-        let mut at = 0;
-        self.bounds.extend((0..n).map(|_| {
-            // Mostly there is one sample a step: that one is passed without a branch.
-            at += usize::from(times.get(at).is_some_and(|&t| t <= bound_ms));
-            while at < times.len() && times[at] <= bound_ms {
-                at += 1;
-            }
-            bound_ms = bound_ms.saturating_add(interval_ms);
-            at as u32
-        }));
-    }
-
-    /// First samples of the windows.
-    fn starts(&self) -> &[u32] {
-        &self.bounds[..self.windows]
-    }
-
-    /// The samples behind their last ones.
-    fn ends(&self) -> &[u32] {
-        &self.bounds[self.apart..]
-    }
-
-    /// Samples of each window, and how many of them the window before did not have.
-    fn each(&self) -> impl Iterator<Item = (u32, u32)> {
-        let mut seen = 0;
-        self.starts().iter().zip(self.ends()).map(move |(&lo, &hi)| {
-            let new = hi - lo.max(seen);
-            seen = hi;
-            (hi - lo, new)
-        })
-    }
-
-    /// What the windows hold.
-    fn count(&self) -> Counts {
-        let mut counts = Counts::default();
-        for (held, new) in self.each() {
-            counts.total += u64::from(held);
-            counts.new += u64::from(new);
-            counts.largest = counts.largest.max(held);
-        }
-        counts
-    }
-
-    /// Notes what the windows hold one by one, those of steps from `first` on.
-    fn note_each(&self, first: usize, stored: bool, tally: &mut StepTally) {
-        for (step, (held, new)) in (first..).zip(self.each()) {
-            if held > 0 {
-                tally.note(step, u64::from(held), if stored { u64::from(new) } else { 0 });
-            }
-        }
-    }
-}
-
-/// How many steps a range has, if bounds are worth sharing.
-fn shared_bounds(windows: usize, range_ms: i64, interval_ms: i64) -> Option<usize> {
-    if interval_ms <= 0 || range_ms % interval_ms != 0 {
-        return None;
-    }
-    usize::try_from(range_ms / interval_ms).ok().filter(|&steps| steps <= windows)
-}
-
-/// Samples of the windows of a row.
-#[derive(Default)]
-struct Counts {
-    /// Of all windows.
-    total: u64,
-    /// Those that the window before did not have.
-    new: u64,
-    /// Of the largest window.
-    largest: u32,
 }
 
 /// What the formula needs of each window of a block, a column each. Windows of
@@ -176,11 +74,11 @@ impl Columns {
     fn gather(
         &mut self,
         (times, values): (&[i64], &[f64]),
-        (starts, ends): (&[u32], &[u32]),
+        block: Block<'_>,
         start_ms: i64,
         windows: &PlainRate<'_>,
     ) -> u64 {
-        let spans = || starts.iter().zip(ends);
+        let Block { starts, ends } = block;
         let (range_ms, interval_ms) = (windows.range_ms, windows.ctx.steps.interval_ms);
         let mut bound_ms = start_ms;
         // Bounds ascend: where the last one is inside, all are.
@@ -212,23 +110,17 @@ impl Columns {
         for (moved, first) in self.moved.iter_mut().zip(&self.first) {
             *moved -= first;
         }
-        for (gaps, (&lo, &hi)) in self.gaps.iter_mut().zip(spans()) {
+        for (gaps, (lo, hi)) in self.gaps.iter_mut().zip(block.spans()) {
             *gaps = i64::from(hi - lo) - 1;
         }
-        spans().enumerate().fold(0, |some, (i, (&lo, &hi))| some | u64::from(hi - lo > 1) << i)
+        block.spans().enumerate().fold(0, |some, (i, (lo, hi))| some | u64::from(hi - lo > 1) << i)
     }
 
     /// Adds what resets took, in their order; answers the resets that later
     /// windows may have.
-    fn add_drops<'d>(
-        &mut self,
-        values: &[f64],
-        (starts, ends): (&[u32], &[u32]),
-        mut drops: &'d [u32],
-    ) -> &'d [u32] {
-        for (moved, (&lo, &hi)) in self.moved.iter_mut().zip(starts.iter().zip(ends)) {
-            let passed = drops.iter().take_while(|&&drop| drop <= lo).count();
-            drops = &drops[passed..];
+    fn add_drops<'d>(&mut self, values: &[f64], block: Block<'_>, mut drops: &'d [u32]) -> &'d [u32] {
+        for (moved, (lo, hi)) in self.moved.iter_mut().zip(block.spans()) {
+            drops = behind(drops, lo);
             for &drop in drops.iter().take_while(|&&drop| drop < hi) {
                 *moved += values[drop as usize - 1];
             }
@@ -237,19 +129,15 @@ impl Columns {
     }
 
     /// The formula of `functions::rate` for the first windows, into `out`.
-    /// `divisor`: the window's seconds, for what is asked a second.
-    fn rates<const COUNTER: bool>(&self, divisor: Option<f64>, out: &mut [f64]) {
-        // A factor divided by one is that factor.
-        let divisor = divisor.unwrap_or(1.0);
+    /// `divisor`: what the factor is divided by.
+    fn rates<const COUNTER: bool>(&self, divisor: f64, out: &mut [f64]) {
         if !self.calm_formula::<COUNTER>(divisor, out) {
             self.formula::<COUNTER>(divisor, out);
         }
     }
 
-    /// The formula as it is where no window reaches so far beyond its samples that it
-    /// is cut, and no counter comes near zero: so most blocks are, and that saves five
-    /// divisions of seven. Answers whether it was so; else `out` holds any numbers.
-    #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "what is no number does not move up either")]
+    /// The formula as it is where all windows are calm; answers whether they were,
+    /// else `out` holds any numbers.
     fn calm_formula<const COUNTER: bool>(&self, divisor: f64, out: &mut [f64]) -> bool {
         let n = out.len().min(BLOCK);
         let (first, moved) = (&self.first[..n], &self.moved[..n]);
@@ -258,15 +146,9 @@ impl Columns {
         let mut calm = true;
         for (i, out) in out[..n].iter_mut().enumerate() {
             let (before, after, gaps) = (float(before_ms[i]), float(after_ms[i]), float(gaps[i]));
-            let sampled = float(sampled_ms[i]);
-            // Surely less than 1.1 of the mean distance: far more is left than is rounded.
-            let cut_from = sampled * 1.099_999_9;
-            calm &= (before * gaps < cut_from) & (after * gaps < cut_from) & (cut_from < THOUSANDTHS_BELOW);
-            // Back to zero it would take twice as long as the samples do, or longer.
-            calm &= !COUNTER | (first[i] >= 2.0 * moved[i]) | !(moved[i] > 0.0);
-            let (to_start, to_end, sampled) = (thousandth(before), thousandth(after), thousandth(sampled));
-            let factor = (sampled + to_start + to_end) / sampled;
-            *out = moved[i] * (factor / divisor);
+            let window = (before, float(sampled_ms[i]), after);
+            calm &= is_calm::<COUNTER>(window, gaps, first[i], moved[i]);
+            *out = calm_rate(window, moved[i], divisor);
         }
         calm
     }
@@ -295,6 +177,47 @@ impl Columns {
             *out = moved[i] * (factor / divisor);
         }
     }
+}
+
+/// A series, as its windows are computed.
+struct Row<'a> {
+    times: &'a [i64],
+    values: &'a [f64],
+    /// Resets that windows to come may have.
+    drops: &'a [u32],
+    columns: Columns,
+}
+
+/// Resets behind a sample, of some that ascend.
+fn behind(drops: &[u32], sample: u32) -> &[u32] {
+    let passed = drops.iter().take_while(|&&drop| drop <= sample).count();
+    &drops[passed..]
+}
+
+/// Whether a window reaches not so far beyond its samples that it is cut, and its
+/// counter does not come near zero: so most are, and that saves five divisions of
+/// seven. `window`: the milliseconds before, between and after its samples.
+#[inline(always)]
+#[expect(clippy::neg_cmp_op_on_partial_ord, reason = "what is no number does not move up either")]
+fn is_calm<const COUNTER: bool>(
+    (before, sampled, after): (f64, f64, f64),
+    gaps: f64,
+    first: f64,
+    moved: f64,
+) -> bool {
+    // Surely less than 1.1 of the mean distance: far more is left than is rounded.
+    let cut_from = sampled * 1.099_999_9;
+    let whole = (before * gaps < cut_from) & (after * gaps < cut_from) & (cut_from < THOUSANDTHS_BELOW);
+    // Back to zero it would take twice as long as the samples do, or longer.
+    whole & (!COUNTER | (first >= 2.0 * moved) | !(moved > 0.0))
+}
+
+/// The formula for a calm window.
+#[inline(always)]
+fn calm_rate((before, sampled, after): (f64, f64, f64), moved: f64, divisor: f64) -> f64 {
+    let (to_start, to_end, sampled) = (thousandth(before), thousandth(after), thousandth(sampled));
+    let factor = (sampled + to_start + to_end) / sampled;
+    moved * (factor / divisor)
 }
 
 /// Whole numbers below this have exact [`thousandth`]s.
@@ -334,48 +257,106 @@ impl PlainRate<'_> {
             return 0;
         }
         spans.find(times, self.ctx.steps.count - first, self.end_ms(first), self.range_ms, interval_ms);
-        let counts = spans.count();
+        let mut counts = Counts::default();
+        let mut row = Row {
+            times,
+            values: &series.floats,
+            drops: if self.counter { series.drops() } else { &[] },
+            columns: Columns::EMPTY,
+        };
+        let (mut step, mut yielded) = (first, 0);
+        for block in spans.blocks() {
+            let even = block.one_a_step();
+            counts.add(block, even);
+            yielded += self.eval_block(&mut row, block, even, step, base, out);
+            step += block.len();
+        }
         tally.add_all(counts.total, if self.stored { counts.new } else { 0 });
         if tally.wants_steps() {
             spans.note_each(first, self.stored, tally);
         }
-        let last = spans.starts().last().zip(spans.ends().last()).map_or(0, |(&lo, &hi)| hi - lo);
-        worker.window = (u64::from(counts.largest), u64::from(last));
-        self.eval_windows(series, spans, first, base, out)
+        worker.window = (u64::from(counts.largest), u64::from(spans.last()));
+        yielded
     }
 
-    /// Computes the windows of steps from `first` on.
-    fn eval_windows(
+    /// Computes the windows of some steps; answers how many had a rate.
+    fn eval_block(
         &self,
-        series: &SeriesData,
-        spans: &Spans,
-        first: usize,
+        row: &mut Row<'_>,
+        block: Block<'_>,
+        even: Option<(usize, usize)>,
+        step: usize,
         base: usize,
         out: &mut Batch,
     ) -> u64 {
-        let (times, values) = (&series.float_ts[..], &series.floats[..]);
-        let divisor = if self.per_second { Some(seconds(self.range_ms)) } else { None };
-        let mut drops = if self.counter { series.drops() } else { &[] };
-        let mut columns = Columns::EMPTY;
-        let (mut step, mut yielded) = (first, 0);
-        for block in spans.starts().chunks(BLOCK).zip(spans.ends().chunks(BLOCK)) {
-            let start_ms = self.end_ms(step).saturating_sub(self.range_ms);
-            let some = columns.gather((times, values), block, start_ms, self);
-            if some != 0 {
-                if !drops.is_empty() {
-                    drops = columns.add_drops(values, block, drops);
-                }
-                let cells = out.floats_mut(base + step, block.0.len(), some);
-                if self.counter {
-                    columns.rates::<true>(divisor, cells);
-                } else {
-                    columns.rates::<false>(divisor, cells);
-                }
-                yielded += u64::from(some.count_ones());
+        let (n, cell) = (block.len(), base + step);
+        let start_ms = self.end_ms(step).saturating_sub(self.range_ms);
+        if let Some((lo, hi)) = even {
+            row.drops = behind(row.drops, lo as u32);
+            let calm = row.drops.first().is_none_or(|&drop| drop as usize >= hi + n - 1)
+                && self.even_rates(row, (lo, hi), start_ms, out.floats_mut(cell, n, u64::MAX >> (64 - n)));
+            if calm {
+                return n as u64;
             }
-            step += block.0.len();
         }
-        yielded
+        let some = row.columns.gather((row.times, row.values), block, start_ms, self);
+        if some == 0 {
+            return 0;
+        }
+        if !row.drops.is_empty() {
+            row.drops = row.columns.add_drops(row.values, block, row.drops);
+        }
+        let cells = out.floats_mut(cell, n, some);
+        if self.counter {
+            row.columns.rates::<true>(self.divisor(), cells);
+        } else {
+            row.columns.rates::<false>(self.divisor(), cells);
+        }
+        u64::from(some.count_ones())
+    }
+
+    /// The formula over windows without a reset, each one sample behind the one before,
+    /// if all are calm; answers whether they were, else `out` holds any numbers. The
+    /// first window has samples `lo` to `hi` and starts at `start_ms`.
+    fn even_rates(&self, row: &Row<'_>, (lo, hi): (usize, usize), start_ms: i64, out: &mut [f64]) -> bool {
+        if self.counter {
+            self.even_formula::<true>(row, (lo, hi), start_ms, out)
+        } else {
+            self.even_formula::<false>(row, (lo, hi), start_ms, out)
+        }
+    }
+
+    fn even_formula<const COUNTER: bool>(
+        &self,
+        row: &Row<'_>,
+        (lo, hi): (usize, usize),
+        start_ms: i64,
+        out: &mut [f64],
+    ) -> bool {
+        let n = out.len();
+        let (first_ts, firsts) = (&row.times[lo..lo + n], &row.values[lo..lo + n]);
+        let (last_ts, lasts) = (&row.times[hi - 1..hi - 1 + n], &row.values[hi - 1..hi - 1 + n]);
+        let (gaps, divisor) = (float((hi - lo - 1) as i64), self.divisor());
+        let (mut start_ms, interval_ms) = (start_ms, self.ctx.steps.interval_ms);
+        let mut end_ms = start_ms.wrapping_add(self.range_ms);
+        let mut calm = true;
+        for (i, out) in out.iter_mut().enumerate() {
+            let before = float(first_ts[i].wrapping_sub(start_ms));
+            let sampled = float(last_ts[i].wrapping_sub(first_ts[i]));
+            let after = float(end_ms.wrapping_sub(last_ts[i]));
+            let moved = lasts[i] - firsts[i];
+            calm &= is_calm::<COUNTER>((before, sampled, after), gaps, firsts[i], moved);
+            *out = calm_rate((before, sampled, after), moved, divisor);
+            start_ms = start_ms.wrapping_add(interval_ms);
+            end_ms = end_ms.wrapping_add(interval_ms);
+        }
+        calm
+    }
+
+    /// What the factor is divided by: the window's seconds, for what is asked a second.
+    /// A factor divided by one is that factor.
+    fn divisor(&self) -> f64 {
+        if self.per_second { seconds(self.range_ms) } else { 1.0 }
     }
 
     /// Where the window of a step ends.
@@ -428,9 +409,9 @@ mod tests {
             let columns = columns(&mut rng);
             let bits = |out: [f64; BLOCK]| out.map(f64::to_bits);
             let mut out = [[0.0; BLOCK]; 4];
-            columns.rates::<true>(Some(300.0), &mut out[0]);
+            columns.rates::<true>(300.0, &mut out[0]);
             columns.formula::<true>(300.0, &mut out[1]);
-            columns.rates::<false>(None, &mut out[2]);
+            columns.rates::<false>(1.0, &mut out[2]);
             columns.formula::<false>(1.0, &mut out[3]);
             n_calm += u32::from(columns.calm_formula::<true>(300.0, &mut [0.0; BLOCK]));
             let [rate, rate_plainly, delta, delta_plainly] = out.map(bits);
