@@ -227,6 +227,12 @@ impl LabelTable {
         self.ends.reserve_exact(rows);
     }
 
+    /// Gives back room that no row takes.
+    pub fn shrink_to_fit(&mut self) {
+        self.pairs.shrink_to_fit();
+        self.ends.shrink_to_fit();
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.ends.len()

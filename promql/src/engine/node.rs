@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use model::Columns;
 use model::query::LatestColumns;
-use rayon::prelude::*;
 
 use super::account::{Account, RowSet, Runs, Spare};
 use super::batch::Batch;
@@ -224,8 +223,13 @@ impl Vectors {
             return Ok(());
         }
         let rows_per_block = (BLOCK_CELLS / self.steps).clamp(1, BLOCK_ROWS);
-        let threads = self.query.pool.as_ref().map_or(1, |pool| pool.current_num_threads());
-        if threads < 2 || rows.len() <= rows_per_block.min(32) {
+        // A thread of the pool does not wait for others of it.
+        let pool = self.query.pool.as_ref().filter(|pool| {
+            pool.current_num_threads() > 1
+                && pool.current_thread_index().is_none()
+                && rows.len() > rows_per_block.min(32)
+        });
+        let Some(pool) = pool else {
             let mut worker = Worker::default();
             let mut batch = Batch::default();
             let mut run = || {
@@ -238,8 +242,8 @@ impl Vectors {
             let result = run();
             self.remarks.annotate(worker.annotations);
             return result;
-        }
-        self.for_each_parallel(rows, rows_per_block, threads, each)
+        };
+        self.for_each_parallel(rows, rows_per_block, pool, each)
     }
 
     /// Measures what the consumer does with a block.
@@ -251,38 +255,56 @@ impl Vectors {
         result
     }
 
+    /// [`Vectors::for_each`] with threads: they evaluate the next blocks while this one
+    /// hands over those that are done.
+    ///
+    /// ```text
+    /// threads    1  2 │ 4  3 │ 5  …          a slot (buffers) each, two a thread
+    ///                 ▼ channel, as they end
+    /// this one      1, 2 │ 4 waits │ 3, 4 …  in row order; a slot is free then
+    /// ```
     fn for_each_parallel(
         &self,
         rows: &[u32],
         rows_per_block: usize,
-        threads: usize,
+        pool: &rayon::ThreadPool,
         mut each: impl FnMut(&[u32], &Batch) -> Result<()>,
     ) -> Result<()> {
-        let pool = self.query.pool.as_ref().expect("there are threads, so there is a pool");
+        let n_slots = pool.current_num_threads() * 2;
         // Small inputs are cut so that every thread gets some.
-        let rows_per_block = rows_per_block.min(rows.len().div_ceil(threads * 2)).max(1);
-        let mut slots: Vec<(Worker, Batch, Result<()>)> =
-            (0..threads * 2).map(|_| (Worker::default(), Batch::default(), Ok(()))).collect();
-        let mut result = Ok(());
-        'rounds: for round in rows.chunks(rows_per_block * slots.len()) {
-            let blocks: Vec<&[u32]> = round.chunks(rows_per_block).collect();
-            pool.install(|| {
-                slots.par_iter_mut().zip(blocks.par_iter()).for_each(|((worker, batch, result), block)| {
-                    *result = self.eval(block, worker, batch);
+        let rows_per_block = rows_per_block.min(rows.len().div_ceil(n_slots)).max(1);
+        let (done, evaluated) = std::sync::mpsc::channel();
+        pool.in_place_scope(|scope| {
+            let start = |(nth, block), mut slot: Box<Slot>| {
+                let returning = Returning { done: done.clone(), nth, ended: None };
+                scope.spawn(move |_| {
+                    let result = self.eval(block, &mut slot.worker, &mut slot.batch);
+                    returning.end(slot, result);
                 });
-            });
-            for ((_, batch, outcome), block) in slots.iter_mut().zip(&blocks) {
-                result =
-                    std::mem::replace(outcome, Ok(())).and_then(|()| self.hand_over(|| each(block, batch)));
-                if result.is_err() {
-                    break 'rounds;
+            };
+            let mut to_start = rows.chunks(rows_per_block).enumerate();
+            to_start.by_ref().take(n_slots).for_each(|block| start(block, Box::default()));
+            let mut waiting = Vec::with_capacity(n_slots);
+            for (nth, block) in rows.chunks(rows_per_block).enumerate() {
+                let (mut slot, result) = loop {
+                    if let Some(at) = waiting.iter().position(|(of, _)| *of == nth) {
+                        break waiting.swap_remove(at).1;
+                    }
+                    match evaluated.recv() {
+                        Ok((of, Some(ended))) => waiting.push((of, ended)),
+                        // It panicked: so does the scope, once the others have ended.
+                        Ok((_, None)) | Err(_) => return Ok(()),
+                    }
+                };
+                self.remarks.annotate(std::mem::take(&mut slot.worker.annotations));
+                result?;
+                self.hand_over(|| each(block, &slot.batch))?;
+                if let Some(next) = to_start.next() {
+                    start(next, slot);
                 }
             }
-        }
-        for (worker, _, _) in slots {
-            self.remarks.annotate(worker.annotations);
-        }
-        result
+            Ok(())
+        })
     }
 
     /// Evaluates rows that nobody needs, for the errors and remarks that are in
@@ -328,6 +350,36 @@ impl Vectors {
         node.nanoseconds += self.aside.iter().map(|child| child.consumer_nanoseconds).sum::<u64>();
         node.children.extend(self.aside.iter().cloned());
         node
+    }
+}
+
+/// Buffers of a block on its way.
+#[derive(Default)]
+struct Slot {
+    worker: Worker,
+    batch: Batch,
+}
+
+/// A block that was evaluated: its buffers, and how that went.
+type Ended = (Box<Slot>, Result<()>);
+
+/// Sends a block when it ends, or its loss where it panicked.
+struct Returning {
+    done: std::sync::mpsc::Sender<(usize, Option<Ended>)>,
+    nth: usize,
+    ended: Option<Ended>,
+}
+
+impl Returning {
+    fn end(mut self, slot: Box<Slot>, result: Result<()>) {
+        self.ended = Some((slot, result));
+    }
+}
+
+impl Drop for Returning {
+    fn drop(&mut self) {
+        // Nobody waits for it once an earlier block has failed.
+        _ = self.done.send((self.nth, self.ended.take()));
     }
 }
 

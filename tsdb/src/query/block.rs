@@ -54,7 +54,8 @@ impl BlockView {
         let mut translation = Translation { index, dictionary, known: HashMap::default() };
         let (mut labels, mut chunks) = (Vec::new(), Vec::new());
         let mut table = LabelTable::new();
-        let mut found = Vec::with_capacity(matching.len());
+        let expected = matching.len();
+        let mut found = Vec::with_capacity(expected);
         let mut row = Vec::new();
         for (n, series) in matching.into_iter().enumerate() {
             if n % 1024 == 0 {
@@ -71,8 +72,16 @@ impl BlockView {
                 };
                 row.push((name, value));
             }
+            if table.is_empty() {
+                // Others are mostly as long: a table that grows is held twice meanwhile.
+                table.reserve(expected, expected * row.len());
+            }
             table.push(row.iter().copied());
             found.push(series);
+        }
+        if found.len() < expected / 2 {
+            table.shrink_to_fit();
+            found.shrink_to_fit();
         }
         Ok((table, found))
     }

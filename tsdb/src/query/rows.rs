@@ -278,7 +278,9 @@ pub(crate) fn merge(mut tables: Vec<LabelTable>, dictionary: &Dictionary) -> Mer
     }
     let texts = dictionary.read();
     let mut next: Vec<usize> = vec![0; tables.len()];
-    let mut merged = Merged::default();
+    let mut parts = Vec::with_capacity(tables.iter().map(LabelTable::len).sum());
+    let mut ends = Vec::with_capacity(tables.iter().map(LabelTable::len).max().unwrap_or(0));
+    let mut pairs = 0;
     loop {
         let mut least: Option<usize> = None;
         for (source, table) in tables.iter().enumerate() {
@@ -296,12 +298,28 @@ pub(crate) fn merge(mut tables: Vec<LabelTable>, dictionary: &Dictionary) -> Mer
         let row = tables[least].row(next[least]);
         for (source, table) in tables.iter().enumerate().skip(least) {
             if next[source] < table.len() && table.row(next[source]) == row {
-                merged.parts.push(Part { source: source as u32, row: next[source] as u32 });
+                parts.push(Part { source: source as u32, row: next[source] as u32 });
                 next[source] += 1;
             }
         }
-        merged.push(row);
+        pairs += row.len();
+        ends.push(parts.len() as u32);
     }
+    // Mostly one source, the head or a block, has all rows: its table is the merged one.
+    let whole = tables.iter().position(|table| table.len() == ends.len());
+    let mut merged = Merged { labels: LabelTable::new(), parts, ends };
+    merged.labels = match whole {
+        Some(whole) => tables.swap_remove(whole),
+        None => {
+            let mut labels = LabelTable::new();
+            labels.reserve(merged.ends.len(), pairs);
+            for row in 0..merged.ends.len() {
+                let part = merged.parts(row)[0];
+                labels.push(tables[part.source as usize].row(part.row as usize).iter().copied());
+            }
+            labels
+        }
+    };
     merged
 }
 
@@ -326,6 +344,42 @@ mod tests {
         assert_eq!(merged.labels.len(), 4);
         let parts: Vec<usize> = (0..4).map(|row| merged.parts(row).len()).collect();
         assert_eq!(parts, [1, 2, 1, 1]);
+    }
+
+    #[test]
+    fn merged_rows_are_those_of_a_set() {
+        let mut rng = testkit::Rng::new(5);
+        let dictionary = Dictionary::new();
+        let mut reused = 0;
+        for _ in 0..300 {
+            let (values, sources) = (1 + rng.below(30), 2 + rng.below(3));
+            let numbers: Vec<std::collections::BTreeSet<u64>> = (0..sources)
+                .map(|_| {
+                    let odds = 1 + rng.below(3);
+                    (0..values).filter(|_| rng.below(3) < odds).collect()
+                })
+                .collect();
+            let tables = numbers.iter().map(|numbers| {
+                let rows: Vec<_> = numbers.iter().map(|n| [("n".to_owned(), format!("{n:02}"))]).collect();
+                let rows: Vec<Vec<(&str, &str)>> =
+                    rows.iter().map(|row| vec![(row[0].0.as_str(), row[0].1.as_str())]).collect();
+                table(&dictionary, &rows.iter().map(Vec::as_slice).collect::<Vec<_>>())
+            });
+            let merged = merge(tables.collect(), &dictionary);
+            let all: std::collections::BTreeSet<u64> = numbers.iter().flatten().copied().collect();
+            reused += usize::from(numbers.iter().any(|numbers| *numbers == all));
+            assert_eq!(merged.labels.len(), all.len());
+            for (row, n) in all.iter().enumerate() {
+                let labels = dictionary.labels(merged.labels.row(row)).to_string();
+                assert_eq!(labels, format!(r#"{{n="{n:02}"}}"#));
+                let parts: Vec<(u32, u32)> = merged.parts(row).iter().map(|p| (p.source, p.row)).collect();
+                let holders = (0..).zip(&numbers).filter(|(_, numbers)| numbers.contains(n));
+                let wanted: Vec<(u32, u32)> =
+                    holders.map(|(source, numbers)| (source, numbers.range(..n).count() as u32)).collect();
+                assert_eq!(parts, wanted);
+            }
+        }
+        assert!((50..290).contains(&reused), "{reused}");
     }
 
     #[test]
