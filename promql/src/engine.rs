@@ -48,6 +48,7 @@ use model::memory::{Accountant, Lease, Pressure};
 use model::query::CancelToken;
 use model::{Clock, Dictionary, Queryable, TimeRange};
 
+use self::buckets::NativesWithBounds;
 use self::context::{EvalContext, QueryContext, QueryMemory, Reservation, Steps};
 use self::depth::{Depth, LEVELS_SHALLOW};
 use self::rows::Names;
@@ -311,13 +312,34 @@ impl Engine {
         })
     }
 
+    /// Evaluates a query; once more if it met what hardly any does, for which all
+    /// others are not to pay.
     fn run_here(
+        &self,
+        store: &dyn Queryable,
+        query: &Query,
+        expr: (&Expr, Depth),
+        instant: bool,
+        pool: Option<Arc<rayon::ThreadPool>>,
+    ) -> Result<Output, Failure> {
+        let natives = Arc::new(NativesWithBounds::default());
+        let result = self.attempt(store, query, expr, instant, pool.clone(), natives.clone());
+        if !natives.met.load(Ordering::Relaxed) {
+            return result;
+        }
+        drop(result);
+        let natives = NativesWithBounds { expected: true, ..NativesWithBounds::default() };
+        self.attempt(store, query, expr, instant, pool, Arc::new(natives))
+    }
+
+    fn attempt(
         &self,
         store: &dyn Queryable,
         query: &Query,
         (expr, depth): (&Expr, Depth),
         instant: bool,
         pool: Option<Arc<rayon::ThreadPool>>,
+        natives_with_bounds: Arc<NativesWithBounds>,
     ) -> Result<Output, Failure> {
         let watch = Watch::start(query.clock.clone());
         let step_ms = if instant { 0 } else { query.step_ms.max(1) };
@@ -358,6 +380,7 @@ impl Engine {
             memory: QueryMemory::new(lease),
             depth,
             pool,
+            natives_with_bounds,
             storage_warnings: Default::default(),
             aside: Default::default(),
         });

@@ -4,8 +4,13 @@
 //! The series of one classic histogram differ in `le` only. They form a unit,
 //! together with the native histogram that has the same labels but no `le`; a
 //! unit is evaluated at once, so only one is held at a time.
+//!
+//! A native histogram under a label `le` is one like any other, and keeps that label:
+//! so every bucket may be a result. As hardly any is, rows for them are made only once
+//! one was met, when the query is evaluated anew ([`NativesWithBounds`]).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::SymbolId;
 
@@ -16,7 +21,7 @@ use super::error::{QueryError, Result};
 use super::labels::merged;
 use super::node::{Node, Vectors, Worker, explain};
 use super::repeat::held_again;
-use super::rows::{HashMap, PAIRS_BYTES, Pairs, Rows, set_label, value_of};
+use super::rows::{HashMap, PAIRS_BYTES, Pair, Pairs, Rows, set_label, value_of};
 use crate::annotations::{Annotation, Annotations, ForcedMonotonicity, Place};
 use crate::functions::histogram as hist;
 use crate::stats::ExplainNode;
@@ -42,11 +47,27 @@ struct Unit {
     native: Option<u32>,
 }
 
+impl Unit {
+    /// Its rows of the input: buckets, malformed ones, the native one.
+    fn inputs(&self) -> impl Iterator<Item = u32> {
+        let buckets = self.buckets.iter().map(|&(row, _)| row);
+        buckets.chain(self.malformed.iter().copied()).chain(self.native)
+    }
+}
+
+/// Whether native histograms under a label `le` get rows, and whether some were met.
+#[derive(Default)]
+pub(crate) struct NativesWithBounds {
+    pub(crate) expected: bool,
+    pub(crate) met: AtomicBool,
+}
+
 /// Which result a row holds.
 #[derive(Clone, Copy, PartialEq)]
 struct Output {
     unit: u32,
-    native: bool,
+    /// Which of the unit's inputs is the native histogram; `None`: the classic one.
+    native: Option<u32>,
     /// Index of the quantile's label, for [`Ask::Quantiles`].
     label: u32,
 }
@@ -106,7 +127,7 @@ pub(crate) fn vectors(
     let mut rows = Rows::default();
     for (u, (unit, key)) in units.iter().zip(&keys).enumerate() {
         for (l, text) in label_texts.iter().enumerate() {
-            let mut push = |native: bool, mut row: Pairs| {
+            let mut push = |native: Option<u32>, mut row: Pairs| {
                 if let Some(name) = quantile_label {
                     set_label(&mut row, &query.dictionary, name, query.dictionary.intern(text));
                 }
@@ -117,24 +138,27 @@ pub(crate) fn vectors(
                 })
             };
             let keep = |name| query.delayed_name_removal || !query.names.is_metadata(name);
-            let row = || key.iter().copied().filter(|(name, _)| keep(*name)).collect();
+            let kept = |row: &[Pair]| row.iter().copied().filter(|(name, _)| keep(*name)).collect();
             if !unit.buckets.is_empty() || !unit.malformed.is_empty() {
-                push(false, row())?;
+                push(None, kept(key))?;
             }
-            if unit.native.is_some() {
-                push(true, row())?;
+            for (at, input_row) in unit.inputs().enumerate() {
+                if unit.native == Some(input_row) || query.natives_with_bounds.expected {
+                    push(Some(at as u32), kept(input.rows.row(input_row as usize)))?;
+                }
             }
         }
     }
     // What an instant query shows: quantile by quantile, native histograms first,
     // in the order of the series.
     let place = |output: &Output| {
-        let native = units[output.unit as usize].native.filter(|_| output.native);
-        (output.label, !output.native, native.unwrap_or(output.unit))
+        let unit = &units[output.unit as usize];
+        let native = output.native.and_then(|at| unit.inputs().nth(at as usize));
+        (output.label, native.is_none(), native.unwrap_or(output.unit))
     };
     let mut shown: Vec<u32> = (0..outputs.len() as u32).collect();
     if ctx.steps.count == 1 {
-        shown.sort_by_key(|&row| place(&outputs[row as usize]));
+        shown.sort_by_cached_key(|&row| place(&outputs[row as usize]));
     }
     let bound_label = query.dictionary.intern(model::labels::BUCKET_LABEL);
     // The keys are gone, and the rows are reserved anew.
@@ -240,13 +264,7 @@ impl Node for Histograms {
                 break;
             }
             if loaded != Some(output.unit) {
-                let inputs: Vec<u32> = unit
-                    .buckets
-                    .iter()
-                    .map(|&(row, _)| row)
-                    .chain(unit.malformed.iter().copied())
-                    .chain(unit.native)
-                    .collect();
+                let inputs: Vec<u32> = unit.inputs().collect();
                 result = self.input.eval(&inputs, worker, &mut batch);
                 if result.is_err() {
                     break;
@@ -300,6 +318,10 @@ impl Histograms {
             Some(Point::Float(v)) => Some(v),
             _ => None,
         };
+        let histogram = |row: usize| match at(row) {
+            Some(Point::Hist(h)) => Some(h),
+            _ => None,
+        };
         let mut buckets: Vec<hist::ClassicBucket> = Vec::new();
         for (i, &(_, upper_bound)) in unit.buckets.iter().enumerate() {
             if let Some(count) = float(i) {
@@ -316,18 +338,22 @@ impl Histograms {
                 annotations.add(Annotation::bad_bucket_label(&self.remark_name(row), &value, self.pos));
             }
         }
-        let native = unit.native.and_then(|row| match at(unit.buckets.len() + unit.malformed.len()) {
-            Some(Point::Hist(h)) => Some((row, h)),
-            _ => None,
-        });
-        if let Some((row, _)) = native
+        let native_at = unit.buckets.len() + unit.malformed.len();
+        if (0..native_at).any(|at| histogram(at).is_some()) {
+            self.ctx.query.natives_with_bounds.met.store(true, Ordering::Relaxed);
+        }
+        if let Some(row) = unit.native.filter(|_| histogram(native_at).is_some())
             && !buckets.is_empty()
+            && output.native.is_none_or(|at| at as usize == native_at)
         {
             annotations.add(Annotation::mixed_classic_native(&self.remark_name(row), self.pos));
             return Ok(None);
         }
-        if output.native {
-            let Some((row, h)) = native else { return Ok(None) };
+        if let Some(native) = output.native {
+            let (Some(h), Some(row)) = (histogram(native as usize), unit.inputs().nth(native as usize))
+            else {
+                return Ok(None);
+            };
             return self.native(row, h, output, step, annotations);
         }
         if buckets.is_empty() {

@@ -339,7 +339,7 @@ fn sort(ctx: &EvalContext, plan: &Plan, e: &Call) -> Result<Vectors> {
     };
     let input = vectors(ctx, arg)?;
     let by_label = e.func.starts_with("sort_by_label");
-    if !ctx.instant {
+    if !ctx.instant || ctx.steps.count == 0 {
         if ctx.steps.count > 0 {
             let mut annotations = Annotations::default();
             annotations.add(Annotation::sort_in_range_query(plan.place()));

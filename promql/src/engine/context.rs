@@ -9,6 +9,7 @@ use model::query::CancelToken;
 use model::{Clock, Dictionary, Querier};
 use parking_lot::Mutex;
 
+use super::buckets::NativesWithBounds;
 use super::depth::Depth;
 use super::error::{EVALUATION, EXECUTION, QueryError, Result};
 use super::parts::Parts;
@@ -180,6 +181,7 @@ pub(crate) struct QueryContext {
     pub(crate) memory: QueryMemory,
     pub(crate) depth: Depth,
     pub(crate) pool: Option<Arc<rayon::ThreadPool>>,
+    pub(crate) natives_with_bounds: Arc<NativesWithBounds>,
     /// Warnings of the store, as it words them.
     pub(crate) storage_warnings: Mutex<Vec<String>>,
     /// Operators that were evaluated whole while another was built, such as those

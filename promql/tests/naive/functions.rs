@@ -7,6 +7,19 @@ use std::rc::Rc;
 use super::histograms::{self, Hist};
 use super::{Fault, Outcome, Point, Vector};
 
+/// The greater number; with what is none it is infinity or none.
+pub fn greatest(a: f64, b: f64) -> f64 {
+    if a == f64::INFINITY || b == f64::INFINITY {
+        return f64::INFINITY;
+    }
+    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+}
+
+/// The smaller number; with what is none it is minus infinity or none.
+pub fn least(a: f64, b: f64) -> f64 {
+    -greatest(-a, -b)
+}
+
 /// The samples of one series inside a window.
 #[derive(Debug, Default)]
 pub struct Window {
@@ -545,7 +558,7 @@ fn extended(name: &str, ends: Ends, window: &Window) -> Outcome<Option<f64>> {
 /// `le` and name. Where both have the same labels neither counts.
 pub fn of_histograms(
     v: Vector,
-    native: impl Fn(&Hist) -> f64,
+    native: impl Fn(&Hist) -> Outcome<f64>,
     classic: impl Fn(Vec<(f64, f64)>) -> Outcome<f64>,
 ) -> Outcome<Vector> {
     let mut histograms: Vec<(Labels, Vec<(f64, f64)>)> = Vec::new();
@@ -570,7 +583,7 @@ pub fn of_histograms(
     };
     let mut out = Vec::new();
     for (labels, h) in natives.iter().filter(|(labels, _)| !both(labels)) {
-        out.push((super::nameless(labels), Point::Float(native(h))));
+        out.push((super::nameless(labels), Point::Float(native(h)?)));
     }
     for (labels, buckets) in histograms.iter().filter(|(labels, _)| !both(labels)) {
         out.push((super::nameless(labels), Point::Float(classic(buckets.clone())?)));

@@ -6,6 +6,8 @@ use std::rc::Rc;
 
 use model::{FloatHistogram, elementary};
 
+use super::{Fault, Outcome};
+
 const CUSTOM: i32 = -53;
 
 /// A native histogram.
@@ -270,8 +272,17 @@ impl Hist {
         )
     }
 
-    /// What `histogram_quantile` answers.
-    pub fn quantile(&self, q: f64) -> f64 {
+    /// What `histogram_quantile` answers. Where there are observations of NaN and the
+    /// buckets hold as many as the rank, but for what was rounded, that decides.
+    pub fn quantile(&self, q: f64) -> Outcome<f64> {
+        let held: f64 = self.ascending().iter().map(|bucket| bucket.count).sum();
+        if self.sum.is_nan() && (held - q * self.count).abs() <= self.count * 1e-12 {
+            return Err(Fault::Unknown);
+        }
+        Ok(self.known_quantile(q))
+    }
+
+    fn known_quantile(&self, q: f64) -> f64 {
         if q < 0.0 {
             return f64::NEG_INFINITY;
         }

@@ -455,14 +455,7 @@ impl Naive<'_> {
             }
             "min_of" | "max_of" => {
                 let (a, b) = (scalar(0)?, scalar(1)?);
-                let nan = a.is_nan() || b.is_nan();
-                let infinity = if name == "min_of" { f64::NEG_INFINITY } else { f64::INFINITY };
-                Val::Scalar(match name {
-                    _ if a == infinity || b == infinity => infinity,
-                    _ if nan => f64::NAN,
-                    "min_of" => a.min(b),
-                    _ => a.max(b),
-                })
+                Val::Scalar(if name == "min_of" { functions::least(a, b) } else { functions::greatest(a, b) })
             }
             "scalar" => {
                 let floats: Vec<f64> = vector(0)?.into_iter().filter_map(|(_, point)| float(point)).collect();
@@ -475,18 +468,18 @@ impl Naive<'_> {
             }
             "clamp" | "clamp_min" | "clamp_max" => {
                 let (low, high) = match name {
-                    "clamp" => (scalar(1)?, scalar(2)?),
-                    "clamp_min" => (scalar(1)?, f64::INFINITY),
-                    _ => (f64::NEG_INFINITY, scalar(1)?),
+                    "clamp" => (Some(scalar(1)?), Some(scalar(2)?)),
+                    "clamp_min" => (Some(scalar(1)?), None),
+                    _ => (None, Some(scalar(1)?)),
                 };
                 let v = vector(0)?;
-                if low > high {
+                if low.zip(high).is_some_and(|(low, high)| low > high) {
                     return Ok(Val::Vector(Vec::new()));
                 }
-                let clamp = |v: f64| {
-                    if v.is_nan() || low.is_nan() || high.is_nan() { f64::NAN } else { v.min(high).max(low) }
-                };
-                Val::Vector(mapped(v, clamp)?)
+                Val::Vector(mapped(v, |v| {
+                    let v = high.map_or(v, |high| functions::least(high, v));
+                    low.map_or(v, |low| functions::greatest(low, v))
+                })?)
             }
             "timestamp" => Val::Vector(match &e.args[0] {
                 Expr::VectorSelector(selector) if !selector.anchored => {
@@ -541,7 +534,7 @@ impl Naive<'_> {
                 let (lower, upper) = (scalar(0)?, scalar(1)?);
                 Val::Vector(functions::of_histograms(
                     vector(2)?,
-                    |h| h.fraction(lower, upper),
+                    |h| Ok(h.fraction(lower, upper)),
                     |_| Err(Fault::Unknown),
                 )?)
             }

@@ -1,6 +1,6 @@
 //! Operators between two operands, sample by sample.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::rc::Rc;
 
 use model::{Labels, elementary};
@@ -112,7 +112,7 @@ pub fn join(e: &BinaryExpr, matching: &VectorMatching, l: Vector, r: Vector) -> 
     // Left and right are those after `group_right` swapped the sides.
     let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
     let swapped = matching.card == Cardinality::OneToMany;
-    let (mut many, one) = if swapped { (r, l) } else { (l, r) };
+    let (many, one) = if swapped { (r, l) } else { (l, r) };
     let fills = fill_many.is_some() || fill_one.is_some();
     if (many.is_empty() && one.is_empty()) || ((many.is_empty() || one.is_empty()) && !fills) {
         return Ok(Vec::new());
@@ -124,15 +124,19 @@ pub fn join(e: &BinaryExpr, matching: &VectorMatching, l: Vector, r: Vector) -> 
         }
     }
     let one_to_one = matching.card == Cardinality::OneToOne;
-    if let Some(fill) = fill_many {
-        let has: HashSet<Labels> = many.iter().map(|(labels, _)| signature(matching, labels)).collect();
-        let lonely =
-            ones.keys().filter(|key| !has.contains(*key)).map(|key| (key.clone(), Point::Float(fill)));
-        many.extend(lonely);
-    }
     let mut seen: HashSet<(Labels, Labels)> = HashSet::new();
     let mut out = Vec::new();
-    for (labels, m) in many {
+    let mut todo: VecDeque<_> = many.into();
+    let mut fill_many = fill_many;
+    loop {
+        let Some((labels, m)) = todo.pop_front() else {
+            // Those of the one side that were not matched; a pair of kinds that do not
+            // go together was not.
+            let Some(fill) = fill_many.take() else { break };
+            let lonely = ones.keys().filter(|key| !seen.iter().any(|(matched, _)| matched == *key));
+            todo.extend(lonely.map(|key| (key.clone(), Point::Float(fill))));
+            continue;
+        };
         let key = signature(matching, &labels);
         let filled = fill_one.map(|fill| (key.clone(), Point::Float(fill)));
         let Some((one_labels, o)) = ones.get(&key).or(filled.as_ref()) else { continue };
