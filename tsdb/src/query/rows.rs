@@ -367,7 +367,7 @@ mod tests {
             });
             let merged = merge(tables.collect(), &dictionary);
             let all: std::collections::BTreeSet<u64> = numbers.iter().flatten().copied().collect();
-            reused += usize::from(numbers.iter().any(|numbers| *numbers == all));
+            reused += usize::from(numbers.contains(&all));
             assert_eq!(merged.labels.len(), all.len());
             for (row, n) in all.iter().enumerate() {
                 let labels = dictionary.labels(merged.labels.row(row)).to_string();
