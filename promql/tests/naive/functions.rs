@@ -504,6 +504,9 @@ fn extended(name: &str, ends: Ends, window: &Window) -> Outcome<Option<f64>> {
     if !known.contains(&name) {
         return Err(Fault::Query);
     }
+    if name == "resets" && window.starts.iter().any(|&start| start != 0) {
+        return Err(Fault::Unknown);
+    }
     let before = window.samples.iter().rev().find(|(at, _)| *at <= window.start);
     let inside: Vec<_> =
         window.samples.iter().copied().filter(|(at, _)| window.start < *at && *at <= window.end).collect();

@@ -139,7 +139,8 @@ impl Hist {
     /// All buckets from the lowest up.
     fn ascending(&self) -> Vec<Bucket> {
         let zero = Bucket { lower: -self.zero_threshold, upper: self.zero_threshold, count: self.zero_count };
-        let zero = (self.zero_count != 0.0).then_some(zero);
+        // One that holds fewer than none is not looked at.
+        let zero = (self.zero_count > 0.0).then_some(zero);
         let limit = self.zero_threshold;
         let outside = move |mut b: Bucket| {
             if b.upper < 0.0 && b.upper > -limit {

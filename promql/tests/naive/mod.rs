@@ -313,6 +313,13 @@ impl Naive<'_> {
                 Expr::String(label) => return self.count_values(e, &label.value, t),
                 _ => return Err(Fault::Unknown),
             },
+            // An expression without a step is evaluated with the first step's parameter.
+            (Some(param), _)
+                if !matches!(**param, Expr::Number(_))
+                    && ["@", "vector("].iter().any(|part| e.expr.to_string().contains(part)) =>
+            {
+                return Err(Fault::Unknown);
+            }
             (Some(param), _) => self.scalar(param, t)?,
             (None, _) => f64::NAN,
         };
@@ -442,6 +449,11 @@ impl Naive<'_> {
             } else {
                 vector(0)?
             };
+            // What is no date is one by a processor's conversion of floats.
+            let dates = v.iter().filter_map(|(_, point)| float(point.clone()));
+            if !dates.into_iter().all(|v| v.abs() < 1e11) {
+                return Err(Fault::Unknown);
+            }
             return Ok(Val::Vector(mapped(v, f)?));
         }
         Ok(match name {
@@ -481,7 +493,7 @@ impl Naive<'_> {
                     low.map_or(v, |low| functions::greatest(low, v))
                 })?)
             }
-            "timestamp" => Val::Vector(match &e.args[0] {
+            "timestamp" => Val::Vector(match without_parens(&e.args[0]) {
                 Expr::VectorSelector(selector) if !selector.anchored => {
                     let found = self.select(selector, t)?.into_iter();
                     let time = |t: i64| Point::Float(t as f64 / 1000.0);
@@ -492,7 +504,7 @@ impl Naive<'_> {
                     unique(vector(0)?.into_iter().map(|(l, _)| (nameless(&l), time())).collect())?
                 }
             }),
-            "start_timestamp" => Val::Vector(match &e.args[0] {
+            "start_timestamp" => Val::Vector(match without_parens(&e.args[0]) {
                 Expr::VectorSelector(selector) if selector.anchored => return Err(Fault::Unknown),
                 Expr::VectorSelector(selector) if self.starts => {
                     let found = self.select(selector, t)?.into_iter();
@@ -654,6 +666,13 @@ fn absent_labels(arg: &Expr) -> Labels {
     labels.labels()
 }
 
+fn without_parens(mut e: &Expr) -> &Expr {
+    while let Expr::Paren(inner) = e {
+        e = &inner.expr;
+    }
+    e
+}
+
 fn group_key(e: &AggregateExpr, labels: &Labels) -> Labels {
     let listed = |name: &str| e.grouping.iter().any(|g| g == name);
     labels.filter(|name| if e.without { name != "__name__" && !listed(name) } else { listed(name) })
@@ -668,8 +687,13 @@ fn fold(op: AggregateOp, param: f64, values: &[f64]) -> Outcome<f64> {
         AggregateOp::Avg => over("avg_over_time"),
         AggregateOp::Min => over("min_over_time"),
         AggregateOp::Max => over("max_over_time"),
-        AggregateOp::Stddev => over("stddev_over_time"),
-        AggregateOp::Stdvar => over("stdvar_over_time"),
+        AggregateOp::Stddev | AggregateOp::Stdvar => {
+            let name = if op == AggregateOp::Stddev { "stddev_over_time" } else { "stdvar_over_time" };
+            let spread = over(name)?;
+            // Of values that lie close together far from zero little but rounding is left.
+            let far = values.iter().any(|v| v.is_finite() && v.abs() > spread * 1e5);
+            if far && spread != 0.0 { Err(Fault::Unknown) } else { Ok(spread) }
+        }
         AggregateOp::Count => Ok(n),
         AggregateOp::Group => Ok(1.0),
         AggregateOp::Quantile => Ok(quantile(param, values)),
