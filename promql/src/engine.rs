@@ -322,26 +322,28 @@ impl Engine {
         instant: bool,
         pool: Option<Arc<rayon::ThreadPool>>,
     ) -> Result<Output, Failure> {
+        let watch = Watch::start(query.clock.clone());
         let natives = Arc::new(NativesWithBounds::default());
-        let result = self.attempt(store, query, expr, instant, pool.clone(), natives.clone());
+        let result = self.attempt(store, query, expr, instant, &watch, pool.clone(), natives.clone());
         if !natives.met.load(Ordering::Relaxed) {
             return result;
         }
         drop(result);
         let natives = NativesWithBounds { expected: true, ..NativesWithBounds::default() };
-        self.attempt(store, query, expr, instant, pool, Arc::new(natives))
+        self.attempt(store, query, expr, instant, &watch, pool, Arc::new(natives))
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the query, and what two attempts share")]
     fn attempt(
         &self,
         store: &dyn Queryable,
         query: &Query,
         (expr, depth): (&Expr, Depth),
         instant: bool,
+        watch: &Watch,
         pool: Option<Arc<rayon::ThreadPool>>,
         natives_with_bounds: Arc<NativesWithBounds>,
     ) -> Result<Output, Failure> {
-        let watch = Watch::start(query.clock.clone());
         let step_ms = if instant { 0 } else { query.step_ms.max(1) };
         let end_ms = if instant { query.start_ms } else { query.end_ms };
         let times = QueryTimes { start_ms: query.start_ms, end_ms, step_ms };
@@ -371,9 +373,9 @@ impl Engine {
             type_and_unit_labels: self.options.type_and_unit_labels,
             default_subquery_interval_ms: self.default_subquery_interval_ms.load(Ordering::Relaxed),
             cancel: query.cancel.clone(),
-            deadline_ns: query.clock.as_ref().map_or(0, |clock| {
+            deadline_ns: watch.start.as_ref().map_or(0, |(_, start)| {
                 let timeout = Duration::from_millis(timeout_ms.max(0) as u64);
-                context::nanoseconds(clock.monotonic().saturating_add(timeout))
+                context::nanoseconds(start.saturating_add(timeout))
             }),
             clock: query.clock.clone(),
             max_samples: self.options.max_samples as u64,
@@ -398,7 +400,7 @@ impl Engine {
             parts: Arc::default(),
         };
         let prepared = watch.elapsed();
-        let evaluated = evaluate(&eval, &plan, instant, &watch);
+        let evaluated = evaluate(&eval, &plan, instant, watch);
         let sort = evaluated.as_ref().map_or(0.0, |(collected, _)| collected.sort);
         let eval_total = watch.elapsed();
         let timings = Timings {

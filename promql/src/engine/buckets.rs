@@ -58,7 +58,9 @@ impl Unit {
 /// Whether native histograms under a label `le` get rows, and whether some were met.
 #[derive(Default)]
 pub(crate) struct NativesWithBounds {
+    /// They get rows.
     pub(crate) expected: bool,
+    /// There are some.
     pub(crate) met: AtomicBool,
 }
 
@@ -314,32 +316,35 @@ impl Histograms {
     ) -> Result<Option<f64>> {
         let steps = self.ctx.steps.count;
         let at = |row: usize| batch.get(row * steps + step);
-        let float = |row: usize| match at(row) {
-            Some(Point::Float(v)) => Some(v),
-            _ => None,
-        };
         let histogram = |row: usize| match at(row) {
             Some(Point::Hist(h)) => Some(h),
             _ => None,
         };
+        let native_at = unit.buckets.len() + unit.malformed.len();
+        let mut met = false;
         let mut buckets: Vec<hist::ClassicBucket> = Vec::new();
         for (i, &(_, upper_bound)) in unit.buckets.iter().enumerate() {
-            if let Some(count) = float(i) {
-                buckets.push(hist::ClassicBucket { upper_bound, count });
+            match at(i) {
+                Some(Point::Float(count)) => buckets.push(hist::ClassicBucket { upper_bound, count }),
+                Some(Point::Hist(_)) => met = true,
+                None => {}
             }
         }
-        let malformed = unit.malformed.iter().chain(&unit.native).enumerate();
-        for (i, &row) in malformed {
-            if float(unit.buckets.len() + i).is_some() {
-                let reader = self.ctx.query.dictionary.read();
-                let value =
-                    reader.text(value_of(self.input.rows.row(row as usize), self.bound_label)).to_owned();
-                drop(reader);
-                annotations.add(Annotation::bad_bucket_label(&self.remark_name(row), &value, self.pos));
+        let malformed = unit.malformed.iter().chain(&unit.native);
+        for (i, &row) in (unit.buckets.len()..).zip(malformed) {
+            match at(i) {
+                Some(Point::Float(_)) => {
+                    let reader = self.ctx.query.dictionary.read();
+                    let labels = self.input.rows.row(row as usize);
+                    let value = reader.text(value_of(labels, self.bound_label)).to_owned();
+                    drop(reader);
+                    annotations.add(Annotation::bad_bucket_label(&self.remark_name(row), &value, self.pos));
+                }
+                Some(Point::Hist(_)) => met |= i < native_at,
+                None => {}
             }
         }
-        let native_at = unit.buckets.len() + unit.malformed.len();
-        if (0..native_at).any(|at| histogram(at).is_some()) {
+        if met {
             self.ctx.query.natives_with_bounds.met.store(true, Ordering::Relaxed);
         }
         if let Some(row) = unit.native.filter(|_| histogram(native_at).is_some())

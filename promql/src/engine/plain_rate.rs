@@ -268,7 +268,11 @@ impl PlainRate<'_> {
         for block in spans.blocks() {
             let even = block.one_a_step();
             counts.add(block, even);
-            yielded += self.eval_block(&mut row, block, even, step, base, out);
+            let at = (step, base + step);
+            yielded += match self.counter {
+                true => self.eval_block::<true>(&mut row, block, even, at, out),
+                false => self.eval_block::<false>(&mut row, block, even, at, out),
+            };
             step += block.len();
         }
         tally.add_all(counts.total, if self.stored { counts.new } else { 0 });
@@ -279,22 +283,23 @@ impl PlainRate<'_> {
         yielded
     }
 
-    /// Computes the windows of some steps; answers how many had a rate.
-    fn eval_block(
+    /// Computes the windows of some steps, the first of which stands in `cell`; answers
+    /// how many had a rate.
+    fn eval_block<const COUNTER: bool>(
         &self,
         row: &mut Row<'_>,
         block: Block<'_>,
         even: Option<(usize, usize)>,
-        step: usize,
-        base: usize,
+        (step, cell): (usize, usize),
         out: &mut Batch,
     ) -> u64 {
-        let (n, cell) = (block.len(), base + step);
+        let n = block.len();
         let start_ms = self.end_ms(step).saturating_sub(self.range_ms);
         if let Some((lo, hi)) = even {
             row.drops = behind(row.drops, lo as u32);
-            let calm = row.drops.first().is_none_or(|&drop| drop as usize >= hi + n - 1)
-                && self.even_rates(row, (lo, hi), start_ms, out.floats_mut(cell, n, u64::MAX >> (64 - n)));
+            let no_drop = row.drops.first().is_none_or(|&drop| drop as usize >= hi + n - 1);
+            let cells = out.floats_mut(cell, n, u64::MAX >> (64 - n));
+            let calm = no_drop && self.even_formula::<COUNTER>(row, (lo, hi), start_ms, cells);
             if calm {
                 return n as u64;
             }
@@ -306,26 +311,13 @@ impl PlainRate<'_> {
         if !row.drops.is_empty() {
             row.drops = row.columns.add_drops(row.values, block, row.drops);
         }
-        let cells = out.floats_mut(cell, n, some);
-        if self.counter {
-            row.columns.rates::<true>(self.divisor(), cells);
-        } else {
-            row.columns.rates::<false>(self.divisor(), cells);
-        }
+        row.columns.rates::<COUNTER>(self.divisor(), out.floats_mut(cell, n, some));
         u64::from(some.count_ones())
     }
 
     /// The formula over windows without a reset, each one sample behind the one before,
     /// if all are calm; answers whether they were, else `out` holds any numbers. The
     /// first window has samples `lo` to `hi` and starts at `start_ms`.
-    fn even_rates(&self, row: &Row<'_>, (lo, hi): (usize, usize), start_ms: i64, out: &mut [f64]) -> bool {
-        if self.counter {
-            self.even_formula::<true>(row, (lo, hi), start_ms, out)
-        } else {
-            self.even_formula::<false>(row, (lo, hi), start_ms, out)
-        }
-    }
-
     fn even_formula<const COUNTER: bool>(
         &self,
         row: &Row<'_>,

@@ -75,8 +75,7 @@ impl Spans {
     pub(crate) fn note_each(&self, first: usize, stored: bool, tally: &mut StepTally) {
         let mut seen = 0;
         for (step, (lo, hi)) in (first..).zip(self.blocks().flat_map(|block| block.spans())) {
-            let new = hi - lo.max(seen);
-            seen = hi;
+            let new = unseen((lo, hi), &mut seen);
             if hi > lo {
                 tally.note(step, u64::from(hi - lo), if stored { u64::from(new) } else { 0 });
             }
@@ -95,8 +94,8 @@ fn passed(times: &[i64], mut at: usize, bound_ms: i64) -> usize {
     at
 }
 
-/// Whether, from the first bound on, which sample `at` is behind, each of so many has
-/// one sample more before it than the last: as where targets are scraped once a step.
+/// Whether each of so many bounds has one sample more before it than the last one; of
+/// the first, `at` is the sample behind it.
 fn one_a_step(times: &[i64], at: usize, bound_ms: i64, interval_ms: i64, bounds: usize) -> bool {
     let Some(times) = at.checked_sub(1).and_then(|before| times.get(before..at + bounds)) else {
         return false;
@@ -154,6 +153,11 @@ impl<'a> Block<'a> {
     }
 }
 
+/// Samples of a window behind the end of the one before, which is `seen`.
+fn unseen((lo, hi): (u32, u32), seen: &mut u32) -> u32 {
+    hi - lo.max(std::mem::replace(seen, hi))
+}
+
 /// Samples of the windows of a row.
 #[derive(Default)]
 pub(crate) struct Counts {
@@ -180,9 +184,8 @@ impl Counts {
         }
         for (lo, hi) in block.spans() {
             self.total += u64::from(hi - lo);
-            self.new += u64::from(hi - lo.max(self.seen));
+            self.new += u64::from(unseen((lo, hi), &mut self.seen));
             self.largest = self.largest.max(hi - lo);
-            self.seen = hi;
         }
     }
 }

@@ -307,20 +307,21 @@ pub(crate) fn merge(mut tables: Vec<LabelTable>, dictionary: &Dictionary) -> Mer
     }
     // Mostly one source, the head or a block, has all rows: its table is the merged one.
     let whole = tables.iter().position(|table| table.len() == ends.len());
-    let mut merged = Merged { labels: LabelTable::new(), parts, ends };
-    merged.labels = match whole {
+    let labels = match whole {
         Some(whole) => tables.swap_remove(whole),
         None => {
             let mut labels = LabelTable::new();
-            labels.reserve(merged.ends.len(), pairs);
-            for row in 0..merged.ends.len() {
-                let part = merged.parts(row)[0];
-                labels.push(tables[part.source as usize].row(part.row as usize).iter().copied());
+            labels.reserve(ends.len(), pairs);
+            let mut first = 0;
+            for &end in &ends {
+                let Part { source, row } = parts[first as usize];
+                labels.push(tables[source as usize].row(row as usize).iter().copied());
+                first = end;
             }
             labels
         }
     };
-    merged
+    Merged { labels, parts, ends }
 }
 
 #[cfg(test)]
@@ -360,10 +361,9 @@ mod tests {
                 })
                 .collect();
             let tables = numbers.iter().map(|numbers| {
-                let rows: Vec<_> = numbers.iter().map(|n| [("n".to_owned(), format!("{n:02}"))]).collect();
-                let rows: Vec<Vec<(&str, &str)>> =
-                    rows.iter().map(|row| vec![(row[0].0.as_str(), row[0].1.as_str())]).collect();
-                table(&dictionary, &rows.iter().map(Vec::as_slice).collect::<Vec<_>>())
+                let texts: Vec<String> = numbers.iter().map(|n| format!("{n:02}")).collect();
+                let rows: Vec<[(&str, &str); 1]> = texts.iter().map(|text| [("n", text.as_str())]).collect();
+                table(&dictionary, &rows.iter().map(<[_; 1]>::as_slice).collect::<Vec<_>>())
             });
             let merged = merge(tables.collect(), &dictionary);
             let all: std::collections::BTreeSet<u64> = numbers.iter().flatten().copied().collect();
